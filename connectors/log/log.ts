@@ -1,0 +1,123 @@
+/**
+ * The log port: partitioned, ordered, replayable records. Order is (partition, offset); event time is payload.
+ * Invariants: a committed offset is only a hint, the sink owns the position; at most one handler of a partition runs
+ * at a time; a lane's signal aborts before another lane of the same partition starts.
+ */
+
+export type LogHeader = readonly [name: string, value: Uint8Array]
+
+export interface LogRecord {
+  readonly key: Uint8Array | null
+  /** null is a tombstone. */
+  readonly value: Uint8Array | null
+  readonly headers: readonly LogHeader[]
+  /** Append time, milliseconds since epoch. */
+  readonly timestamp: number
+  readonly offset: bigint
+}
+
+export interface ProducerRecord {
+  readonly key: Uint8Array | null
+  readonly value: Uint8Array | null
+  readonly headers?: readonly LogHeader[]
+  /** Milliseconds since epoch. @default the append time */
+  readonly timestamp?: number
+}
+
+export interface LogBatch {
+  readonly topic: string
+  readonly partition: number
+  /** Ascending offsets, not always dense. */
+  readonly records: readonly LogRecord[]
+  readonly first: bigint
+  /** Position after this batch; past control records and compacted holes. */
+  readonly next: bigint
+}
+
+/** One assigned partition, for as long as it is ours. */
+export interface Lane {
+  readonly topic: string
+  readonly partition: number
+  /** Grows with every assignment of this consumer. */
+  readonly epoch: number
+  /** Aborted on revoke, stop and fatal error. */
+  readonly signal: AbortSignal
+  /** Next batch starts at `offset`. */
+  seek(offset: bigint): void
+  /** Stores the hint. `lost`: the lane is no longer ours; nothing was stored. */
+  commit(next: bigint): Promise<'ok' | 'lost'>
+  pause(): void
+  resume(): void
+}
+
+export interface LogHandlers {
+  /** Answer = where to start (the sink's position); undefined = the consumer's `start` rule. */
+  onAssigned?(lane: Lane): Promise<bigint | undefined>
+  /** One at a time per partition. May throw a retryable error to get the batch again after a backoff. */
+  onBatch(batch: LogBatch, lane: Lane): Promise<void>
+  onRevoked?(lane: Lane): Promise<void>
+  /** The consumer has stopped for good. */
+  onFatal(error: Error): void
+}
+
+export interface ConsumerOptions {
+  readonly group: string
+  readonly topics: readonly (string | RegExp)[]
+  /** Used where neither the sink (`onAssigned`) nor a commit gives a position. */
+  readonly start: 'earliest' | 'latest'
+  /** Most bytes of records held per lane before fetching pauses. @default 8388608 */
+  readonly laneBytes?: number
+  /** Most records in one batch. @default 2000 */
+  readonly batchRecords?: number
+}
+
+export interface LogConsumer {
+  /** Resolves when the first assignment is done; batches then arrive until `stop`. */
+  run(handlers: LogHandlers): Promise<void>
+  /** Records behind the end, per `topic/partition`. */
+  lag(): Promise<Map<string, bigint>>
+  /** Time of the last batch or caught-up moment, milliseconds since epoch. */
+  lastProgress(): number
+  /** Drains lanes up to `drainMs`, commits, then aborts what is left. */
+  stop(options: { drainMs: number }): Promise<void>
+}
+
+export interface LogProducer {
+  /**
+   * Appends all records to one partition as one unit and resolves when they are durable.
+   * `partition` undefined: every record goes where its key's murmur2 hash says (as the Java client); null keys rotate.
+   * @returns offset of the first record, per partition touched
+   * @throws SIDESTREAM_RECORD_TOO_LARGE for a record above the driver's limit: nothing of the call was written
+   */
+  send(topic: string, partition: number | undefined, records: readonly ProducerRecord[]): Promise<ReadonlyMap<number, bigint>>
+  flush(): Promise<void>
+  close(): Promise<void>
+}
+
+export interface TopicDescription {
+  readonly name: string
+  readonly partitions: number
+  /** Oldest offset still readable, per partition. */
+  readonly start: readonly bigint[]
+  /** Offset of the next append, per partition. */
+  readonly end: readonly bigint[]
+}
+
+export interface LogAdmin {
+  /** Creates what is missing; an existing topic with another partition count is SIDESTREAM_TOPIC_MISMATCH. */
+  createTopics(topics: readonly { name: string; partitions: number; cleanup?: 'compact' | 'delete' | 'forever' }[]): Promise<void>
+  /** @throws SIDESTREAM_TOPIC_UNKNOWN */
+  describe(topic: string): Promise<TopicDescription>
+  list(): Promise<string[]>
+  committed(group: string, topic: string): Promise<(bigint | undefined)[]>
+  deleteTopic(topic: string): Promise<void>
+}
+
+export interface LogDriver {
+  readonly name: string
+  readonly caps: { readonly transactions: boolean; readonly compaction: boolean; readonly groups: 'process' | 'cluster' }
+  producer(): Promise<LogProducer>
+  consumer(options: ConsumerOptions): Promise<LogConsumer>
+  admin(): Promise<LogAdmin>
+  close(): Promise<void>
+}

@@ -1,0 +1,20 @@
+/** Bounds on everything that comes from outside, checked before anything is allocated for it. */
+
+export const limits = {
+  /** Largest record value that is decoded, bytes. */
+  recordBytes: 1_000_000,
+  /** Longest id, bytes of UTF-8. */
+  idBytes: 512,
+  /** Longest short text (surface, source, label, behavior, entity), bytes of UTF-8. */
+  textBytes: 256,
+  /** Largest vector dimension. */
+  dim: 8192,
+  /** Most modalities of one item. */
+  modalities: 16,
+  /** Most behaviors of one interaction. */
+  behaviors: 64,
+  /** Most labels of one item. */
+  labels: 256,
+  /** Most events in one history or history chunk. */
+  history: 1000,
+} as const
