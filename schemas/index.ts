@@ -1,0 +1,27 @@
+/**
+ * Everything that crosses a process boundary: errors, limits, records, topics, Avro schemas and codec, configuration and file
+ * contracts. Imports no other room.
+ * @module
+ */
+export { errorClasses, isPoison, isSidestreamError, refusalCodes, SidestreamError } from './errors.ts'
+export type { ErrorClass, ErrorCode, ErrorDetails } from './errors.ts'
+export { limits } from './limits.ts'
+export type {
+  ArtifactChunk,
+  ControlRecord,
+  DeadLetter,
+  DistillSample,
+  FeatureVersion,
+  HistoryChunk,
+  HistoryEvent,
+  IdEmbedding,
+  Interaction,
+  ItemContent,
+  ItemFeature,
+  ItemPair,
+  Watermark,
+} from './records.ts'
+export { topics } from './topics.ts'
+export type { TopicName, TopicSpec } from './topics.ts'
+export { compareSource, dtypes, sidOrigins, valueHeader } from './value-header.ts'
+export type { SidOrigin, VectorDtype } from './value-header.ts'
