@@ -1,0 +1,76 @@
+/**
+ * Runs one hot path beside its peer and prints one JSON line with both rates and their ratio.
+ * Invariant: equal answers first, then interleaved rounds, medians only; a ratio below 1 is printed like any other.
+ */
+import { deepStrictEqual } from 'node:assert/strict'
+
+export interface Comparison<T> {
+  /** Says what is measured, with sizes, e.g. `encode d64 3x64`. */
+  readonly name: string
+  /** Units of work done by one call of `sidestream` (and of `peer`, unless `peerCount` says otherwise). */
+  readonly count: number
+  /** What is counted, plural: `vectors`, `records`, `bytes`. */
+  readonly unit: string
+  readonly sidestream: () => T | Promise<T>
+  /** The same work by something else. Left out: only the rate is printed. */
+  readonly peer?: () => T | Promise<T>
+  /** Says what the peer is. */
+  readonly peerName?: string
+  /** @default count */
+  readonly peerCount?: number
+  /** Compares the two answers; not called when either is undefined. @default deepStrictEqual */
+  readonly equal?: (sidestream: T, peer: T) => void
+  /** Timed rounds of each, after one round to warm up. @default 5 */
+  readonly rounds?: number
+  /** Further figures for the printed line, read after the last round. */
+  readonly extra?: (rate: number, peerRate: number | undefined) => Record<string, unknown>
+}
+
+export interface ComparisonResult {
+  /** Units per second, median of the rounds. */
+  readonly rate: number
+  readonly peerRate: number | undefined
+  /** sidestream / peer; above 1 means faster than the peer. */
+  readonly ratio: number | undefined
+}
+
+/** Checks that both sides answer alike, times them in turns and prints the line. */
+export async function compare<T>(comparison: Comparison<T>): Promise<ComparisonResult> {
+  const { name, count, unit, sidestream, peer, peerName, peerCount = count, equal = deepStrictEqual, rounds = 5, extra } = comparison
+  const ours = await sidestream()
+  const theirs = await peer?.()
+  if (ours !== undefined && theirs !== undefined) equal(ours, theirs)
+  const seconds: number[] = []
+  const peerSeconds: number[] = []
+  for (let round = 0; round < rounds; round++) {
+    seconds.push(await timed(sidestream))
+    if (peer !== undefined) peerSeconds.push(await timed(peer))
+  }
+  const rate = count / median(seconds)
+  const peerRate = peer === undefined ? undefined : peerCount / median(peerSeconds)
+  const ratio = peerRate === undefined ? undefined : rate / peerRate
+  const line: Record<string, unknown> = { bench: name, [`${unit}/s`]: rounded(rate) }
+  if (peerRate !== undefined) line[`peer ${unit}/s`] = rounded(peerRate)
+  if (peerName !== undefined) line['peer'] = peerName
+  if (ratio !== undefined) line['ratio'] = rounded(ratio)
+  process.stdout.write(`${JSON.stringify({ ...line, ...extra?.(rate, peerRate), rounds, node: process.version })}\n`)
+  return { rate, peerRate, ratio }
+}
+
+/** Middle value; the mean of the two middle ones when the count is even. */
+export function median(values: readonly number[]): number {
+  const sorted = Float64Array.from(values).sort()
+  const middle = sorted.length >> 1
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+}
+
+async function timed(run: () => unknown): Promise<number> {
+  const start = performance.now()
+  await run()
+  return (performance.now() - start) / 1000
+}
+
+/** Three significant digits below 1000, whole numbers above. */
+function rounded(value: number): number {
+  return Math.abs(value) >= 1000 ? Math.round(value) : Number(value.toPrecision(3))
+}
