@@ -1,0 +1,66 @@
+/**
+ * The default of every option of `sidestream.yaml`, in one typed constant. What has no entry here must be given.
+ * Invariant: the schema of `config-options.ts` takes its defaults from here and from nowhere else.
+ */
+
+export const configDefaults = {
+  project: 'default',
+  dataDir: './sidestream-data',
+  seed: 1,
+  log: {
+    driver: 'file',
+    partitions: 4,
+    sync: 'group',
+    groupCommitMs: 5,
+    groupCommitBytes: 1_048_576,
+    segmentBytes: 67_108_864,
+    recordBytes: 1_000_000,
+  },
+  store: {
+    driver: 'lmdb',
+    maxBytes: 10_737_418_240,
+    mapSizeBytes: 17_179_869_184,
+    buckets: 64,
+    graceMs: 600_000,
+    keepVersions: 1,
+    deleteRetentionMs: 86_400_000,
+  },
+  interactions: { otherBehaviors: [], unknownBehaviors: 'dead-letter', maxFutureMs: 300_000 },
+  sequences: { events: 1000, history: 10 },
+  head: { dim: 128, prefixes: [32, 64, 128], contentDims: null, contentShare: 0.5, hidden: 256 },
+  training: {
+    roundMs: 3_600_000,
+    latenessMs: 300_000,
+    idleMs: 60_000,
+    batch: 512,
+    temperature: 0.2,
+    learningRate: 1e-3,
+    warmupSteps: 100,
+    weightDecay: 1e-4,
+    clipNorm: 1,
+    epochs: 6,
+    threads: 1,
+  },
+  semanticIds: {
+    view: null,
+    levels: [256, 256, 256],
+    normalize: true,
+    iterations: 25,
+    rowsPerCode: 39,
+    churnBudget: 0.1,
+    distortionCeiling: 1.25,
+    seed: null,
+  },
+  views: { main: { prefix: 'full', dtype: 'f16' } },
+  refresh: { everyMs: 21_600_000, bootstrapMs: 3_600_000, evalWindowMs: 10_800_000, rollbackWindowMs: 86_400_000 },
+  guard: {
+    mode: 'enforce',
+    contentRecallLoss: 2.5,
+    minNeighborRecall: 0.6,
+    popAucTolerance: 0.003,
+    recallTolerance: 0.006,
+    minEvents: 500,
+  },
+  metrics: { host: '127.0.0.1', port: 0, token: null },
+  deadLetters: { valueBytes: 900_000 },
+} as const

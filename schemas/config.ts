@@ -1,0 +1,159 @@
+/**
+ * `sidestream.yaml`: parsed once, at the edge. Inside, rooms take plain typed options.
+ * Invariant: a `Config` has passed every rule here, and every option has a value.
+ */
+import { dirname, resolve } from 'node:path'
+import type { z } from 'zod'
+import { configEnvironment, configSchema } from './config-options.ts'
+import { SidestreamError } from './errors.ts'
+import { describeProblems, pathText, readYaml, type Problem } from './problems.ts'
+
+type DeepReadonly<T> = T extends readonly (infer E)[]
+  ? readonly DeepReadonly<E>[]
+  : T extends object
+    ? { readonly [K in keyof T]: DeepReadonly<T[K]> }
+    : T
+
+/** The parsed configuration; meanings and units are in `config-options.ts` and `docs/reference/configuration.md`. */
+export type Config = DeepReadonly<z.output<typeof configSchema>>
+/** The configuration as a user writes it: what has a default may be left out. */
+export type ConfigInput = DeepReadonly<z.input<typeof configSchema>>
+
+export interface ConfigSource {
+  /** Environment to take overrides from. @default {} */
+  readonly env?: Readonly<Record<string, string | undefined>>
+  /** Path of the file, for messages and for a relative `dataDir`. @default none: relative to the working directory */
+  readonly path?: string
+}
+
+/**
+ * Parses and checks the text of a configuration file.
+ * @throws SIDESTREAM_CONFIG_INVALID with every problem, one a line, as `path: problem (got …)`
+ */
+export function parseConfig(yamlText: string, source: ConfigSource = {}): Config {
+  const yaml = readYaml(yamlText)
+  if (yaml.problems.length > 0) throw invalid(yaml.problems, source.path)
+  return checkConfig(yaml.value ?? {}, source, yaml)
+}
+
+/**
+ * Checks a configuration that was made in code, such as a recipe's or a test's.
+ * @throws SIDESTREAM_CONFIG_INVALID as `parseConfig` does
+ */
+export function checkConfig(
+  input: unknown,
+  source: ConfigSource = {},
+  { lineOf }: { lineOf(path: readonly PropertyKey[]): number | undefined } = { lineOf: () => undefined },
+): Config {
+  const { value, problems } = withEnvironment(input, source.env ?? {})
+  if (problems.length > 0) throw invalid(problems, source.path)
+  const result = configSchema.safeParse(value)
+  if (!result.success) throw invalid(describeProblems(result.error, configSchema, value, { lineOf }, isSecret), source.path)
+  const config = result.data
+  const conflicts = findConflicts(config)
+  if (conflicts.length > 0) throw invalid(conflicts, source.path)
+  const base = source.path === undefined ? '.' : dirname(source.path)
+  return { ...config, dataDir: resolve(base, config.dataDir) }
+}
+
+/** The configuration with secrets hidden, for logs and `--json`. */
+export function redactConfig(config: Config): Config {
+  const copy = structuredClone(config) as Record<string, unknown>
+  for (const { path, secret } of configEnvironment) {
+    const [group, key] = path as readonly string[]
+    const holder = key === undefined ? copy : (copy[group!] as Record<string, unknown>)
+    if (secret && holder[key ?? group!] !== null) holder[key ?? group!] = '(hidden)'
+  }
+  return copy as Config
+}
+
+/** Dimensions of a view: distilled part, content part beside it, and the published vector. */
+export interface ViewDims {
+  readonly distilled: number
+  readonly content: number
+  readonly total: number
+}
+
+/** Content dims of the whole head: `head.contentDims`, or as many as `head.dim`. */
+export function contentDims(config: Pick<Config, 'head'>): number {
+  return config.head.contentDims ?? config.head.dim
+}
+
+/** Dimensions that the view `name` publishes: D_k and C_k = round(D_k * contentDims / dim). */
+export function viewDims(config: Pick<Config, 'head' | 'views'>, name: string): ViewDims {
+  const view = config.views[name]
+  if (view === undefined)
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `no view \`${name}\`; there are: ${Object.keys(config.views).join(', ')}`, {
+      view: name,
+    })
+  const distilled = view.prefix === 'full' ? config.head.dim : view.prefix
+  const content = Math.round((distilled * contentDims(config)) / config.head.dim)
+  return { distilled, content, total: distilled + content }
+}
+
+/** Name of the view that owns the semantic IDs. */
+export function semanticIdView(config: Pick<Config, 'semanticIds' | 'views'>): string {
+  return config.semanticIds.view ?? Object.keys(config.views)[0]!
+}
+
+/** Rules between options, each with the path where it is to be mended. */
+function findConflicts(config: Config): Problem[] {
+  const problems: Problem[] = []
+  const report = (path: string, message: string): void => void problems.push({ path, message })
+  const { head, views, semanticIds, store, interactions, sequences, content } = config
+
+  if (head.prefixes.some((prefix, i) => i > 0 && prefix <= head.prefixes[i - 1]!))
+    report('head.prefixes', `must be ascending (got ${head.prefixes.join(', ')})`)
+  if (head.prefixes[head.prefixes.length - 1] !== head.dim)
+    report('head.prefixes', `must end with head.dim, which is ${head.dim} (got ${head.prefixes.join(', ')})`)
+  const modalities = Object.keys(content.modalities).length
+  if (contentDims(config) < modalities)
+    report('head.contentDims', `must be at least one for each of the ${modalities} modalities (got ${contentDims(config)})`)
+  for (const [name, view] of Object.entries(views)) {
+    if (view.prefix !== 'full' && !head.prefixes.includes(view.prefix))
+      report(`views.${name}.prefix`, `must be \`full\` or one of head.prefixes, ${head.prefixes.join(', ')} (got ${view.prefix})`)
+  }
+  if (semanticIds.view !== null && views[semanticIds.view] === undefined)
+    report('semanticIds.view', `must be one of the views ${Object.keys(views).join(', ')} (got ${semanticIds.view})`)
+  if (store.mapSizeBytes < store.maxBytes)
+    report('store.mapSizeBytes', `must be at least store.maxBytes, ${store.maxBytes} (got ${store.mapSizeBytes})`)
+  const both = interactions.otherBehaviors.filter((behavior) => interactions.positiveBehaviors.includes(behavior))
+  if (both.length > 0) report('interactions.otherBehaviors', `must not repeat positive behaviors (got ${both.join(', ')})`)
+  if (sequences.history >= sequences.events)
+    report(
+      'sequences.history',
+      `must be below sequences.events, ${sequences.events}, since the target is one more event (got ${sequences.history})`,
+    )
+  return problems
+}
+
+function isSecret(path: string): boolean {
+  return configEnvironment.some((override) => override.secret && pathText(override.path) === path)
+}
+
+function withEnvironment(input: unknown, env: Readonly<Record<string, string | undefined>>): { value: unknown; problems: Problem[] } {
+  const given = configEnvironment.filter(({ variable }) => env[variable] !== undefined && env[variable] !== '')
+  if (given.length === 0 || typeof input !== 'object' || input === null || Array.isArray(input)) return { value: input, problems: [] }
+  const value = { ...(input as Record<string, unknown>) }
+  const problems: Problem[] = []
+  for (const { variable, path, type } of given) {
+    const text = env[variable]!
+    if (type === 'integer' && !/^\d{1,15}$/.test(text)) {
+      problems.push({ path: variable, message: `must be a whole number (got ${JSON.stringify(text)})` })
+      continue
+    }
+    const parsed = type === 'integer' ? Number(text) : text
+    const [group, key] = path as readonly string[]
+    if (key === undefined) value[group!] = parsed
+    else if (value[group!] === undefined || (typeof value[group!] === 'object' && value[group!] !== null))
+      value[group!] = { ...(value[group!] as object | undefined), [key]: parsed }
+  }
+  return { value, problems }
+}
+
+function invalid(problems: readonly Problem[], path: string | undefined): SidestreamError {
+  const lines = problems.map((problem) => `  ${problem.path}: ${problem.message}`)
+  const where = path === undefined ? 'the configuration' : path
+  const message = `${where} has ${problems.length === 1 ? 'a problem' : `${problems.length} problems`}:\n${lines.join('\n')}`
+  return new SidestreamError('SIDESTREAM_CONFIG_INVALID', message, { path, problems })
+}
