@@ -1,0 +1,122 @@
+/**
+ * The rows of a round: unique, complete and in an order of their own.
+ * Invariant: rows and their order are a function of (the set of samples, the items known, seed, round): partitions,
+ * interleaving and repeats of the stream leave no trace.
+ */
+import { hash } from 'node:crypto'
+import type { DistillSample } from '../schemas/index.ts'
+import { sampleKey } from './samples.ts'
+
+/** A sample with its key, waiting in a round. */
+export interface RoundRow {
+  readonly key: string
+  readonly sample: DistillSample
+  /** It has waited a round for an item already. */
+  readonly waited: boolean
+}
+
+/** What one round trains on, and what became of the rest. */
+export interface PreparedRound {
+  readonly round: number
+  /** Training rows in order; unknown items are gone from the histories. */
+  readonly rows: readonly DistillSample[]
+  /** Rows that join the next round because their target, or their whole history, is unknown. */
+  readonly waiting: readonly RoundRow[]
+  readonly counts: {
+    readonly taken: number
+    readonly rows: number
+    readonly waiting: number
+    /** Unknown for the second time: given up. */
+    readonly dropped: number
+    /** History items left out of the rows because they are unknown. */
+    readonly historyItemsUnknown: number
+  }
+}
+
+/** Rows of open rounds in memory; rebuilt by reading the samples again from the cut of the last closed round. */
+export class RoundRows {
+  readonly #rounds = new Map<number, Map<string, RoundRow>>()
+  #duplicates = 0
+
+  /** Samples that fell because their key was there already. */
+  get duplicates(): number {
+    return this.#duplicates
+  }
+
+  /** Number of rows waiting in a round. */
+  size(round: number): number {
+    return this.#rounds.get(round)?.size ?? 0
+  }
+
+  /** @returns false when the round has the sample already */
+  add(round: number, sample: DistillSample): boolean {
+    return this.#put(round, { key: sampleKey(sample), sample, waited: false })
+  }
+
+  /** Puts rows that wait once more into a round. */
+  wait(round: number, rows: readonly RoundRow[]): void {
+    for (const row of rows) this.#put(round, { ...row, waited: true })
+  }
+
+  /** Everything that still waits, per round: what a checkpoint keeps besides the log's cut. */
+  waiting(): readonly (readonly [round: number, rows: readonly RoundRow[]])[] {
+    return [...this.#rounds].map(([round, rows]) => [round, [...rows.values()].filter(({ waited }) => waited)] as const)
+  }
+
+  /** Takes a round's rows out. */
+  take(round: number): RoundRow[] {
+    const rows = [...(this.#rounds.get(round)?.values() ?? [])]
+    this.#rounds.delete(round)
+    return rows
+  }
+
+  #put(round: number, row: RoundRow): boolean {
+    let rows = this.#rounds.get(round)
+    if (!rows) this.#rounds.set(round, (rows = new Map()))
+    const known = rows.get(row.key)
+    if (known) this.#duplicates++
+    // Two samples of one key differ only when their histories were read at different states: the choice must not
+    // depend on which came first.
+    if (!known || precedes(row, known)) rows.set(row.key, row)
+    return !known
+  }
+}
+
+/** A row that has waited wins (it must not wait twice), then the longer history, then text order. */
+function precedes(a: RoundRow, b: RoundRow): boolean {
+  if (a.waited !== b.waited) return a.waited
+  if (a.sample.history.length !== b.sample.history.length) return a.sample.history.length > b.sample.history.length
+  return JSON.stringify(a.sample.history) < JSON.stringify(b.sample.history)
+}
+
+/**
+ * Makes a round ready to train: unknown items leave the histories, a row without target or history waits one round and
+ * is then dropped, and the rest is ordered by hash(seed, round, key).
+ * @param isKnown - whether the item's content is there as of the round's end
+ */
+export function prepareRound(
+  rows: readonly RoundRow[],
+  { round, seed, isKnown }: { readonly round: number; readonly seed: number; readonly isKnown: (itemId: string) => boolean },
+): PreparedRound {
+  const ready: { readonly order: string; readonly sample: DistillSample }[] = []
+  const waiting: RoundRow[] = []
+  let dropped = 0
+  let historyItemsUnknown = 0
+  for (const row of rows) {
+    const history = row.sample.history.filter(isKnown)
+    if (history.length > 0 && isKnown(row.sample.targetId)) {
+      historyItemsUnknown += row.sample.history.length - history.length
+      const order = rowOrder(seed, round, row.key)
+      ready.push({ order, sample: history.length === row.sample.history.length ? row.sample : { ...row.sample, history } })
+    } else if (row.waited) dropped++
+    else waiting.push({ ...row, waited: true })
+  }
+  ready.sort((a, b) => (a.order < b.order ? -1 : a.order > b.order ? 1 : 0))
+  const counts = { taken: rows.length, rows: ready.length, waiting: waiting.length, dropped, historyItemsUnknown }
+  return { round, rows: ready.map(({ sample }) => sample), waiting, counts }
+}
+
+/** Place of a row in its round: text that compares like the hash of (seed, round, key); the key settles equal hashes. */
+function rowOrder(seed: number, round: number, key: string): string {
+  return hash('sha256', `${seed}/${round}/${key}`, 'hex').slice(0, 16) + key
+}

@@ -1,0 +1,214 @@
+/**
+ * Bytes of a user's history in worker state: chunks of at most 64 events, oldest first.
+ * Invariant: decode(encode(events)) equals events; a chunk that cannot be read whole is an error, never a shorter history.
+ */
+import { SidestreamError } from '../schemas/index.ts'
+import type { HistoryEvent } from '../schemas/index.ts'
+
+/** Events per chunk. Fixed: chunk number = sequence number >> 6. */
+export const chunkEvents = 64
+
+const format = 1
+const encoder = new TextEncoder()
+const decoder = new TextDecoder('utf-8', { fatal: true })
+
+/** The newest chunk of a user, with where the history begins and ends. */
+export interface TailChunk {
+  /** Number of the oldest chunk still kept. */
+  readonly firstChunk: number
+  /** Number of this chunk. */
+  readonly chunk: number
+  readonly events: HistoryEvent[]
+}
+
+/** State key of a user's newest chunk. */
+export function tailKey(userId: string): string {
+  return `t/${userId}`
+}
+
+/** State key of a full chunk. The number comes first and has a fixed width, so no two (user, chunk) share a key. */
+export function chunkKey(userId: string, chunk: number): string {
+  return `c/${chunk.toString(36).padStart(8, '0')}/${userId}`
+}
+
+/** @param events - at most 64, ascending event time */
+export function encodeChunk(events: readonly HistoryEvent[]): Uint8Array {
+  const writer = new ByteWriter(32 + events.length * 32)
+  writeChunk(writer, events)
+  return writer.bytes()
+}
+
+/** @throws SIDESTREAM_STORE_CORRUPT */
+export function decodeChunk(bytes: Uint8Array): HistoryEvent[] {
+  return readWhole(bytes, readChunk)
+}
+
+/** A tail is a chunk behind the numbers of the oldest and of this chunk. */
+export function encodeTail({ firstChunk, chunk, events }: TailChunk): Uint8Array {
+  const writer = new ByteWriter(32 + events.length * 32)
+  writer.varint(firstChunk)
+  writer.varint(chunk)
+  writeChunk(writer, events)
+  return writer.bytes()
+}
+
+/** @throws SIDESTREAM_STORE_CORRUPT */
+export function decodeTail(bytes: Uint8Array): TailChunk {
+  return readWhole(bytes, (reader) => ({ firstChunk: reader.varint(), chunk: reader.varint(), events: readChunk(reader) }))
+}
+
+function writeChunk(writer: ByteWriter, events: readonly HistoryEvent[]): void {
+  const sets = new Map<string, number>()
+  const named: (readonly string[])[] = []
+  const setOf = events.map(({ behaviors }) => {
+    const key = JSON.stringify(behaviors)
+    let index = sets.get(key)
+    if (index === undefined) {
+      index = named.push(behaviors) - 1
+      sets.set(key, index)
+    }
+    return index
+  })
+  writer.varint(format)
+  writer.varint(named.length)
+  for (const behaviors of named) {
+    writer.varint(behaviors.length)
+    for (const behavior of behaviors) writer.text(behavior)
+  }
+  writer.varint(events.length)
+  let previous = 0
+  for (let i = 0; i < events.length; i++) {
+    const { itemId, eventTs } = events[i]!
+    writer.signed(eventTs - previous)
+    writer.varint(setOf[i]!)
+    writer.text(itemId)
+    previous = eventTs
+  }
+}
+
+function readChunk(reader: ByteReader): HistoryEvent[] {
+  if (reader.varint() !== format) throw new RangeError('unknown chunk format')
+  const sets: (readonly string[])[] = []
+  for (let n = reader.count(); n > 0; n--) {
+    const behaviors: string[] = []
+    for (let k = reader.count(); k > 0; k--) behaviors.push(reader.text())
+    sets.push(behaviors)
+  }
+  const events: HistoryEvent[] = []
+  let eventTs = 0
+  for (let n = reader.count(); n > 0; n--) {
+    eventTs += reader.signed()
+    const behaviors = sets[reader.varint()]
+    if (!behaviors) throw new RangeError('behavior set out of range')
+    events.push({ itemId: reader.text(), eventTs, behaviors })
+  }
+  return events
+}
+
+function readWhole<T>(bytes: Uint8Array, read: (reader: ByteReader) => T): T {
+  const reader = new ByteReader(bytes)
+  try {
+    const value = read(reader)
+    if (!reader.done) throw new RangeError('bytes left over')
+    return value
+  } catch (cause) {
+    throw new SidestreamError(
+      'SIDESTREAM_STORE_CORRUPT',
+      'a history chunk in the ingest state is unreadable; rebuild the state from the log',
+      {
+        cause,
+        bytes: bytes.length,
+      },
+    )
+  }
+}
+
+/** Numbers are LEB128 over float64 integers, so that millisecond times pass 2^32 without bigint. */
+class ByteWriter {
+  #bytes: Uint8Array
+  #at = 0
+
+  constructor(capacity: number) {
+    this.#bytes = new Uint8Array(capacity)
+  }
+
+  #reserve(more: number): void {
+    if (this.#at + more <= this.#bytes.length) return
+    const grown = new Uint8Array(Math.max(this.#bytes.length * 2, this.#at + more))
+    grown.set(this.#bytes)
+    this.#bytes = grown
+  }
+
+  varint(value: number): void {
+    this.#reserve(8)
+    while (value >= 128) {
+      this.#bytes[this.#at++] = (value % 128) + 128
+      value = Math.floor(value / 128)
+    }
+    this.#bytes[this.#at++] = value
+  }
+
+  /** Zigzag: small negative steps stay small. */
+  signed(value: number): void {
+    this.varint(value < 0 ? -2 * value - 1 : 2 * value)
+  }
+
+  text(value: string): void {
+    this.#reserve(value.length * 3 + 8)
+    // The length comes first: one byte of it suits nearly all ids; longer texts are encoded again behind two.
+    const { written } = encoder.encodeInto(value, this.#bytes.subarray(this.#at + 1))
+    if (written < 128) {
+      this.#bytes[this.#at] = written
+      this.#at += 1 + written
+      return
+    }
+    this.varint(written)
+    this.#at += encoder.encodeInto(value, this.#bytes.subarray(this.#at)).written
+  }
+
+  bytes(): Uint8Array {
+    return this.#bytes.slice(0, this.#at)
+  }
+}
+
+class ByteReader {
+  readonly #bytes: Uint8Array
+  #at = 0
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes
+  }
+
+  get done(): boolean {
+    return this.#at === this.#bytes.length
+  }
+
+  varint(): number {
+    let value = 0
+    for (let scale = 1; ; scale *= 128) {
+      const byte = this.#bytes[this.#at++]
+      if (byte === undefined || scale > 2 ** 56) throw new RangeError('number cut off')
+      value += (byte & 127) * scale
+      if (byte < 128) return value
+    }
+  }
+
+  signed(): number {
+    const value = this.varint()
+    return value % 2 === 1 ? -(value + 1) / 2 : value / 2
+  }
+
+  /** A count of things that take at least one byte each. */
+  count(): number {
+    const value = this.varint()
+    if (value > this.#bytes.length - this.#at) throw new RangeError('count passes the end')
+    return value
+  }
+
+  text(): string {
+    const length = this.count()
+    const bytes = this.#bytes.subarray(this.#at, this.#at + length)
+    this.#at += length
+    return decoder.decode(bytes)
+  }
+}
