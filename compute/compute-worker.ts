@@ -1,0 +1,111 @@
+/**
+ * One worker thread that runs ONNX sessions. Requests are queued in the thread and answered in order, so several may
+ * be under way. Invariants: a forgotten worker never keeps the process alive, a run under way does; after `close`
+ * every request is refused.
+ */
+
+import { Worker } from 'node:worker_threads'
+import { SidestreamError } from '../schemas/errors.ts'
+import type { Tensor } from './tensor.ts'
+import type { Answer, Message, Request, WorkerResult } from './worker-protocol.ts'
+
+interface Waiting {
+  resolve(result: WorkerResult): void
+  reject(error: Error): void
+}
+
+export class ComputeWorker {
+  readonly name: string
+  readonly #thread: Worker
+  readonly #waiting = new Map<number, Waiting>()
+  #nextId = 1
+  #nextSession = 1
+  #ended: Error | undefined
+
+  constructor({ name = 'compute' }: { readonly name?: string } = {}) {
+    this.name = name
+    this.#thread = startThread(name)
+    this.#thread.on('message', (answer: Answer) => this.#settle(answer))
+    this.#thread.on('error', (error) => this.#end(failed(`worker ${name} failed: ${error.message}`, error)))
+    this.#thread.on('exit', (code) => this.#end(failed(`worker ${name} ended with code ${code}`)))
+    this.#thread.unref()
+  }
+
+  /** A number for a new session in this worker. */
+  nextSession(): number {
+    return this.#nextSession++
+  }
+
+  /**
+   * Sends a request; resolves with its answer.
+   * @param transfer - buffers that the caller gives away
+   * @throws SIDESTREAM_SESSION_FAILED with ONNX Runtime's error as cause; SIDESTREAM_CLOSED after `close`
+   */
+  ask(request: Request, transfer: readonly ArrayBuffer[] = []): Promise<WorkerResult> {
+    if (this.#ended) return Promise.reject(this.#ended)
+    const id = this.#nextId++
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject })
+      this.#thread.ref()
+      try {
+        this.#thread.postMessage({ ...request, id } satisfies Message, transfer)
+      } catch (cause) {
+        this.#done(id)
+        reject(failed(`worker ${this.name}: the request cannot be sent (was a buffer given away before?)`, cause))
+      }
+    })
+  }
+
+  /** Ends the thread after the requests under way. */
+  async close(): Promise<void> {
+    if (this.#ended) return
+    const last = [...this.#waiting.keys()].length > 0 ? this.#idle() : undefined
+    await last
+    this.#ended ??= new SidestreamError('SIDESTREAM_CLOSED', `worker ${this.name} is closed`)
+    await this.#thread.terminate()
+  }
+
+  async #idle(): Promise<void> {
+    while (this.#waiting.size > 0) await new Promise<void>((resolve) => setImmediate(resolve))
+  }
+
+  #settle(answer: Answer): void {
+    const waiting = this.#done(answer.id)
+    if (answer.ok) return waiting?.resolve(answer.result)
+    const cause = new Error(answer.message)
+    if (answer.stack !== undefined) cause.stack = answer.stack
+    waiting?.reject(failed(`worker ${this.name}: ${answer.message}`, cause))
+  }
+
+  #done(id: number): Waiting | undefined {
+    const waiting = this.#waiting.get(id)
+    this.#waiting.delete(id)
+    if (this.#waiting.size === 0) this.#thread.unref()
+    return waiting
+  }
+
+  #end(error: Error): void {
+    this.#ended ??= error
+    const waiting = [...this.#waiting.values()]
+    this.#waiting.clear()
+    for (const { reject } of waiting) reject(this.#ended)
+  }
+}
+
+/** Buffers of `tensors` for a transfer list. */
+export function buffersOf(tensors: Iterable<Tensor>): ArrayBuffer[] {
+  return [...new Set([...tensors].map(({ data }) => data.buffer as ArrayBuffer))]
+}
+
+function failed(message: string, cause?: unknown): SidestreamError {
+  return new SidestreamError('SIDESTREAM_SESSION_FAILED', message, { cause })
+}
+
+/** Under tsx the worker is TypeScript, which a thread loads only after tsx is registered in it. */
+function startThread(name: string): Worker {
+  const source = import.meta.url.endsWith('.ts')
+  const url = new URL(source ? './session-worker.ts' : './session-worker.js', import.meta.url)
+  if (!source) return new Worker(url, { name })
+  const script = `import('tsx/esm/api').then((tsx) => { tsx.register(); return import(${JSON.stringify(url.href)}) })`
+  return new Worker(script, { name, eval: true })
+}

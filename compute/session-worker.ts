@@ -1,0 +1,107 @@
+/**
+ * The thread in which ONNX Runtime runs: its `run` blocks its thread, so it must not be the one that answers Kafka.
+ * Imports nothing of ours but types, so that a worker starts fast.
+ * Invariant: requests are answered one after another in the order they came; the state of a training session stays
+ * here and crosses threads only when asked for.
+ */
+
+import { parentPort } from 'node:worker_threads'
+import * as ort from 'onnxruntime-node'
+import type { DType, Tensor } from './tensor.ts'
+import type { Answer, Message, SessionOptions, TensorMap, WorkerResult } from './worker-protocol.ts'
+
+interface OpenSession {
+  readonly session: ort.InferenceSession
+  readonly outputNames: readonly string[]
+  /** Fed to `state/<name>` and replaced by `next/<name>` at every run. */
+  state: Record<string, ort.Tensor>
+}
+
+const statePrefix = 'state/'
+const nextPrefix = 'next/'
+const sessions = new Map<number, OpenSession>()
+const port = parentPort!
+let queue: Promise<void> = Promise.resolve()
+
+port.on('message', (message: Message) => {
+  queue = queue.then(async () => {
+    try {
+      const result = await handle(message)
+      // A state copy or an output is ours alone: move it.
+      const buffers = new Set(Object.values(result.tensors).map(({ data }) => data.buffer as ArrayBuffer))
+      port.postMessage({ id: message.id, ok: true, result } satisfies Answer, [...buffers])
+    } catch (error) {
+      const { message: text, stack } = error instanceof Error ? error : new Error(String(error))
+      port.postMessage({ id: message.id, ok: false, message: text, stack } satisfies Answer)
+    }
+  })
+})
+
+async function handle(message: Message): Promise<WorkerResult> {
+  if (message.kind === 'open') {
+    const session = await ort.InferenceSession.create(message.model, ortOptions(message.options))
+    sessions.set(message.session, { session, outputNames: session.outputNames, state: {} })
+    return { tensors: {}, inputNames: session.inputNames, outputNames: session.outputNames }
+  }
+  const open = sessions.get(message.session)
+  if (open === undefined) throw new Error('the session is closed')
+  switch (message.kind) {
+    case 'run':
+      return { tensors: await run(open, message.feeds, message.outputs) }
+    case 'set-state':
+      open.state = Object.fromEntries(Object.entries(message.state).map(([name, tensor]) => [statePrefix + name, toOrt(tensor)]))
+      return { tensors: {} }
+    case 'get-state':
+      return {
+        tensors: Object.fromEntries(Object.entries(open.state).map(([name, value]) => [name.slice(statePrefix.length), copyOf(value)])),
+      }
+    case 'close':
+      sessions.delete(message.session)
+      await open.session.release()
+      return { tensors: {} }
+  }
+}
+
+async function run(open: OpenSession, feeds: TensorMap, outputs: readonly string[] | undefined): Promise<TensorMap> {
+  const all: Record<string, ort.Tensor> = { ...open.state }
+  for (const [name, tensor] of Object.entries(feeds)) all[name] = toOrt(tensor)
+  const steps = Object.keys(open.state).length > 0
+  const wanted = outputs ?? open.outputNames.filter((name) => !steps || !name.startsWith(nextPrefix))
+  const fetched = steps ? [...wanted, ...open.outputNames.filter((name) => name.startsWith(nextPrefix))] : wanted
+  const results = await open.session.run(all, [...fetched])
+  const answer: TensorMap = {}
+  const next: Record<string, ort.Tensor> = { ...open.state }
+  for (const [name, value] of Object.entries(results)) {
+    if (steps && name.startsWith(nextPrefix)) next[statePrefix + name.slice(nextPrefix.length)] = value
+    else answer[name] = fromOrt(value)
+  }
+  open.state = next
+  return answer
+}
+
+function ortOptions({ threads }: Required<SessionOptions>): ort.InferenceSession.SessionOptions {
+  return {
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    executionMode: 'sequential',
+    graphOptimizationLevel: 'all',
+    logSeverityLevel: 3,
+    // Denormals are many times slower and mean nothing here; deterministic compute where a kernel offers a choice.
+    extra: { session: { set_denormal_as_zero: '1', use_deterministic_compute: '1' } },
+  }
+}
+
+function toOrt({ dtype, dims, data }: Tensor): ort.Tensor {
+  return new ort.Tensor(dtype, data as never, dims)
+}
+
+function fromOrt(value: ort.Tensor): Tensor {
+  const data = value.data as Tensor['data']
+  // Memory that this tensor does not own whole cannot be moved; copy it.
+  const own = data.byteLength === data.buffer.byteLength
+  return { dtype: value.type as DType, dims: [...value.dims], data: own ? data : data.slice() }
+}
+
+function copyOf(value: ort.Tensor): Tensor {
+  return { dtype: value.type as DType, dims: [...value.dims], data: (value.data as Float32Array).slice() }
+}

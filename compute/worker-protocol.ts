@@ -1,0 +1,29 @@
+/** Messages between `ComputeWorker` and its thread. Every request is answered once, in order. */
+
+import type { Tensor } from './tensor.ts'
+
+export type TensorMap = Record<string, Tensor>
+
+export interface SessionOptions {
+  /** Threads of one run. @default 1 */
+  readonly threads?: number
+}
+
+export type Request =
+  | { readonly kind: 'open'; readonly session: number; readonly model: Uint8Array; readonly options: Required<SessionOptions> }
+  | { readonly kind: 'run'; readonly session: number; readonly feeds: TensorMap; readonly outputs: readonly string[] | undefined }
+  | { readonly kind: 'set-state'; readonly session: number; readonly state: TensorMap }
+  | { readonly kind: 'get-state'; readonly session: number }
+  | { readonly kind: 'close'; readonly session: number }
+
+export type Message = Request & { readonly id: number }
+
+export type Answer =
+  | { readonly id: number; readonly ok: true; readonly result: WorkerResult }
+  | { readonly id: number; readonly ok: false; readonly message: string; readonly stack: string | undefined }
+
+export interface WorkerResult {
+  readonly tensors: TensorMap
+  readonly inputNames?: readonly string[]
+  readonly outputNames?: readonly string[]
+}
