@@ -3,9 +3,15 @@
  * contracts. Imports no other room.
  * @module
  */
+export { Codec } from './codec.ts'
+export type { TopicRecords } from './codec.ts'
 export { errorClasses, isPoison, isSidestreamError, refusalCodes, SidestreamError } from './errors.ts'
 export type { ErrorClass, ErrorCode, ErrorDetails } from './errors.ts'
+export { crc64Avro, fingerprintHex } from './fingerprint.ts'
+export { createItemContentBatch, rowStates } from './item-content-batch.ts'
+export type { BatchDecodeOptions, ItemContentBatch, Modality } from './item-content-batch.ts'
 export { limits } from './limits.ts'
+export type { DecodeExpectations } from './record-mapping.ts'
 export type {
   ArtifactChunk,
   ControlRecord,
@@ -30,3 +36,15 @@ export type { Config, ConfigInput, ConfigSource, ViewDims } from './config.ts'
 export { configDefaults } from './config-defaults.ts'
 export { configEnvironment } from './config-options.ts'
 export type { EnvironmentOverride } from './config-options.ts'
+export { readColumns, readColumnsDefaults } from './files/columns.ts'
+export type { ColumnBatch, ReadColumnsOptions } from './files/columns.ts'
+export { readCodes, readContent, readIdEmbeddings, readInteractions, writeCodes, writeEmbeddings } from './files/contracts.ts'
+export type { CodeBatch, ContentRow, InteractionMapping, ModalityDims, ReadRecordsOptions } from './files/contracts.ts'
+export { idCell, numberCell, textCell, timeCell } from './files/cells.ts'
+export type { CellPlace, TimeUnit } from './files/cells.ts'
+export { writeParquet } from './files/parquet-columns.ts'
+export type { ParquetColumn, ParquetRows, ParquetType } from './files/parquet-columns.ts'
+export { fileError, fileExists, fileFormat, writeWhole } from './files/source.ts'
+export type { FileFormat } from './files/source.ts'
+export { openVectors, readVectors, readVectorsDefaults, writeVectorsF32 } from './files/vectors.ts'
+export type { ReadVectorsOptions, VectorBatch, VectorBatches, VectorSource } from './files/vectors.ts'

@@ -3,6 +3,10 @@
 export const limits = {
   /** Largest record value that is decoded, bytes. */
   recordBytes: 1_000_000,
+  /** Largest dead letter, bytes: it holds a refused record whole. */
+  deadLetterBytes: 16_000_000,
+  /** Latest event time: the year 3000, milliseconds since epoch. Later ones are microseconds or rubbish. */
+  eventTs: 32_503_680_000_000,
   /** Longest id, bytes of UTF-8. */
   idBytes: 512,
   /** Longest short text (surface, source, label, behavior, entity), bytes of UTF-8. */
@@ -17,4 +21,6 @@ export const limits = {
   labels: 256,
   /** Most events in one history or history chunk. */
   history: 1000,
+  /** Most headers of one dead letter. */
+  headers: 256,
 } as const
