@@ -5,7 +5,7 @@
  */
 
 import { Worker } from 'node:worker_threads'
-import { SidestreamError } from '../schemas/errors.ts'
+import { SidestreamError } from '../schemas/index.ts'
 import type { Tensor } from './tensor.ts'
 import type { Answer, Message, Request, WorkerResult } from './worker-protocol.ts'
 

@@ -3,7 +3,7 @@
  * Invariant: decided while the graph is built; a named size never broadcasts against another name.
  */
 
-import { SidestreamError } from '../schemas/errors.ts'
+import { SidestreamError } from '../schemas/index.ts'
 import type { Graph } from './graph.ts'
 import type { Dim, Value, ValueType } from './op.ts'
 

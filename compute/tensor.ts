@@ -3,7 +3,7 @@
  * Invariant: `data.length` is the product of `dims`, and the array class fits `dtype`.
  */
 
-import { SidestreamError } from '../schemas/errors.ts'
+import { SidestreamError } from '../schemas/index.ts'
 
 export type DType = 'float32' | 'float64' | 'float16' | 'int64' | 'int32' | 'uint8' | 'bool'
 

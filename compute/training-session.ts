@@ -8,7 +8,7 @@ import type { Graph } from './graph.ts'
 import { toModel } from './model.ts'
 import { copies } from './session.ts'
 import type { RunOptions } from './session.ts'
-import { SidestreamError } from '../schemas/errors.ts'
+import { SidestreamError } from '../schemas/index.ts'
 import type { Tensor } from './tensor.ts'
 import type { SessionOptions, TensorMap } from './worker-protocol.ts'
 
