@@ -1,0 +1,272 @@
+/**
+ * The file contracts: which columns a file of interactions, content, ID embeddings, embeddings or codes has.
+ * Invariant: what a reader gives has passed the limits of `limits.ts`; a refused row names file, row and column.
+ *
+ * | file | columns |
+ * |---|---|
+ * | interactions | `user_id, item_id, ts` (ms), `behaviors` (list or `|`-separated), optional `surface, dwell_ms, request_id` |
+ * | content | `item_id, ts`, one vector column per modality, optional `labels, author_id, deleted` |
+ * | id_embeddings | `entity, entity_id, ts, vector, exposures` |
+ * | embeddings | `item_id, vector` |
+ * | codes | `item_id, sid` |
+ */
+import { isSidestreamError, SidestreamError } from '../errors.ts'
+import { limits } from '../limits.ts'
+import type { IdEmbedding, Interaction, ItemContent } from '../records.ts'
+import {
+  cellError,
+  codesCell,
+  countCell,
+  flagCell,
+  idCell,
+  isAbsent,
+  listCell,
+  textCell,
+  timeCell,
+  vectorCell,
+  type CellPlace,
+  type TimeUnit,
+} from './cells.ts'
+import { readColumns, type ColumnBatch } from './columns.ts'
+import { writeParquet } from './parquet-columns.ts'
+import { checkBatch, type VectorBatches } from './vectors.ts'
+
+/** Options of every reader of records. */
+export interface ReadRecordsOptions {
+  /** Rows of one batch. Higher: more memory. @default 2048 */
+  readonly batchRows?: number
+  /** Called for a row that is refused, which is then left out. @default the refusal is thrown */
+  readonly onInvalid?: (error: SidestreamError, row: number) => void
+  readonly signal?: AbortSignal
+}
+
+const defaultBatchRows = 2048
+
+/** Where the columns of interactions are, and how to read them. Every entry has its contract's name as default. */
+export interface InteractionMapping {
+  readonly userId?: string
+  readonly itemId?: string
+  readonly ts?: string
+  /** Unit of `ts`. @default 'ms' */
+  readonly tsUnit?: TimeUnit
+  /** A column of behaviors, or the behaviors that every row has. @default { column: 'behaviors' } */
+  readonly behaviors?: { readonly column: string; readonly separator?: string } | { readonly always: readonly string[] }
+  readonly surface?: string
+  readonly dwellMs?: string
+  readonly requestId?: string
+}
+
+/**
+ * Streams interactions in the order of the file.
+ * @throws SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_FILE_INVALID
+ */
+export async function* readInteractions(
+  file: string,
+  mapping: InteractionMapping = {},
+  options: ReadRecordsOptions = {},
+): AsyncGenerator<Interaction[], void, undefined> {
+  const { userId = 'user_id', itemId = 'item_id', ts = 'ts', tsUnit = 'ms', behaviors = { column: 'behaviors' } } = mapping
+  const { surface = 'surface', dwellMs = 'dwell_ms', requestId = 'request_id' } = mapping
+  const always = 'always' in behaviors ? behaviors.always : undefined
+  const behaviorsColumn = 'column' in behaviors ? behaviors.column : undefined
+  const separator = 'column' in behaviors ? behaviors.separator : undefined
+  const columns = [userId, itemId, ts, ...(behaviorsColumn === undefined ? [] : [behaviorsColumn])]
+  yield* readRecords(file, { columns, optional: [surface, dwellMs, requestId] }, options, (cell): Interaction => {
+    const kinds = always ?? listCell(...cell(behaviorsColumn!), limits.behaviors, separator)
+    if (kinds.length === 0) throw cellError(undefined, cell(behaviorsColumn!)[1], 'at least one behavior is required')
+    const surfaceText = textCell(...cell(surface))
+    const [dwell, dwellPlace] = cell(dwellMs)
+    const request = textCell(...cell(requestId), limits.idBytes)
+    return {
+      userId: idCell(...cell(userId)),
+      itemId: idCell(...cell(itemId)),
+      eventTs: timeCell(...cell(ts), tsUnit),
+      behaviors: kinds,
+      ...(surfaceText !== undefined && { surface: surfaceText }),
+      ...(!isAbsent(dwell) && { dwellMs: countCell(dwell, dwellPlace) }),
+      ...(request !== undefined && { requestId: request }),
+    }
+  })
+}
+
+/** One row of a content file: the content of an item, or `null` when the row deletes it. */
+export interface ContentRow {
+  readonly itemId: string
+  readonly eventTs: number
+  readonly content: ItemContent | null
+}
+
+/** The modalities to read: name to dimension. Each stands in the column of its name. */
+export type ModalityDims = Readonly<Record<string, { readonly dim: number }>>
+
+/**
+ * Streams content in the order of the file. A modality may be absent in a row, and its column in the file, but not all of them.
+ * @throws SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_FILE_INVALID
+ */
+export async function* readContent(
+  file: string,
+  modalities: ModalityDims,
+  options: ReadRecordsOptions = {},
+): AsyncGenerator<ContentRow[], void, undefined> {
+  const names = Object.keys(modalities)
+  yield* readRecords(
+    file,
+    { columns: ['item_id', 'ts'], optional: [...names, 'labels', 'author_id', 'deleted'], anyOf: names },
+    options,
+    (cell): ContentRow => {
+      const itemId = idCell(...cell('item_id'))
+      const eventTs = timeCell(...cell('ts'))
+      if (flagCell(...cell('deleted'))) return { itemId, eventTs, content: null }
+      const vectors: Record<string, Float32Array> = {}
+      for (const name of names) {
+        const vector = vectorCell(...cell(name), modalities[name]!.dim)
+        if (vector !== undefined) vectors[name] = vector
+      }
+      if (Object.keys(vectors).length === 0)
+        throw cellError(undefined, cell(names.join(', '))[1], 'at least one modality must have a vector')
+      const labels = listCell(...cell('labels'), limits.labels)
+      const [author, authorPlace] = cell('author_id')
+      const content: ItemContent = {
+        itemId,
+        eventTs,
+        vectors,
+        ...(labels.length > 0 && { labels }),
+        ...(!isAbsent(author) && { authorId: idCell(author, authorPlace) }),
+      }
+      return { itemId, eventTs, content }
+    },
+  )
+}
+
+/**
+ * Streams ID embeddings in the order of the file.
+ * @throws SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_FILE_INVALID
+ */
+export async function* readIdEmbeddings(file: string, options: ReadRecordsOptions = {}): AsyncGenerator<IdEmbedding[], void, undefined> {
+  yield* readRecords(file, { columns: ['entity', 'entity_id', 'ts', 'vector', 'exposures'] }, options, (cell): IdEmbedding => {
+    const entity = textCell(...cell('entity'))
+    if (entity === undefined) throw cellError(undefined, cell('entity')[1], 'an entity kind such as `item` is required')
+    const vector = vectorCell(...cell('vector'))
+    if (vector === undefined) throw cellError(undefined, cell('vector')[1], 'a vector is required')
+    return {
+      entity,
+      entityId: idCell(...cell('entity_id')),
+      eventTs: timeCell(...cell('ts')),
+      vector,
+      exposures: countCell(...cell('exposures')),
+    }
+  })
+}
+
+/** Semantic IDs of some items, aligned. */
+export interface CodeBatch {
+  readonly ids: readonly string[]
+  readonly sids: readonly (readonly number[])[]
+}
+
+/**
+ * Streams a `codes` file. All rows have as many levels as the first.
+ * @throws SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_FILE_INVALID
+ */
+export async function* readCodes(file: string, options: ReadRecordsOptions = {}): AsyncGenerator<CodeBatch, void, undefined> {
+  let levels: number | undefined
+  const rows = readRecords(file, { columns: ['item_id', 'sid'] }, options, (cell) => {
+    const sid = codesCell(...cell('sid'))
+    levels ??= sid.length
+    if (sid.length !== levels) throw cellError(sid, cell('sid')[1], `must have ${levels} levels as the rows before`)
+    return { id: idCell(...cell('item_id')), sid }
+  })
+  for await (const batch of rows) yield { ids: batch.map((row) => row.id), sids: batch.map((row) => row.sid) }
+}
+
+/**
+ * Writes an `embeddings` file (Parquet: `item_id, vector`). Returns the number of rows.
+ * @throws SIDESTREAM_DISK_FULL, SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_FILE_INVALID
+ */
+export async function writeEmbeddings(file: string, batches: VectorBatches): Promise<number> {
+  const columns = [
+    { name: 'item_id', type: 'string' },
+    { name: 'vector', type: 'list<float>' },
+  ] as const
+  return writeParquet(file, columns, async (rows) => {
+    let count = 0
+    let dim: number | undefined
+    for await (const batch of batches) {
+      dim ??= batch.dim
+      checkBatch(file, batch, dim)
+      const width = batch.dim
+      await rows.write({ item_id: batch.ids, vector: batch.ids.map((_, i) => batch.vectors.subarray(i * width, (i + 1) * width)) })
+      count += batch.ids.length
+    }
+    return count
+  })
+}
+
+/**
+ * Writes a `codes` file (Parquet: `item_id, sid`). Returns the number of rows.
+ * @throws SIDESTREAM_DISK_FULL, SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_FILE_INVALID
+ */
+export async function writeCodes(file: string, batches: Iterable<CodeBatch> | AsyncIterable<CodeBatch>): Promise<number> {
+  const columns = [
+    { name: 'item_id', type: 'string' },
+    { name: 'sid', type: 'list<int32>' },
+  ] as const
+  return writeParquet(file, columns, async (rows) => {
+    let count = 0
+    for await (const { ids, sids } of batches) {
+      await rows.write({ item_id: ids, sid: sids })
+      count += ids.length
+    }
+    return count
+  })
+}
+
+interface WantedColumns {
+  readonly columns: readonly string[]
+  readonly optional?: readonly string[]
+  /** At least one of these must be in the file. */
+  readonly anyOf?: readonly string[]
+}
+
+/** A cell and its place, as the cell functions take them. */
+type Cells = (column: string) => [value: unknown, place: CellPlace]
+
+async function* readRecords<T>(
+  file: string,
+  wanted: WantedColumns,
+  options: ReadRecordsOptions,
+  toRecord: (cell: Cells) => T,
+): AsyncGenerator<T[], void, undefined> {
+  const { batchRows = defaultBatchRows, onInvalid, signal } = options
+  const { columns, optional = [], anyOf } = wanted
+  let first = true
+  for await (const batch of readColumns(file, { columns, optional, batchRows, ...(signal && { signal }) })) {
+    if (first && anyOf !== undefined) await requireAny(file, batch, anyOf)
+    first = false
+    const records: T[] = []
+    for (let i = 0; i < batch.rows; i++) {
+      const row = batch.start + i + 1
+      try {
+        records.push(toRecord((column) => [batch.columns[column]?.[i], { file, row, column }]))
+      } catch (error) {
+        if (onInvalid === undefined || !isSidestreamError(error)) throw error
+        onInvalid(error, row)
+      }
+    }
+    if (records.length > 0) yield records
+  }
+}
+
+async function requireAny(file: string, batch: ColumnBatch, names: readonly string[]): Promise<void> {
+  if (names.some((name) => batch.columns[name] !== undefined)) return
+  const found: string[] = []
+  for await (const all of readColumns(file, { batchRows: 1 })) {
+    found.push(...Object.keys(all.columns))
+    break
+  }
+  throw new SidestreamError(
+    'SIDESTREAM_FILE_INVALID',
+    `${file}: lacks a column for each modality of the configuration (${names.join(', ')}); it has ${found.join(', ')}`,
+    { file, found },
+  )
+}
