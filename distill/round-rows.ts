@@ -25,6 +25,8 @@ export interface PreparedRound {
   readonly counts: {
     readonly taken: number
     readonly rows: number
+    /** Liked items without a history: nothing to learn from. */
+    readonly empty: number
     readonly waiting: number
     /** Unknown for the second time: given up. */
     readonly dropped: number
@@ -100,9 +102,14 @@ export function prepareRound(
 ): PreparedRound {
   const ready: { readonly order: string; readonly sample: DistillSample }[] = []
   const waiting: RoundRow[] = []
+  let empty = 0
   let dropped = 0
   let historyItemsUnknown = 0
   for (const row of rows) {
+    if (row.sample.history.length === 0) {
+      empty++
+      continue
+    }
     const history = row.sample.history.filter(isKnown)
     if (history.length > 0 && isKnown(row.sample.targetId)) {
       historyItemsUnknown += row.sample.history.length - history.length
@@ -112,7 +119,7 @@ export function prepareRound(
     else waiting.push({ ...row, waited: true })
   }
   ready.sort((a, b) => (a.order < b.order ? -1 : a.order > b.order ? 1 : 0))
-  const counts = { taken: rows.length, rows: ready.length, waiting: waiting.length, dropped, historyItemsUnknown }
+  const counts = { taken: rows.length, rows: ready.length, empty, waiting: waiting.length, dropped, historyItemsUnknown }
   return { round, rows: ready.map(({ sample }) => sample), waiting, counts }
 }
 

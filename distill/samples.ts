@@ -18,12 +18,19 @@ export interface SampleOptions {
   readonly sequenceEvents?: number
   /** Name of the sample set. @default 'seq2item' */
   readonly source?: string
+  /**
+   * Whether a liked item without earlier liked ones gives a sample too, with an empty history: nothing to train on, but the
+   * judge must know of it.
+   * @default false
+   */
+  readonly emptyHistories?: boolean
 }
 
 export const sampleDefaults: Readonly<Required<Omit<SampleOptions, 'positiveBehaviors'>>> = {
   historyLength: 10,
   sequenceEvents: limits.history,
   source: 'seq2item',
+  emptyHistories: false,
 }
 
 /** What one interaction did: its place in the history, and the sample it gave, if any. */
@@ -38,7 +45,7 @@ export interface Arrival {
  * exposure has already given one.
  */
 export function arrive(sequence: UserSequence, interaction: Interaction, options: SampleOptions): Arrival {
-  const { historyLength, source } = { ...sampleDefaults, ...options }
+  const { historyLength, source, emptyHistories } = { ...sampleDefaults, ...options }
   const { userId, itemId, eventTs, behaviors } = interaction
   const isPositive = (kinds: readonly string[]): boolean => kinds.some((kind) => options.positiveBehaviors.has(kind))
   const positive = isPositive(behaviors)
@@ -46,7 +53,7 @@ export function arrive(sequence: UserSequence, interaction: Interaction, options
   const insertion = sequence.insert({ itemId, eventTs, behaviors })
   if (!positive || before || insertion.index < 0) return { insertion, sample: undefined }
   const history = sequence.itemsBefore(insertion.index, historyLength, itemId, isPositive)
-  if (history.length === 0) return { insertion, sample: undefined }
+  if (history.length === 0 && !emptyHistories) return { insertion, sample: undefined }
   return { insertion, sample: { kind: 'sample', source, userId, targetId: itemId, eventTs, history } }
 }
 

@@ -1,0 +1,148 @@
+/**
+ * The guard: whether a candidate trades content or cold items away.
+ * Invariant: each clause compares two vector sets on the same events; content and cold items are always held against the
+ * raw centered vectors, never against the live version, else ten refreshes could lose ten times the tolerance.
+ */
+import { bootstrapMean } from './evaluation-bootstrap.ts'
+import type { BootstrapOptions } from './evaluation-bootstrap.ts'
+import type { EvaluationPlan } from './evaluation.ts'
+import { hits } from './evaluation-scores.ts'
+import type { EvaluationScores } from './evaluation-scores.ts'
+
+export interface GuardOptions extends BootstrapOptions {
+  /** Least share of each item's raw top-10 neighbors that must stand among the candidate's top 50. */
+  readonly minNeighborRecall: number
+  /** Loss of popularity AUC that is borne. @default 0.003 */
+  readonly aucTolerance?: number
+  /** Loss of recall@10 that is borne. @default 0.006 */
+  readonly recallTolerance?: number
+  /** A clause over fewer events says `insufficient` and passes. @default 500 */
+  readonly minEvents?: number
+}
+
+export const guardDefaults = {
+  aucTolerance: 0.003,
+  recallTolerance: 0.006,
+  minEvents: 500,
+} as const satisfies Partial<GuardOptions>
+
+export type ClauseName =
+  | 'content-neighbor-recall'
+  | 'warm-popularity-auc'
+  | 'warm-recall-10'
+  | 'cold-popularity-auc'
+  | 'cold-recall-10'
+  | 'warm-uniform-auc'
+  | 'cold-uniform-auc'
+
+/** One comparison. Figures that do not exist (no events, no interval) are null. */
+export interface GuardClause {
+  readonly name: ClauseName
+  /** What the candidate is held against. */
+  readonly against: 'raw' | 'live' | 'threshold'
+  readonly reference: number | null
+  readonly candidate: number | null
+  readonly difference: number | null
+  /** 95 % interval of the difference over users. */
+  readonly low: number | null
+  readonly high: number | null
+  /** Loss that is borne; null when the clause is reported only. */
+  readonly tolerance: number | null
+  readonly events: number
+  readonly verdict: 'pass' | 'fail' | 'insufficient' | 'reported'
+}
+
+export interface GuardInput {
+  readonly plan: EvaluationPlan
+  readonly candidate: EvaluationScores
+  readonly raw: EvaluationScores
+  /** Scores of the live version; undefined before the first: warm items are then held against the raw vectors too. */
+  readonly live?: EvaluationScores | undefined
+  /** Neighbor recall of the candidate, and over how many items; undefined when there are too few items to tell. */
+  readonly neighbors: { readonly recall: number; readonly items: number } | undefined
+}
+
+/** Judges every clause. */
+export function guard(input: GuardInput, options: GuardOptions): GuardClause[] {
+  const { plan, candidate, raw, live } = input
+  const { aucTolerance, recallTolerance } = { ...guardDefaults, ...options }
+  const warm = { flag: 0, against: live ? 'live' : 'raw', reference: live ?? raw } as const
+  const cold = { flag: 1, against: 'raw', reference: raw } as const
+  const clause = (name: ClauseName, side: typeof warm | typeof cold, values: Values, tolerance: number | null): GuardClause =>
+    compare(
+      { name, against: side.against, plan, flag: side.flag, reference: values(side.reference), candidate: values(candidate), tolerance },
+      options,
+    )
+  return [
+    contentClause(input.neighbors, options),
+    clause('warm-popularity-auc', warm, popularity, aucTolerance),
+    clause('warm-recall-10', warm, recall10, recallTolerance),
+    clause('cold-popularity-auc', cold, popularity, aucTolerance),
+    clause('cold-recall-10', cold, recall10, recallTolerance),
+    clause('warm-uniform-auc', warm, uniform, null),
+    clause('cold-uniform-auc', cold, uniform, null),
+  ]
+}
+
+type Values = (scores: EvaluationScores) => Float64Array
+
+const popularity: Values = (scores) => scores.popularity
+const uniform: Values = (scores) => scores.uniform
+const recall10: Values = (scores) => hits(scores.ranks, 10)
+
+interface Comparison {
+  readonly name: ClauseName
+  readonly against: GuardClause['against']
+  readonly plan: EvaluationPlan
+  /** Value of `plan.cold` that the clause is about. */
+  readonly flag: 0 | 1
+  readonly reference: Float64Array
+  readonly candidate: Float64Array
+  readonly tolerance: number | null
+}
+
+function compare({ name, against, plan, flag, reference, candidate, tolerance }: Comparison, options: GuardOptions): GuardClause {
+  const differences = new Float64Array(plan.events)
+  let referenceSum = 0
+  let candidateSum = 0
+  for (let e = 0; e < plan.events; e++) {
+    differences[e] = plan.cold[e] === flag ? candidate[e]! - reference[e]! : NaN
+    if (Number.isNaN(differences[e]!)) continue
+    referenceSum += reference[e]!
+    candidateSum += candidate[e]!
+  }
+  const { mean, low, high, events } = bootstrapMean(differences, plan.users, options)
+  const figures = {
+    name,
+    against,
+    reference: orNull(referenceSum / events),
+    candidate: orNull(candidateSum / events),
+    difference: orNull(mean),
+    low: orNull(low),
+    high: orNull(high),
+    tolerance,
+    events,
+  }
+  if (tolerance === null) return { ...figures, verdict: 'reported' }
+  if (events < (options.minEvents ?? guardDefaults.minEvents)) return { ...figures, verdict: 'insufficient' }
+  // Both: a loss larger than what is borne, and one that chance does not explain.
+  return { ...figures, verdict: mean < -tolerance && high < 0 ? 'fail' : 'pass' }
+}
+
+function contentClause(neighbors: GuardInput['neighbors'], { minNeighborRecall }: GuardOptions): GuardClause {
+  const clause = {
+    name: 'content-neighbor-recall',
+    against: 'threshold',
+    reference: minNeighborRecall,
+    low: null,
+    high: null,
+    tolerance: 0,
+  } as const
+  if (!neighbors) return { ...clause, candidate: null, difference: null, events: 0, verdict: 'insufficient' }
+  const difference = neighbors.recall - minNeighborRecall
+  return { ...clause, candidate: neighbors.recall, difference, events: neighbors.items, verdict: difference < 0 ? 'fail' : 'pass' }
+}
+
+function orNull(value: number): number | null {
+  return Number.isFinite(value) ? value : null
+}

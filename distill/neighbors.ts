@@ -1,0 +1,98 @@
+/**
+ * How much of an item's content neighborhood a vector set keeps: recall@50 of its raw top-10 neighbors.
+ * Invariant: an item is never its own neighbor; ties go to the lower item number.
+ */
+import { unitRows } from './evaluation-scores.ts'
+import type { OpenSimilarity } from './ports.ts'
+import { openSimilarity } from './similarity.ts'
+
+export interface NeighborOptions {
+  /** Raw neighbors that should be found again. @default 10 */
+  readonly relevant?: number
+  /** How deep they may stand. @default 50 */
+  readonly depth?: number
+  /** Most items that are asked; they are taken evenly over the numbers. Higher: steadier, linear cost. @default 2000 */
+  readonly maxItems?: number
+}
+
+export const neighborDefaults: Readonly<Required<NeighborOptions>> = { relevant: 10, depth: 50, maxItems: 2000 }
+
+export interface NeighborSets {
+  /** Row-major float32, shape [items, rawDim]. */
+  readonly raw: Float32Array
+  readonly rawDim: number
+  /** Row-major float32, shape [items, dim]. */
+  readonly candidate: Float32Array
+  readonly dim: number
+  readonly items: number
+}
+
+/**
+ * Mean share of each item's `relevant` raw neighbors that are among its `depth` nearest in the candidate.
+ * @returns undefined with no more than `depth` + 1 items: all would be found whatever the vectors
+ */
+export async function neighborRecall(
+  { raw, rawDim, candidate, dim, items }: NeighborSets,
+  options: NeighborOptions = {},
+  open: OpenSimilarity = openSimilarity,
+): Promise<{ readonly recall: number; readonly items: number } | undefined> {
+  const { relevant, depth, maxItems } = { ...neighborDefaults, ...options }
+  if (items <= depth + 1) return undefined
+  const asked = Math.min(items, maxItems)
+  const numbers = Int32Array.from({ length: asked }, (_, i) => Math.floor((i * items) / asked))
+  const wanted = await nearest(raw, rawDim, numbers, relevant, items, open)
+  const found = await nearest(candidate, dim, numbers, depth, items, open)
+  let kept = 0
+  for (let i = 0; i < asked; i++) {
+    const near = new Set(found.subarray(i * depth, (i + 1) * depth))
+    for (let k = 0; k < relevant; k++) if (near.has(wanted[i * relevant + k]!)) kept++
+  }
+  return { recall: kept / (asked * relevant), items: asked }
+}
+
+const block = 128
+
+/** The k nearest items by cosine of some items, nearest first, shape [numbers.length, k]. */
+async function nearest(
+  vectors: Float32Array,
+  dim: number,
+  numbers: Int32Array,
+  k: number,
+  items: number,
+  open: OpenSimilarity,
+): Promise<Int32Array> {
+  const units = unitRows(
+    vectors,
+    dim,
+    Int32Array.from({ length: items }, (_, i) => i),
+  )
+  const { similarity, close } = await open(units, dim, block)
+  const out = new Int32Array(numbers.length * k)
+  try {
+    for (let first = 0; first < numbers.length; first += block) {
+      const asked = numbers.subarray(first, first + block)
+      const queries = new Float32Array(asked.length * dim)
+      asked.forEach((number, q) => queries.set(units.subarray(number * dim, (number + 1) * dim), q * dim))
+      const scores = await similarity(queries, asked.length)
+      asked.forEach((number, q) => {
+        top(scores.subarray(q * items, (q + 1) * items), number, out.subarray((first + q) * k, (first + q + 1) * k))
+      })
+    }
+  } finally {
+    await close()
+  }
+  return out
+}
+
+/** Fills `out` with the indices of the largest scores, largest first, by insertion: k is small. */
+function top(scores: Float32Array, self: number, out: Int32Array): void {
+  const k = out.length
+  let filled = 0
+  for (let i = 0; i < scores.length; i++) {
+    const score = scores[i]!
+    if (i === self || (filled === k && score <= scores[out[k - 1]!]!)) continue
+    let at = filled < k ? filled++ : k - 1
+    for (; at > 0 && scores[out[at - 1]!]! < score; at--) out[at] = out[at - 1]!
+    out[at] = i
+  }
+}
