@@ -8,7 +8,8 @@ import { configEnvironment, configSchema } from './config-options.ts'
 import { SidestreamError } from './errors.ts'
 import { describeProblems, pathText, readYaml, type Problem } from './problems.ts'
 
-type DeepReadonly<T> = T extends readonly (infer E)[]
+/** A value whose every level is read-only. */
+export type DeepReadonly<T> = T extends readonly (infer E)[]
   ? readonly DeepReadonly<E>[]
   : T extends object
     ? { readonly [K in keyof T]: DeepReadonly<T[K]> }
@@ -32,7 +33,7 @@ export interface ConfigSource {
  */
 export function parseConfig(yamlText: string, source: ConfigSource = {}): Config {
   const yaml = readYaml(yamlText)
-  if (yaml.problems.length > 0) throw invalid(yaml.problems, source.path)
+  if (yaml.problems.length > 0) throw invalidConfig(yaml.problems, source.path)
   return checkConfig(yaml.value ?? {}, source, yaml)
 }
 
@@ -46,12 +47,12 @@ export function checkConfig(
   { lineOf }: { lineOf(path: readonly PropertyKey[]): number | undefined } = { lineOf: () => undefined },
 ): Config {
   const { value, problems } = withEnvironment(input, source.env ?? {})
-  if (problems.length > 0) throw invalid(problems, source.path)
+  if (problems.length > 0) throw invalidConfig(problems, source.path)
   const result = configSchema.safeParse(value)
-  if (!result.success) throw invalid(describeProblems(result.error, configSchema, value, { lineOf }, isSecret), source.path)
+  if (!result.success) throw invalidConfig(describeProblems(result.error, configSchema, value, { lineOf }, isSecret), source.path)
   const config = result.data
   const conflicts = findConflicts(config)
-  if (conflicts.length > 0) throw invalid(conflicts, source.path)
+  if (conflicts.length > 0) throw invalidConfig(conflicts, source.path)
   const base = source.path === undefined ? '.' : dirname(source.path)
   return { ...config, dataDir: resolve(base, config.dataDir) }
 }
@@ -97,7 +98,7 @@ export function semanticIdView(config: Pick<Config, 'semanticIds' | 'views'>): s
 }
 
 /** Rules between options, each with the path where it is to be mended. */
-function findConflicts(config: Config): Problem[] {
+export function findConflicts(config: Config): Problem[] {
   const problems: Problem[] = []
   const report = (path: string, message: string): void => void problems.push({ path, message })
   const { head, views, semanticIds, store, interactions, sequences, content } = config
@@ -151,7 +152,8 @@ function withEnvironment(input: unknown, env: Readonly<Record<string, string | u
   return { value, problems }
 }
 
-function invalid(problems: readonly Problem[], path: string | undefined): SidestreamError {
+/** SIDESTREAM_CONFIG_INVALID that lists `problems`, one a line. */
+export function invalidConfig(problems: readonly Problem[], path: string | undefined): SidestreamError {
   const lines = problems.map((problem) => `  ${problem.path}: ${problem.message}`)
   const where = path === undefined ? 'the configuration' : path
   const message = `${where} has ${problems.length === 1 ? 'a problem' : `${problems.length} problems`}:\n${lines.join('\n')}`

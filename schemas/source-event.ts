@@ -1,0 +1,13 @@
+/** What a source of a project's input gives: records of the input topics, in event-time order. */
+import type { IdEmbedding, Interaction, ItemContent } from './records.ts'
+
+/** One input record with its topic. At equal times content comes first, then ID embeddings, then interactions. */
+export type SourceEvent =
+  | {
+      readonly topic: 'item-content'
+      readonly eventTs: number
+      readonly itemId: string
+      /** null deletes the item */ readonly record: ItemContent | null
+    }
+  | { readonly topic: 'id-embeddings'; readonly eventTs: number; readonly record: IdEmbedding }
+  | { readonly topic: 'interactions'; readonly eventTs: number; readonly record: Interaction }
