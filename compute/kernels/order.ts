@@ -1,0 +1,58 @@
+/**
+ * Order of float32 scores without comparing pairs: an order-preserving integer image of the bits, three radix passes.
+ * Invariant: stable (equal scores keep index order); -0 equals 0. NaN is refused by the callers that can meet it.
+ */
+
+/** Integer image of a float32's bits that sorts as the number does. `word` unsigned, result unsigned. */
+function orderedKey(word: number): number {
+  if (word === 0x80000000) return 0x80000000
+  return (word & 0x80000000 ? ~word : word | 0x80000000) >>> 0
+}
+
+/** Sortable keys of `scores`, ascending. */
+export function orderedKeys(scores: Float32Array): Uint32Array {
+  const words = new Uint32Array(scores.buffer, scores.byteOffset, scores.length)
+  const keys = new Uint32Array(scores.length)
+  for (let i = 0; i < keys.length; i++) keys[i] = orderedKey(words[i]!)
+  return keys
+}
+
+/**
+ * Indices that sort 32-bit `keys` ascending, stable.
+ * @returns uint32 permutation, shape [n]
+ */
+export function radixOrder(keys: Uint32Array): Uint32Array {
+  const n = keys.length
+  let from = new Uint32Array(n)
+  let to = new Uint32Array(n)
+  for (let i = 0; i < n; i++) from[i] = i
+  const counts = new Uint32Array(2048)
+  for (let shift = 0; shift < 33; shift += 11) {
+    counts.fill(0)
+    for (let i = 0; i < n; i++) counts[(keys[i]! >>> shift) & 2047]!++
+    let sum = 0
+    for (let digit = 0; digit < 2048; digit++) {
+      const count = counts[digit]!
+      counts[digit] = sum
+      sum += count
+    }
+    for (let i = 0; i < n; i++) {
+      const at = from[i]!
+      to[counts[(keys[at]! >>> shift) & 2047]!++] = at
+    }
+    ;[from, to] = [to, from]
+  }
+  return from
+}
+
+/** Indices of `scores` from smallest to largest, equal scores by lower index. */
+export function orderAscending(scores: Float32Array): Uint32Array {
+  return radixOrder(orderedKeys(scores))
+}
+
+/** Indices of `scores` from largest to smallest, equal scores by lower index. */
+export function orderDescending(scores: Float32Array): Uint32Array {
+  const keys = orderedKeys(scores)
+  for (let i = 0; i < keys.length; i++) keys[i] = ~keys[i]!
+  return radixOrder(keys)
+}
