@@ -1,0 +1,96 @@
+/**
+ * Assigns semantic IDs of one bundle to batches of vectors, in worker threads.
+ * Invariant: the codes are those of `encodeSticky` on every row, whatever the batch, the order or the number of threads.
+ */
+
+import { Graph, toModel } from '../compute/index.ts'
+import { SidestreamError } from '../schemas/index.ts'
+import type { SidOrigin } from '../schemas/index.ts'
+import type { Bundle } from './bundle.ts'
+import { requireFinite, rowsOf, type Codebooks, type EncodeSettings } from './codebooks.ts'
+import { appendEncode } from './encode-graph.ts'
+import { originsOf, settle } from './settle.ts'
+import { batchRowsFor, codeTensor, rowTensor, WalkPool } from './walk-pool.ts'
+
+export interface EncoderOptions {
+  /**
+   * Worker threads. Higher: faster on large batches, more memory.
+   * @default 1
+   */
+  readonly threads?: number
+}
+
+/** Semantic IDs of a batch. */
+export interface Assigned {
+  /** Row-major, shape [rows, levels]. */
+  readonly codes: Uint16Array
+  /** `encoded` or `kept`, one per row; see `originsOf`. */
+  readonly origins: readonly SidOrigin[]
+  /** Rows that were decided again in float64. */
+  readonly rechecked: number
+}
+
+/** ONNX bytes of the walk with the codebooks inside; `sticky` adds the input `old`. */
+export function encodeModel(codebooks: Codebooks, settings: EncodeSettings, delta: number, sticky: boolean): Uint8Array {
+  const graph = new Graph({ name: 'semantic-ids' })
+  const vectors = graph.input('vectors', 'float32', ['rows', codebooks.dim])
+  const old = sticky ? graph.input('old', 'int32', ['rows', codebooks.sizes.length]) : undefined
+  const walk = appendEncode(graph, vectors, codebooks, settings, old && { old, delta })
+  graph.output('codes', walk.codes)
+  graph.output('margins', walk.margins)
+  return toModel(graph)
+}
+
+export class SemanticIdEncoder {
+  readonly bundle: Bundle
+  readonly #pool: WalkPool
+
+  private constructor(bundle: Bundle, pool: WalkPool) {
+    this.bundle = bundle
+    this.#pool = pool
+  }
+
+  /** @throws SIDESTREAM_SESSION_FAILED */
+  static async create(bundle: Bundle, { threads = 1 }: EncoderOptions = {}): Promise<SemanticIdEncoder> {
+    const model = encodeModel(bundle.codebooks, bundle.settings, bundle.delta, bundle.parents.rows > 0)
+    return new SemanticIdEncoder(bundle, await WalkPool.create(model, batchRowsFor(bundle.codebooks.sizes), threads))
+  }
+
+  /**
+   * Semantic IDs of a batch: sticky for items of the bundle's table, free for all others and when no ids are given.
+   * @param vectors - the published numbers (dequantized), row-major float32, shape [rows, dim]
+   * @throws SIDESTREAM_SHAPE_MISMATCH, SIDESTREAM_VECTOR_NOT_FINITE
+   */
+  async encode(vectors: Float32Array, ids?: readonly string[]): Promise<Assigned> {
+    const { codebooks, settings, delta, parents } = this.bundle
+    const rows = rowsOf(vectors, codebooks.dim)
+    const levels = codebooks.sizes.length
+    if (ids !== undefined && ids.length !== rows) {
+      throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `${rows} vectors came with ${ids.length} ids`)
+    }
+    requireFinite(vectors, codebooks.dim)
+    const sticky = parents.rows > 0
+    const old = sticky && ids !== undefined ? parents.lookup(ids) : new Int32Array(rows * levels).fill(-1)
+    const codes = new Uint16Array(rows * levels)
+    let rechecked = 0
+    await this.#pool.run(
+      rows,
+      (from, to) => ({
+        vectors: rowTensor(vectors, codebooks.dim, from, to),
+        ...(sticky ? { old: codeTensor(old, levels, from, to) } : {}),
+      }),
+      (from, to, outputs) => {
+        const proposal = { codes: outputs['codes']!.data as Int32Array, margins: outputs['margins']!.data as Float32Array }
+        const parent = sticky ? { old: old.subarray(from * levels, to * levels), delta } : undefined
+        const settled = settle(vectors.subarray(from * codebooks.dim, to * codebooks.dim), proposal, codebooks, settings, parent)
+        codes.set(settled.codes, from * levels)
+        rechecked += settled.rechecked
+      },
+    )
+    return { codes, origins: originsOf(codes, old, levels), rechecked }
+  }
+
+  close(): Promise<void> {
+    return this.#pool.close()
+  }
+}

@@ -1,0 +1,23 @@
+/**
+ * Semantic IDs: fit residual codebooks, encode vectors, keep IDs still from one bundle to the next, judge an assignment.
+ * Knows nothing of logs, stores or heads.
+ * @module
+ */
+
+export { bundleFromParts, bundleOf, bundleToParts } from './bundle.ts'
+export type { Bundle, BundleOrigin, BundleParts } from './bundle.ts'
+export { churn } from './churn.ts'
+export type { ChurnReport } from './churn.ts'
+export { codebooksOf, encodeDefaults } from './codebooks.ts'
+export type { Codebooks, EncodeSettings } from './codebooks.ts'
+export { appendEncode } from './encode-graph.ts'
+export type { WalkValues } from './encode-graph.ts'
+export { decode, encode, encodeSticky } from './encode.ts'
+export type { Sticky } from './encode.ts'
+export { SemanticIdEncoder } from './encoder.ts'
+export type { Assigned, EncoderOptions } from './encoder.ts'
+export { ParentCodes } from './parent-codes.ts'
+export { duplicates, reconstruction, usage } from './quality.ts'
+export type { DuplicateReport, LevelUsage, ReconstructionReport, UsageReport } from './quality.ts'
+export { originsOf, settle } from './settle.ts'
+export type { Proposal, Settled } from './settle.ts'

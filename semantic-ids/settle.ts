@@ -1,0 +1,78 @@
+/**
+ * Turns proposed codes into final ones: rows whose margin is too small to trust float32 are decided again in float64.
+ * Invariant: whatever proposed them, the codes afterwards equal `encodeSticky` on every row.
+ */
+
+import { SidestreamError } from '../schemas/index.ts'
+import type { SidOrigin } from '../schemas/index.ts'
+import { rowsOf, type Codebooks, type EncodeSettings } from './codebooks.ts'
+import { walkRow, type Sticky } from './encode.ts'
+
+/** What the fast path says of a batch. */
+export interface Proposal {
+  /** Row-major, shape [rows, levels]. */
+  readonly codes: Int32Array
+  /** Shape [rows]: the smallest relative lead of any decision in the row; not a number counts as no lead. */
+  readonly margins: Float32Array
+}
+
+/** Final codes of a batch. */
+export interface Settled {
+  /** Row-major, shape [rows, levels]. */
+  readonly codes: Uint16Array
+  /** Rows that were decided again in float64. */
+  readonly rechecked: number
+}
+
+/**
+ * Final codes: rows with a margin below `settings.recheckTolerance` are walked by the reference.
+ * @param vectors - the very numbers the proposal was computed from, row-major float32, shape [rows, dim]
+ * @throws SIDESTREAM_SHAPE_MISMATCH
+ */
+export function settle(
+  vectors: Float32Array,
+  proposal: Proposal,
+  codebooks: Codebooks,
+  settings: EncodeSettings,
+  sticky?: Sticky,
+): Settled {
+  const rows = rowsOf(vectors, codebooks.dim)
+  const levels = codebooks.sizes.length
+  if (
+    proposal.codes.length !== rows * levels ||
+    proposal.margins.length !== rows ||
+    (sticky !== undefined && sticky.old.length !== rows * levels)
+  ) {
+    throw new SidestreamError(
+      'SIDESTREAM_SHAPE_MISMATCH',
+      `${rows} rows of ${levels} levels, but ${proposal.codes.length} codes, ${proposal.margins.length} margins and ${sticky?.old.length ?? 0} old codes`,
+    )
+  }
+  const codes = Uint16Array.from(proposal.codes)
+  const residual = new Float64Array(codebooks.dim)
+  let rechecked = 0
+  for (let row = 0; row < rows; row++) {
+    if (proposal.margins[row]! >= settings.recheckTolerance) continue
+    walkRow(vectors, row, codebooks, settings.normalize, sticky, residual, codes)
+    rechecked++
+  }
+  return { codes, rechecked }
+}
+
+/**
+ * Where each ID comes from: `encoded` = not in the parent's table, or left the parent's ID and took the nearest codes from
+ * the switch on; `kept` = the sticky rule kept the parent's whole ID. (`moved` is the mark of a capacity move.) Anyone can
+ * check a row: look the item up in the bundle's table, walk the vector with those codes, compare.
+ * @param codes - row-major, shape [rows, levels]
+ * @param old - parent's codes as `Sticky.old`
+ */
+export function originsOf(codes: Uint16Array, old: Int32Array, levels: number): SidOrigin[] {
+  const rows = rowsOf(codes, levels)
+  const origins = new Array<SidOrigin>(rows)
+  for (let row = 0; row < rows; row++) {
+    let kept = true
+    for (let at = row * levels; kept && at < (row + 1) * levels; at++) kept = codes[at] === old[at]
+    origins[row] = kept ? 'kept' : 'encoded'
+  }
+  return origins
+}

@@ -1,0 +1,77 @@
+/**
+ * Runs one walk model over many rows in worker threads, a cache-sized batch at a time.
+ * Invariant: batch borders depend on the model's shape only and every worker computes with one thread, so results do not depend
+ * on how many workers there are.
+ */
+
+import { Session, tensor, type Tensor } from '../compute/index.ts'
+import { tableShapes } from './encode-graph.ts'
+
+/** Scores of one batch stay within this many bytes, so they are read again from the second-level cache. */
+const scoreBytes = 2 ** 21
+const mostBatchRows = 4096
+
+/** Rows per run for codebooks of these sizes. */
+export function batchRowsFor(sizes: readonly number[]): number {
+  const cells = Math.max(...sizes.map((size) => tableShapes(size, 1).scores[1]))
+  return Math.max(16, Math.min(mostBatchRows, 2 ** Math.floor(Math.log2(scoreBytes / 4 / cells))))
+}
+
+/** A row range and the answer of its run. */
+export type TakeBatch = (from: number, to: number, outputs: Readonly<Record<string, Tensor>>) => void
+
+export class WalkPool {
+  readonly batchRows: number
+  readonly #sessions: readonly Session[]
+
+  private constructor(sessions: readonly Session[], batchRows: number) {
+    this.#sessions = sessions
+    this.batchRows = batchRows
+  }
+
+  /** @throws SIDESTREAM_SESSION_FAILED */
+  static async create(model: Uint8Array, batchRows: number, threads: number): Promise<WalkPool> {
+    const starts = await Promise.allSettled(
+      Array.from({ length: Math.max(1, threads) }, (_, index) => Session.create(model, { name: `semantic-ids-${index}`, threads: 1 })),
+    )
+    const sessions = starts.flatMap((start) => (start.status === 'fulfilled' ? [start.value] : []))
+    const failure = starts.find((start) => start.status === 'rejected')
+    if (failure !== undefined) {
+      await Promise.all(sessions.map((session) => session.close()))
+      throw failure.reason
+    }
+    return new WalkPool(sessions, batchRows)
+  }
+
+  /**
+   * Runs all rows; `take` is called once per batch, in no particular order, in this thread.
+   * @param feed - inputs of rows [from, to); their buffers are given away
+   */
+  async run(rows: number, feed: (from: number, to: number) => Record<string, Tensor>, take: TakeBatch): Promise<void> {
+    let next = 0
+    const drain = async (session: Session): Promise<void> => {
+      while (next < rows) {
+        const from = next
+        const to = Math.min(rows, from + this.batchRows)
+        next = to
+        take(from, to, await session.run(feed(from, to), { transfer: true }))
+      }
+    }
+    // Two batches under way per worker: the next one waits in its queue while this one is computed.
+    await Promise.all(this.#sessions.flatMap((session) => [drain(session), drain(session)]))
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#sessions.map((session) => session.close()))
+  }
+}
+
+/** Rows [from, to) of a row-major array as a tensor of their own. */
+export function rowTensor(values: Float32Array, dim: number, from: number, to: number): Tensor<'float32'> {
+  return tensor('float32', [to - from, dim], values.slice(from * dim, to * dim))
+}
+
+/** Rows [from, to) of codes as a tensor of their own. */
+export function codeTensor(values: Int32Array, levels: number, from: number, to: number): Tensor<'int32'> {
+  return tensor('int32', [to - from, levels], values.slice(from * levels, to * levels))
+}
