@@ -1,0 +1,27 @@
+/**
+ * Ports and their drivers: the log (file, memory), the store, state and artifacts. Translates shape, time and failure; decides
+ * nothing.
+ * @module
+ */
+export { lockDirectory } from './directory-lock.ts'
+export type { DirectoryLock } from './directory-lock.ts'
+export { embeddedDefaults } from './log/embedded.ts'
+export type { EmbeddedOptions } from './log/embedded.ts'
+export { fileLogDefaults, openFileLog } from './log/file.ts'
+export type { FileLog, FileLogOptions } from './log/file.ts'
+export type { TornTail } from './log/file-partition.ts'
+export type {
+  ConsumerOptions,
+  Lane,
+  LogAdmin,
+  LogBatch,
+  LogConsumer,
+  LogDriver,
+  LogHandlers,
+  LogHeader,
+  LogProducer,
+  LogRecord,
+  ProducerRecord,
+  TopicDescription,
+} from './log/log.ts'
+export { openMemoryLog } from './log/memory.ts'

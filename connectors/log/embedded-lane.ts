@@ -1,0 +1,193 @@
+/**
+ * One assigned partition: reads a batch, hands it over, waits, goes on.
+ * Invariant: one handler at a time; the position moves only when a handler has returned; at most one batch of at most
+ * `laneBytes` is held. A lane stops reading first (`drain`) and is aborted after.
+ */
+import { isSidestreamError, SidestreamError } from '../../schemas/index.ts'
+import type { LogCore } from './embedded.ts'
+import type { Lane, LogBatch, LogHandlers } from './log.ts'
+import type { Partition, PartitionReader, ReadLimits } from './partition.ts'
+
+const backoffMs = 100
+const backoffLimitMs = 5000
+
+export interface LaneOptions {
+  readonly core: LogCore
+  readonly partition: Partition
+  readonly epoch: number
+  readonly limits: ReadLimits
+  /** Stores the hint when the lane is still the group's. */
+  readonly commit: (lane: EmbeddedLane, next: number) => Promise<'ok' | 'lost'>
+  /** The lane cannot go on. */
+  readonly onFailure: (error: Error) => void
+}
+
+export class EmbeddedLane implements Lane {
+  readonly topic: string
+  readonly partition: number
+  readonly epoch: number
+  readonly #options: LaneOptions
+  readonly #source: Partition
+  readonly #reader: PartitionReader
+  readonly #abort = new AbortController()
+  readonly #draining = new AbortController()
+  readonly #unwatch: () => void
+  #position = 0
+  #seek: number | undefined
+  #committed: number | undefined
+  /** A batch has been handled. */
+  #moved = false
+  #paused = false
+  /** A batch is being handled or read. */
+  #busy = false
+  #progressTs: number
+  #wake: (() => void) | undefined
+  #running: Promise<void> = Promise.resolve()
+
+  constructor(options: LaneOptions) {
+    const { partition, epoch, core } = options
+    this.topic = partition.topic
+    this.partition = partition.index
+    this.epoch = epoch
+    this.#options = options
+    this.#source = partition
+    this.#reader = partition.reader()
+    this.#unwatch = partition.watch(() => this.#wake?.())
+    this.#progressTs = core.options.clock()
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal
+  }
+
+  /** Next offset to handle. */
+  get position(): number {
+    return this.#seek ?? this.#position
+  }
+
+  /** Time of the last handled batch; now, when there is nothing to do. */
+  get progressTs(): number {
+    const waiting = !this.#busy && (this.#paused || this.position >= this.#source.end)
+    return waiting ? this.#options.core.options.clock() : this.#progressTs
+  }
+
+  /** Records not handled yet. */
+  get lag(): number {
+    return Math.max(0, this.#source.end - this.position)
+  }
+
+  seek(offset: bigint): void {
+    this.#seek = this.#checked(offset, 'seek to')
+    this.#wake?.()
+  }
+
+  async commit(next: bigint): Promise<'ok' | 'lost'> {
+    const offset = this.#checked(next, 'commit')
+    const outcome = await this.#options.commit(this, offset)
+    if (outcome === 'ok') this.#committed = offset
+    return outcome
+  }
+
+  pause(): void {
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#wake?.()
+  }
+
+  /** Begins to read at `position`; batches arrive until `drain`. */
+  start(position: number, handlers: LogHandlers): void {
+    this.#seek ??= position // a seek in onAssigned wins
+    this.#running = this.#run(handlers).catch((error: unknown) => this.#options.onFailure(asError(error)))
+  }
+
+  /** Takes no further batch. Resolves when the running handler has ended. */
+  drain(): Promise<void> {
+    this.#draining.abort()
+    this.#wake?.()
+    return this.#running
+  }
+
+  /** Stores the position as the hint, when handled batches have moved it. */
+  async commitPosition(): Promise<void> {
+    if (this.#seek === undefined && this.#committed !== this.#position && this.#moved) await this.commit(BigInt(this.#position))
+  }
+
+  abort(reason: Error): void {
+    this.#unwatch()
+    this.#draining.abort()
+    this.#wake?.()
+    this.#abort.abort(reason)
+    this.#reader.close()
+  }
+
+  async #run(handlers: LogHandlers): Promise<void> {
+    const stopped = this.#draining.signal
+    while (!stopped.aborted) {
+      if (this.#seek !== undefined) {
+        this.#position = this.#seek
+        this.#seek = undefined
+        this.#reader.seek(this.#position)
+      }
+      if (this.#paused || this.#position >= this.#source.end) {
+        await this.#woken()
+        continue
+      }
+      this.#busy = true
+      const records = await this.#reader.read(this.#options.limits)
+      const last = records.at(-1)
+      if (last !== undefined && this.#seek === undefined && !stopped.aborted) {
+        const batch = { topic: this.topic, partition: this.partition, records, first: records[0]!.offset, next: last.offset + 1n }
+        await this.#deliver(batch, handlers)
+      }
+      this.#busy = false
+    }
+  }
+
+  /** Hands the batch over until it is taken, given up by a seek or stop, or fails for good. */
+  async #deliver(batch: LogBatch, handlers: LogHandlers): Promise<void> {
+    const { handlerRetries, wait, clock } = this.#options.core.options
+    let failures = 0
+    for (let pauseMs = backoffMs; ; pauseMs = Math.min(pauseMs * 2, backoffLimitMs)) {
+      try {
+        await handlers.onBatch(batch, this)
+        this.#position = Number(batch.next)
+        this.#moved = true
+        this.#progressTs = clock()
+        return
+      } catch (error) {
+        if (this.#draining.signal.aborted) return
+        if (!isRetryable(error) && ++failures > handlerRetries) throw error
+      }
+      await wait(pauseMs, this.#draining.signal)
+      while (this.#paused && this.#seek === undefined && !this.#draining.signal.aborted) await this.#woken()
+      if (this.#seek !== undefined || this.#draining.signal.aborted) return
+    }
+  }
+
+  #woken(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = () => {
+        this.#wake = undefined
+        resolve()
+      }
+    })
+  }
+
+  #checked(offset: bigint, what: string): number {
+    if (offset >= 0n && offset <= BigInt(this.#source.end)) return Number(offset)
+    const message = `cannot ${what} offset ${offset} of ${this.topic}/${this.partition}: the log ends at ${this.#source.end}`
+    throw new SidestreamError('SIDESTREAM_STATE_GAP', message, { topic: this.topic, partition: this.partition })
+  }
+}
+
+/** True for errors that may go away by waiting. */
+export function isRetryable(error: unknown): boolean {
+  return isSidestreamError(error) && error.class === 'retryable'
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error), { cause: error })
+}

@@ -1,0 +1,200 @@
+/**
+ * The log driver of one process, over files or memory: topics, producers, and one group coordinator.
+ * Invariant: sends of one process to one partition keep their call order; a group has one member at a time.
+ */
+import { SidestreamError } from '../../schemas/index.ts'
+import { EmbeddedConsumer } from './embedded-consumer.ts'
+import type { Group } from './embedded-consumer.ts'
+import { EmbeddedProducer } from './embedded-producer.ts'
+import type { ConsumerOptions, LogAdmin, LogConsumer, LogDriver, LogProducer, TopicDescription } from './log.ts'
+import type { Cleanup, LogStorage, Topic } from './partition.ts'
+
+export interface EmbeddedOptions {
+  /**
+   * Most bytes of key, value and headers of one record. Higher: more memory per batch, and no longer what Kafka's
+   * default takes.
+   * @default 1000000
+   */
+  readonly recordLimitBytes?: number
+  /**
+   * Further tries of a batch whose handler threw anything but a retryable error, before `onFatal`.
+   * @default 3
+   */
+  readonly handlerRetries?: number
+  /** Append time and progress, milliseconds since epoch. @default Date.now */
+  readonly clock?: () => number
+  /** Waits between tries of a batch; ends early, without an error, when the signal aborts. @default a timer */
+  readonly wait?: (ms: number, signal: AbortSignal) => Promise<void>
+}
+
+export const embeddedDefaults: Readonly<Required<EmbeddedOptions>> = {
+  recordLimitBytes: 1_000_000,
+  handlerRetries: 3,
+  clock: Date.now,
+  wait: waitForTimer,
+}
+
+/** What producers and consumers share. */
+export interface LogCore {
+  readonly options: Readonly<Required<EmbeddedOptions>>
+  readonly storage: LogStorage
+  /** @throws SIDESTREAM_TOPIC_UNKNOWN */
+  topic(name: string): Topic
+  group(name: string): Group
+  /** Told of created and deleted topics. @returns ends it */
+  watchTopics(listener: TopicListener): () => void
+}
+
+export interface TopicListener {
+  created(topic: Topic): void
+  /** Resolves when the listener no longer uses the topic. */
+  deleted(name: string): Promise<void>
+}
+
+const namePattern = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,248}$/
+
+export class EmbeddedLog implements LogDriver {
+  readonly name: string
+  readonly caps = { transactions: false, compaction: false, groups: 'process' } as const
+  readonly #storage: LogStorage
+  readonly #core: LogCore
+  readonly #groups = new Map<string, Group>()
+  readonly #listeners = new Set<TopicListener>()
+  readonly #open = new Set<{ close(): Promise<void> }>()
+  /** Changes of topics, one after the other. */
+  #changes: Promise<unknown> = Promise.resolve()
+  #closed: Promise<void> | undefined
+
+  constructor(name: string, storage: LogStorage, options: EmbeddedOptions) {
+    this.name = name
+    this.#storage = storage
+    this.#core = {
+      options: { ...embeddedDefaults, ...options },
+      storage,
+      topic: (wanted) => this.#topic(wanted),
+      group: (wanted) => this.#group(wanted),
+      watchTopics: (listener) => {
+        this.#listeners.add(listener)
+        return () => this.#listeners.delete(listener)
+      },
+    }
+  }
+
+  async producer(): Promise<LogProducer> {
+    this.#refuseClosed()
+    const producer = new EmbeddedProducer(this.#core, () => this.#open.delete(producer))
+    this.#open.add(producer)
+    return producer
+  }
+
+  async consumer(options: ConsumerOptions): Promise<LogConsumer> {
+    this.#refuseClosed()
+    checkName('group', options.group)
+    const consumer = new EmbeddedConsumer(this.#core, options, () => this.#open.delete(part))
+    const part = { close: () => consumer.stop({ drainMs: 0 }) }
+    this.#open.add(part)
+    return consumer
+  }
+
+  async admin(): Promise<LogAdmin> {
+    this.#refuseClosed()
+    return {
+      createTopics: (topics) => this.#change(() => this.#createTopics(topics)),
+      describe: async (name) => describe(this.#topic(name)),
+      list: async () => [...this.#storage.topics.keys()].sort(),
+      committed: async (group, name) =>
+        this.#topic(name).partitions.map(({ index }) => {
+          const next = this.#storage.offsets.get(group, name, index)
+          return next === undefined ? undefined : BigInt(next)
+        }),
+      deleteTopic: (name) => this.#change(() => this.#deleteTopic(name)),
+    }
+  }
+
+  /** Stops consumers without a drain, flushes producers, then closes the storage. */
+  close(): Promise<void> {
+    this.#closed ??= (async () => {
+      await this.#changes
+      await Promise.all([...this.#open].map((part) => part.close()))
+      await this.#storage.close()
+    })()
+    return this.#closed
+  }
+
+  async #createTopics(topics: readonly { name: string; partitions: number; cleanup?: Cleanup }[]): Promise<void> {
+    for (const { name, partitions, cleanup = 'delete' } of topics) {
+      checkName('topic', name)
+      if (!Number.isInteger(partitions) || partitions < 1 || partitions > 10_000) {
+        throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `topic ${name} cannot have ${partitions} partitions: use 1 to 10000`)
+      }
+      const existing = this.#storage.topics.get(name)
+      if (existing === undefined) {
+        const topic = await this.#storage.create(name, partitions, cleanup)
+        for (const listener of this.#listeners) listener.created(topic)
+      } else if (existing.partitions.length !== partitions) {
+        const message = `topic ${name} has ${existing.partitions.length} partitions, not ${partitions}: set that number, or import into a new data directory`
+        throw new SidestreamError('SIDESTREAM_TOPIC_MISMATCH', message, { topic: name, partitions: existing.partitions.length })
+      }
+    }
+  }
+
+  async #deleteTopic(name: string): Promise<void> {
+    this.#topic(name)
+    await Promise.all([...this.#listeners].map((listener) => listener.deleted(name)))
+    await this.#storage.remove(name)
+  }
+
+  #change<T>(work: () => Promise<T>): Promise<T> {
+    this.#refuseClosed()
+    const done = this.#changes.then(work)
+    this.#changes = done.catch(() => {})
+    return done
+  }
+
+  #topic(name: string): Topic {
+    const topic = this.#storage.topics.get(name)
+    if (topic !== undefined) return topic
+    throw new SidestreamError('SIDESTREAM_TOPIC_UNKNOWN', `there is no topic ${name}: create it first, or check the name`, { topic: name })
+  }
+
+  #group(name: string): Group {
+    let group = this.#groups.get(name)
+    if (group === undefined) {
+      group = { epoch: 0, member: undefined, busy: new Map() }
+      this.#groups.set(name, group)
+    }
+    return group
+  }
+
+  #refuseClosed(): void {
+    if (this.#closed !== undefined) throw new SidestreamError('SIDESTREAM_CLOSED', `the ${this.name} log is closed`)
+  }
+}
+
+function describe({ name, partitions }: Topic): TopicDescription {
+  return {
+    name,
+    partitions: partitions.length,
+    start: partitions.map(({ start }) => BigInt(start)),
+    end: partitions.map(({ end }) => BigInt(end)),
+  }
+}
+
+function checkName(kind: string, name: string): void {
+  if (namePattern.test(name)) return
+  const message = `${JSON.stringify(name)} is no ${kind} name: use 1 to 249 letters, digits, ".", "_" or "-", not beginning with "."`
+  throw new SidestreamError('SIDESTREAM_USAGE_INVALID', message)
+}
+
+function waitForTimer(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve()
+    const done = (): void => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    const timer = setTimeout(done, ms)
+    signal.addEventListener('abort', done)
+  })
+}

@@ -1,0 +1,85 @@
+/**
+ * The few file operations of the log, as promises over plain descriptors.
+ * Invariant: `writeAll` has written everything or throws; `readAt` returns fewer bytes only at the end of the file.
+ */
+import fs from 'node:fs'
+
+/** Opens a file; flags as for `open(2)`: `r`, `r+`, `wx+`. */
+export function openFile(path: string, flags: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    fs.open(path, flags, (error, fd) => (error ? reject(error) : resolve(fd)))
+  })
+}
+
+export function closeFile(fd: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fs.close(fd, (error) => (error ? reject(error) : resolve()))
+  })
+}
+
+/** Writes all of `bytes` at `position`, also when the system takes them in pieces. */
+export function writeAll(fd: number, bytes: Uint8Array, position: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const step = (done: number): void => {
+      fs.write(fd, bytes, done, bytes.length - done, position + done, (error, written) => {
+        if (error) reject(error)
+        else if (done + written < bytes.length) step(done + written)
+        else resolve()
+      })
+    }
+    step(0)
+  })
+}
+
+/** Fills `bytes` from `position`; returns how many there were. */
+export function readAt(fd: number, bytes: Uint8Array, position: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const step = (done: number): void => {
+      fs.read(fd, bytes, done, bytes.length - done, position + done, (error, read) => {
+        if (error) reject(error)
+        else if (read > 0 && done + read < bytes.length) step(done + read)
+        else resolve(done + read)
+      })
+    }
+    step(0)
+  })
+}
+
+/** Makes the file's data and length durable. */
+export function syncData(fd: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fs.fdatasync(fd, (error) => (error ? reject(error) : resolve()))
+  })
+}
+
+export function truncateFile(fd: number, length: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fs.ftruncate(fd, length, (error) => (error ? reject(error) : resolve()))
+  })
+}
+
+/** Makes created, renamed and removed names of the directory durable. */
+export async function syncDirectory(path: string): Promise<void> {
+  if (process.platform === 'win32') return // directories cannot be opened there
+  const fd = await openFile(path, 'r')
+  try {
+    await new Promise<void>((resolve, reject) => {
+      fs.fsync(fd, (error) => (error ? reject(error) : resolve()))
+    })
+  } finally {
+    await closeFile(fd)
+  }
+}
+
+/** Bytes of an open file. */
+export function fileLength(fd: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    fs.fstat(fd, (error, stats) => (error ? reject(error) : resolve(stats.size)))
+  })
+}
+
+/** True when the disk, or the user's share of it, is full: the write may work again later. */
+export function isDiskFull(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException
+  return code === 'ENOSPC' || code === 'EDQUOT'
+}
