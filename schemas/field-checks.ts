@@ -54,10 +54,16 @@ export function checkTs(field: string, value: unknown): number {
   throw invalid(field, `is ${describe(value)}; a time is a whole number of milliseconds since epoch, 0 to ${limits.eventTs}${hint}`)
 }
 
-/** A whole number that a double holds exactly, at least `least`. */
+/** avsc keeps one unit away from what a double holds exactly, and on the negative side, where zigzag is odd, one bit. */
+const largestInteger = Number.MAX_SAFE_INTEGER - 1
+
+/** The least whole number that every field can hold. */
+export const leastInteger: number = -(2 ** 52)
+
+/** A whole number that Avro and a double hold exactly, at least `least`. */
 export function checkInteger(field: string, value: unknown, least: number): number {
-  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= least) return value
-  throw invalid(field, `is ${describe(value)}; a whole number of at least ${least} is needed`)
+  if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= largestInteger) return value
+  throw invalid(field, `is ${describe(value)}; a whole number from ${least} to ${largestInteger} is needed`)
 }
 
 /** A 32-bit count or index from 0. */

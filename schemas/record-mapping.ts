@@ -182,7 +182,7 @@ function watermarkFrom(value: Loose): records.Watermark {
     kind: 'watermark',
     topic: check.checkText('topic', value['topic']),
     partition: check.checkInt32('partition', value['partition']),
-    watermarkTs: ts === endMark ? Infinity : check.checkInteger('watermarkTs', Number(ts), Number.MIN_SAFE_INTEGER),
+    watermarkTs: ts === endMark ? Infinity : check.checkInteger('watermarkTs', Number(ts), check.leastInteger),
     next: check.checkOffset('next', value['next']),
   }
 }
@@ -191,7 +191,7 @@ function watermarkTo({ topic, partition, watermarkTs, next }: records.Watermark)
   return {
     topic: check.checkText('topic', topic),
     partition: check.checkInt32('partition', partition),
-    watermarkTs: watermarkTs === Infinity ? endMark : BigInt(check.checkInteger('watermarkTs', watermarkTs, Number.MIN_SAFE_INTEGER)),
+    watermarkTs: watermarkTs === Infinity ? endMark : BigInt(check.checkInteger('watermarkTs', watermarkTs, check.leastInteger)),
     next: check.checkOffset('next', next),
   }
 }
@@ -250,7 +250,7 @@ function deadLetterFields(value: Loose): Omit<records.DeadLetter, 'headers'> {
     topic: check.checkText('topic', value['topic']),
     partition: check.checkInt32('partition', value['partition']),
     offset: check.checkOffset('offset', value['offset']),
-    timestamp: check.checkInteger('timestamp', value['timestamp'], Number.MIN_SAFE_INTEGER),
+    timestamp: check.checkInteger('timestamp', value['timestamp'], check.leastInteger),
     key: isGiven(value['key']) ? bytesOf('key', value['key']) : null,
     value: isGiven(value['value']) ? bytesOf('value', value['value']) : null,
     code: check.checkText('code', value['code']),
