@@ -13,7 +13,7 @@ export interface GuardOptions extends BootstrapOptions {
   /** Least share of each item's raw top-10 neighbors that must stand among the candidate's top 50. */
   readonly minNeighborRecall: number
   /** Loss of popularity AUC that is borne. @default 0.003 */
-  readonly aucTolerance?: number
+  readonly popAucTolerance?: number
   /** Loss of recall@10 that is borne. @default 0.006 */
   readonly recallTolerance?: number
   /** A clause over fewer events says `insufficient` and passes. @default 500 */
@@ -21,7 +21,7 @@ export interface GuardOptions extends BootstrapOptions {
 }
 
 export const guardDefaults = {
-  aucTolerance: 0.003,
+  popAucTolerance: 0.003,
   recallTolerance: 0.006,
   minEvents: 500,
 } as const satisfies Partial<GuardOptions>
@@ -65,7 +65,7 @@ export interface GuardInput {
 /** Judges every clause. */
 export function guard(input: GuardInput, options: GuardOptions): GuardClause[] {
   const { plan, candidate, raw, live } = input
-  const { aucTolerance, recallTolerance } = { ...guardDefaults, ...options }
+  const { popAucTolerance, recallTolerance } = { ...guardDefaults, ...options }
   const warm = { flag: 0, against: live ? 'live' : 'raw', reference: live ?? raw } as const
   const cold = { flag: 1, against: 'raw', reference: raw } as const
   const clause = (name: ClauseName, side: typeof warm | typeof cold, values: Values, tolerance: number | null): GuardClause =>
@@ -75,9 +75,9 @@ export function guard(input: GuardInput, options: GuardOptions): GuardClause[] {
     )
   return [
     contentClause(input.neighbors, options),
-    clause('warm-popularity-auc', warm, popularity, aucTolerance),
+    clause('warm-popularity-auc', warm, popularity, popAucTolerance),
     clause('warm-recall-10', warm, recall10, recallTolerance),
-    clause('cold-popularity-auc', cold, popularity, aucTolerance),
+    clause('cold-popularity-auc', cold, popularity, popAucTolerance),
     clause('cold-recall-10', cold, recall10, recallTolerance),
     clause('warm-uniform-auc', warm, uniform, null),
     clause('cold-uniform-auc', cold, uniform, null),

@@ -8,8 +8,9 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createGunzip } from 'node:zlib'
 import { parse } from 'csv-parse'
-import { planEvaluation, scoreVectors, summarize } from '../../distill/index.ts'
-import type { EvaluationPlan, EvaluationScores, EvaluationStream, EvaluationSummary } from '../../distill/index.ts'
+import { planEvaluation, SampleBuilder, scoreVectors, summarize } from '../../distill/index.ts'
+import type { EvaluationPlan, EvaluationScores, EvaluationStream, EvaluationSummary, VectorSet } from '../../distill/index.ts'
+import type { DistillSample } from '../../schemas/index.ts'
 
 /** End of training, start and end of the test day (UTC, milliseconds). */
 export const cutTs = Date.UTC(2017, 9, 2)
@@ -74,11 +75,33 @@ export function centered({ vectors, dim, warm }: Globo): Float32Array {
   return vectors.map((x, at) => x - mean[at % dim]! / count)
 }
 
+/** One way to make item vectors, and what it should measure. */
+export interface Arm {
+  readonly name: string
+  readonly reference: readonly number[]
+  /** Seeds to train with; one run when nothing is trained. */
+  readonly seeds: readonly number[]
+  /** Vectors of all items by item number. */
+  vectors(globo: Globo, seed: number): Promise<VectorSet> | VectorSet
+}
+
+/** The training rows: one sample per click before the cut, as the streaming job makes them. */
+export function trainingSamples({ clicks, userIds, itemIds }: Globo): DistillSample[] {
+  const builder = new SampleBuilder({ positiveBehaviors: new Set(['click']) })
+  const samples: DistillSample[] = []
+  for (let i = 0; i < clicks.times.length && clicks.times[i]! < cutTs; i++) {
+    const itemId = itemIds[clicks.items[i]!]
+    if (itemId === undefined) continue
+    const sample = builder.add({ userId: userIds[clicks.users[i]!]!, itemId, eventTs: clicks.times[i]!, behaviors: ['click'] })
+    if (sample) samples.push(sample)
+  }
+  return samples
+}
+
 /** Scores one vector set on the plan. */
 export async function evaluateGlobo(
   plan: EvaluationPlan,
-  vectors: Float32Array,
-  dim: number,
+  { vectors, dim }: VectorSet,
 ): Promise<{ readonly scores: EvaluationScores; readonly summary: EvaluationSummary }> {
   const scores = await scoreVectors(plan, vectors, dim)
   return { scores, summary: summarize(plan, scores) }
