@@ -1,0 +1,173 @@
+/**
+ * Turns training rows into the arrays of one training step.
+ * Invariants: every distinct item of a batch stands in it once, in order of first use (targets first); a row's negatives
+ * never hold its own target, an item of its history, a target in whose history its own target stands, or another
+ * positive of the same user; batches depend on rows and content alone.
+ */
+
+import type { DistillSample } from '../schemas/index.ts'
+import { requireVector, type ContentVectors, type Modality } from './statistics.ts'
+
+/** Content of an item, or undefined when it is not known (yet). */
+export type ContentLookup = (itemId: string) => ContentVectors | undefined
+
+/** What a training row needs; every `DistillSample` is one. */
+export type TrainingRow = Pick<DistillSample, 'userId' | 'targetId' | 'history'>
+
+/** One step's arrays: B rows, U distinct items, L history places. */
+export interface Batch {
+  /** B. */
+  readonly rows: number
+  /** U. */
+  readonly items: number
+  /** Raw vectors per modality in the order of the head, row-major [U, dim]; zero rows where absent. */
+  readonly vectors: readonly Float32Array[]
+  /** 1 where item and modality meet, row-major [U, M]. */
+  readonly presence: Float32Array
+  /** Item of each history place, row-major [B, L]; 0 where empty. */
+  readonly history: BigInt64Array
+  /** 1 where a history place is filled, row-major [B, L]. */
+  readonly historyMask: Float32Array
+  /** Item of each row's target, shape [B]. */
+  readonly targets: BigInt64Array
+  /** 1 where row i may use the target of row j (its own on the diagonal), row-major [B, B]. */
+  readonly allowed: Uint8Array
+  /** Weight of each row in the loss, shape [B]. */
+  readonly weights: Float32Array
+}
+
+export interface BatchOptions {
+  readonly modalities: readonly Modality[]
+  /** L: the newest items of a history that are pooled. */
+  readonly historyLength: number
+}
+
+/** Rows that can be trained on, and how many could not. */
+export interface UsableRows<Row> {
+  readonly rows: Row[]
+  /** Target without content, or no item of the history with content. */
+  readonly dropped: number
+}
+
+/** Keeps rows whose target and at least one history item have content; history items without content are left out. */
+export function usableRows<Row extends TrainingRow>(rows: Iterable<Row>, content: ContentLookup): UsableRows<Row> {
+  const known = new Map<string, boolean>()
+  const isKnown = (id: string): boolean => {
+    let answer = known.get(id)
+    if (answer === undefined) known.set(id, (answer = content(id) !== undefined))
+    return answer
+  }
+  const usable: Row[] = []
+  let dropped = 0
+  for (const row of rows) {
+    const history = row.history.filter((id) => id !== row.targetId && isKnown(id))
+    if (history.length === 0 || !isKnown(row.targetId)) dropped++
+    else usable.push(history.length === row.history.length ? row : { ...row, history })
+  }
+  return { rows: usable, dropped }
+}
+
+/** Cuts `rows` into ceil(n / size) consecutive batches of nearly equal length, so that none is left tiny. */
+export function splitRows<Row>(rows: readonly Row[], size: number): Row[][] {
+  const count = Math.ceil(rows.length / size)
+  return Array.from({ length: count }, (_, i) =>
+    rows.slice(Math.floor((i * rows.length) / count), Math.floor(((i + 1) * rows.length) / count)),
+  )
+}
+
+/**
+ * Builds the arrays of one step.
+ * @param rows - rows that passed `usableRows` with the same `content`
+ * @throws SIDESTREAM_VECTOR_DIM_MISMATCH, SIDESTREAM_VECTOR_NOT_FINITE
+ */
+export function buildBatch(rows: readonly TrainingRow[], content: ContentLookup, { modalities, historyLength }: BatchOptions): Batch {
+  const index = new Map<string, number>()
+  const ids: string[] = []
+  const place = (id: string): number => {
+    let at = index.get(id)
+    if (at === undefined) {
+      at = ids.push(id) - 1
+      index.set(id, at)
+    }
+    return at
+  }
+  const targets = new BigInt64Array(rows.length)
+  for (const [i, row] of rows.entries()) targets[i] = BigInt(place(row.targetId))
+  const history = new BigInt64Array(rows.length * historyLength)
+  const historyMask = new Float32Array(rows.length * historyLength)
+  for (const [i, row] of rows.entries()) {
+    const newest = row.history.slice(-historyLength)
+    for (const [j, id] of newest.entries()) {
+      history[i * historyLength + j] = BigInt(place(id))
+      historyMask[i * historyLength + j] = 1
+    }
+  }
+  return {
+    rows: rows.length,
+    items: ids.length,
+    ...gatherContent(ids, content, modalities),
+    history,
+    historyMask,
+    targets,
+    allowed: allowedNegatives(rows),
+    weights: new Float32Array(rows.length).fill(1),
+  }
+}
+
+/**
+ * Raw vectors and presence of `ids`, packed for the head.
+ * @throws SIDESTREAM_VECTOR_DIM_MISMATCH, SIDESTREAM_VECTOR_NOT_FINITE
+ */
+export function gatherContent<Id>(
+  ids: readonly Id[],
+  content: (id: Id) => ContentVectors | undefined,
+  modalities: readonly Modality[],
+): { readonly vectors: Float32Array[]; readonly presence: Float32Array } {
+  const vectors = modalities.map(({ dim }) => new Float32Array(ids.length * dim))
+  const presence = new Float32Array(ids.length * modalities.length)
+  for (const [u, id] of ids.entries()) {
+    const item = content(id)
+    for (const [m, modality] of modalities.entries()) {
+      const vector = item?.[modality.name]
+      if (vector === undefined) continue
+      requireVector(vector, modality)
+      vectors[m]!.set(vector, u * modality.dim)
+      presence[u * modalities.length + m] = 1
+    }
+  }
+  return { vectors, presence }
+}
+
+/**
+ * Which in-batch negatives each row may use (see the module's invariant).
+ * @returns row-major, shape [B, B], 1 allowed, 0 not; the diagonal (the positive) is always 1
+ */
+export function allowedNegatives(rows: readonly TrainingRow[]): Uint8Array {
+  const n = rows.length
+  const allowed = new Uint8Array(n * n).fill(1)
+  const rowsOfTarget = groupRows(rows, (row) => row.targetId)
+  const rowsOfUser = groupRows(rows, (row) => row.userId)
+  const forbid = (i: number, others: readonly number[] | undefined): void => {
+    for (const j of others ?? []) {
+      allowed[i * n + j] = 0
+      allowed[j * n + i] = 0
+    }
+  }
+  for (const [i, row] of rows.entries()) {
+    forbid(i, rowsOfTarget.get(row.targetId))
+    forbid(i, rowsOfUser.get(row.userId))
+    for (const id of row.history) forbid(i, rowsOfTarget.get(id))
+  }
+  for (let i = 0; i < n; i++) allowed[i * n + i] = 1
+  return allowed
+}
+
+function groupRows(rows: readonly TrainingRow[], key: (row: TrainingRow) => string): Map<string, number[]> {
+  const groups = new Map<string, number[]>()
+  for (const [i, row] of rows.entries()) {
+    const group = groups.get(key(row))
+    if (group) group.push(i)
+    else groups.set(key(row), [i])
+  }
+  return groups
+}

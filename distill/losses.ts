@@ -1,0 +1,93 @@
+/**
+ * Contrastive losses as graph nodes, after SAIL-Embedding (arXiv 2510.12709, section 3). Rows come raw and are brought to
+ * unit length here. Invariants: a masked entry takes part in neither the denominator nor a gradient; the largest logit is taken
+ * out before exponentials, so a small temperature cannot overflow; a row of zeros gives cosine 0 and gets no gradient.
+ */
+
+import type { Graph, Value } from '../compute/index.ts'
+
+/** Other items a query must not be close to, chosen for it. */
+export interface HardNegatives {
+  /** [B, m, d] */
+  readonly items: Value
+  /** bool [B, m]; all count when left out. */
+  readonly mask?: Value
+}
+
+export interface InfoNceInputs {
+  /** [B, d] */
+  readonly queries: Value
+  /** Row i is the positive of query i and a possible negative of the others, [B, d]. */
+  readonly targets: Value
+  /** ln of the temperature, a scalar: a parameter when it is learned, a constant otherwise. */
+  readonly logTau: Value
+  /** bool [B, B]: which targets stand in query i's denominator; its own must. All when left out. */
+  readonly allowed?: Value
+  /** Weight of each row, [B]; equal when left out. They are divided by their sum. */
+  readonly weights?: Value
+  readonly hard?: HardNegatives
+}
+
+export interface LossOutputs {
+  /** Weighted mean over rows, a scalar. */
+  readonly loss: Value
+  /** [B] */
+  readonly perRow: Value
+}
+
+/**
+ * InfoNCE: L = sum_i u_i (ln sum_j exp(cos(q_i, t_j) / tau) - cos(q_i, t_i) / tau), u_i = w_i / sum w, j over the positive, the
+ * allowed in-batch targets and the hard negatives.
+ */
+export function infoNce(graph: Graph, { queries, targets, logTau, allowed, weights, hard }: InfoNceInputs): LossOutputs {
+  const q = graph.l2norm(queries)
+  const t = graph.l2norm(targets)
+  const sharpness = graph.exp(graph.neg(logTau))
+  const own = graph.mul(graph.reduceSum(graph.mul(q, t), [1], { keepDims: true }), sharpness)
+  let logits = graph.mul(graph.matmul(q, t, { transposeB: true }), sharpness)
+  let mask = allowed
+  if (hard) {
+    const count = hard.items.shape[1] as number
+    const away = graph.matmul(graph.unsqueeze(q, 1), graph.l2norm(hard.items), { transposeB: true })
+    const counted = graph.mul(graph.reshape(away, [queries.shape[0]!, count]), sharpness)
+    const none = (like: Value): Value => graph.less(graph.zerosLike(like), graph.scalar(1, like.dtype))
+    mask = allowed || hard.mask ? graph.concat([allowed ?? none(logits), hard.mask ?? none(counted)], 1) : undefined
+    logits = graph.concat([logits, counted], 1)
+  }
+  const perRow = graph.reduceSum(graph.sub(graph.logSumExp(logits, 1, mask), own), [1])
+  if (weights === undefined) return { loss: graph.reduceMean(perRow), perRow }
+  const shares = graph.div(weights, graph.reduceSum(weights))
+  return { loss: graph.reduceSum(graph.mul(shares, perRow)), perRow }
+}
+
+export interface MatryoshkaOptions {
+  /** Prefix lengths, each trained as a vector of its own. */
+  readonly prefixes: readonly number[]
+  /** Weight of each prefix. @default 1 each */
+  readonly prefixWeights?: readonly number[]
+}
+
+/** Matryoshka loss: the sum of InfoNCE over prefixes, each brought to unit length on its own, one shared temperature. */
+export function matryoshkaNce(graph: Graph, inputs: Omit<InfoNceInputs, 'hard'>, { prefixes, prefixWeights }: MatryoshkaOptions): Value {
+  const cut = (value: Value, to: number): Value => (value.shape[1] === to ? value : graph.slice(value, 1, 0, to))
+  const terms = prefixes.map((prefix, k) => {
+    const { loss } = infoNce(graph, { ...inputs, queries: cut(inputs.queries, prefix), targets: cut(inputs.targets, prefix) })
+    const weight = prefixWeights?.[k] ?? 1
+    return weight === 1 ? loss : graph.scale(loss, weight)
+  })
+  return terms.reduce((sum, term) => graph.add(sum, term))
+}
+
+/**
+ * A user as the masked mean of history items, not yet brought to unit length.
+ * @param items - rows of unit length, [B, L, d]
+ * @param mask - 1 where a place is filled, [B, L]
+ * @returns [B, d]; zero for an empty history
+ */
+export function meanPool(graph: Graph, items: Value, mask: Value): Value {
+  const one = graph.scalar(1, mask.dtype)
+  const filled = graph.reduceSum(mask, [1], { keepDims: true })
+  const count = graph.where(graph.less(filled, one), one, filled)
+  const total = graph.reduceSum(graph.mul(items, graph.unsqueeze(mask, 2)), [1])
+  return graph.div(total, count)
+}
