@@ -53,7 +53,7 @@ async function readGroup(
   start: number,
   rows: number,
 ): Promise<Map<string, unknown[]>> {
-  const result = new Map<string, unknown[]>(columns.map((column) => [column, new Array<unknown>(rows)]))
+  const result = new Map<string, unknown[]>(columns.map((column) => [column, Array.from({ length: rows })]))
   if (columns.length === 0) return result
   const filled = new Map<string, number>()
   try {

@@ -229,11 +229,7 @@ async function readTable(recipe: Recipe, directory: string, wanted: ReadonlyMap<
   return rows
 }
 
-async function firstInteractions(
-  recipe: Recipe,
-  directory: string,
-  { onInvalid: _, ...options }: ReadRecordsOptions,
-): Promise<Map<string, number>> {
+async function firstInteractions(recipe: Recipe, directory: string, options: ReadRecordsOptions): Promise<Map<string, number>> {
   const first = new Map<string, number>()
   // refused rows are reported when the stream itself is read
   for await (const batch of recipeInteractions(recipe, directory, { ...options, onInvalid: () => undefined })) {

@@ -1,0 +1,258 @@
+/**
+ * The groups of `sidestream.yaml` about learning and judging: sequences, head, training, semantic IDs, views, refresh, guard.
+ * Invariant: objects are strict, and every option says its meaning and what raising it costs.
+ */
+import { z } from 'zod'
+import { configDefaults as defaults } from './config-defaults.ts'
+import { count, durationMs, name, option, share } from './config-option.ts'
+import { limits } from './limits.ts'
+
+export const sequences = z
+  .strictObject({
+    events: option(
+      count.max(limits.history),
+      defaults.sequences.events,
+      'Newest events kept per user. Higher: more disk per user and larger changelog chunks.',
+      'events',
+    ),
+    history: option(
+      count.max(limits.history),
+      defaults.sequences.history,
+      'Items of the history in one sample, newest before the target. Higher: longer training steps.',
+      'items',
+    ),
+  })
+  .prefault({})
+  .meta({ description: 'Per-user sequences.' })
+
+export const head = z
+  .strictObject({
+    dim: option(count.max(4096), defaults.head.dim, 'Dimension of the distilled part. Higher: larger values, slower training.', 'dims'),
+    prefixes: option(
+      z.array(count.max(4096)).min(1).max(16),
+      defaults.head.prefixes,
+      'Matryoshka prefixes of the distilled part that are trained to stand alone, ascending, the last equal to `dim`. Each adds one loss term.',
+      'dims',
+    ),
+    contentDims: option(
+      count.max(limits.dim).nullable(),
+      defaults.head.contentDims,
+      'Dimension of the content part beside the distilled part, split evenly over modalities; null: as many as `dim`. Higher: larger values, more of the raw geometry kept.',
+      'dims',
+    ),
+    contentShare: option(
+      share,
+      defaults.head.contentShare,
+      'Share of the squared length given to the content part. Higher: safer for cold items, less of what users do.',
+    ),
+    hidden: option(
+      count.max(8192),
+      defaults.head.hidden,
+      'Width of the hidden layer of each modality. Higher: slower training and encoding.',
+      'units',
+    ),
+  })
+  .prefault({})
+  .meta({ description: 'The head: the small network from content vectors to the embedding.' })
+
+export const training = z
+  .strictObject({
+    roundMs: option(
+      durationMs.min(1000),
+      defaults.training.roundMs,
+      'Event time of one training round. Higher: fewer, larger rounds; later learning.',
+      'ms',
+    ),
+    latenessMs: option(
+      durationMs,
+      defaults.training.latenessMs,
+      'How far the watermark stays behind the newest event time. Higher: fewer late rows, later rounds.',
+      'ms',
+    ),
+    idleMs: option(
+      durationMs.min(100),
+      defaults.training.idleMs,
+      'After this long without records an idle partition is advanced by a logged tick, so that it holds up no round. Higher: later rounds when a partition is quiet.',
+      'ms',
+    ),
+    batch: option(
+      count.min(2).max(65_536),
+      defaults.training.batch,
+      'Rows of one step, and so in-batch negatives per row. Higher: more memory, time grows with its square.',
+      'rows',
+    ),
+    temperature: option(
+      z.number().min(0.001).max(10),
+      defaults.training.temperature,
+      'Scale of similarities in the contrastive loss. Lower favors warm items, higher favors cold items.',
+    ),
+    learningRate: option(
+      z.number().gt(0).max(1),
+      defaults.training.learningRate,
+      'Peak step size of AdamW. Higher: faster, and less stable.',
+    ),
+    warmupSteps: option(
+      z.int().min(0),
+      defaults.training.warmupSteps,
+      'Steps in which the rate rises from 0 to its peak. Higher: a slower start.',
+      'steps',
+    ),
+    weightDecay: option(
+      z.number().min(0).max(1),
+      defaults.training.weightDecay,
+      'Decay of weight matrices per step, times the rate. Higher: closer to the start.',
+    ),
+    clipNorm: option(
+      z.number().gt(0),
+      defaults.training.clipNorm,
+      'Largest norm of the whole gradient. Higher: fewer steps are cut, outliers weigh more.',
+    ),
+    epochs: option(
+      count.max(1000),
+      defaults.training.epochs,
+      'Passes of the offline command `distill` over its samples. Streaming rounds make one. Higher: proportionally longer.',
+      'passes',
+    ),
+    threads: option(
+      count.max(256),
+      defaults.training.threads,
+      'Threads of the training session. Equal weights are promised for an equal count.',
+      'threads',
+    ),
+  })
+  .prefault({})
+  .meta({ description: 'Training of the head.' })
+
+export const semanticIds = z
+  .strictObject({
+    view: option(
+      name.nullable(),
+      defaults.semanticIds.view,
+      'The view whose published vectors are quantized; null: the first one under `views`.',
+    ),
+    levels: option(
+      z.array(count.min(2).max(65_536)).min(1).max(16),
+      defaults.semanticIds.levels,
+      'Codes per level, first level first. More codes or levels: finer IDs, more items needed, slower fit.',
+      'codes',
+    ),
+    normalize: option(z.boolean(), defaults.semanticIds.normalize, 'Whether vectors are brought to unit length before they are quantized.'),
+    iterations: option(
+      count.max(1000),
+      defaults.semanticIds.iterations,
+      'Rounds of k-means per level. Higher: slower fit, slightly less distortion.',
+      'rounds',
+    ),
+    rowsPerCode: option(
+      count.max(10_000),
+      defaults.semanticIds.rowsPerCode,
+      'Items wanted per code of the largest level before the first codebooks are fitted. Higher: a later first version, better first codebooks.',
+      'items',
+    ),
+    churnBudget: option(
+      share,
+      defaults.semanticIds.churnBudget,
+      'Largest share of items whose semantic ID may change in a refresh. Higher: less distortion, more churn for consumers.',
+    ),
+    distortionCeiling: option(
+      z.number().min(1),
+      defaults.semanticIds.distortionCeiling,
+      'Most distortion after a refresh, relative to a free fit on the same vectors. Above it a re-base is declared instead of silent decay. Higher: re-bases are rarer, IDs describe items less well.',
+    ),
+    seed: option(
+      z.int().min(0).max(0xffff_ffff).nullable(),
+      defaults.semanticIds.seed,
+      'Seed of the k-means start; null: the seed of the project.',
+    ),
+  })
+  .prefault({})
+  .meta({ description: 'Residual-quantized semantic IDs.' })
+
+const view = z.strictObject({
+  prefix: option(
+    z.union([z.literal('full'), count.max(4096)]),
+    defaults.views.main.prefix,
+    'Which Matryoshka prefix of the distilled part the view publishes, beside the matching share of the content part: one of `head.prefixes`, or `full`.',
+    'dims',
+  ),
+  dtype: option(
+    z.enum(['f32', 'f16', 'i8']),
+    defaults.views.main.dtype,
+    'Number type of published vectors: 4, 2 or 1 bytes per dimension; `i8` has one scale per vector.',
+  ),
+})
+
+export const views = z
+  .record(name, view)
+  .refine((value) => Object.keys(value).length > 0, 'must name at least one view, such as `main: {}`')
+  .refine((value) => Object.keys(value).length <= 16, 'must name at most 16 views')
+  .default(defaults.views as never)
+  .meta({ description: 'Published feature sets, by name. Each costs its own bytes per item.' })
+
+export const refresh = z
+  .strictObject({
+    everyMs: option(
+      durationMs,
+      defaults.refresh.everyMs,
+      'Event time between scheduled refreshes; 0: only by command. Lower: fresher IDs and heads, more building.',
+      'ms',
+    ),
+    bootstrapMs: option(
+      durationMs,
+      defaults.refresh.bootstrapMs,
+      'Event time of item-content after which version 1 is built even if fewer items have arrived than the codebooks want.',
+      'ms',
+    ),
+    evalWindowMs: option(
+      durationMs.min(1000),
+      defaults.refresh.evalWindowMs,
+      'Event time after a checkpoint on which it is judged. Higher: surer judgment, later switch.',
+      'ms',
+    ),
+    rollbackWindowMs: option(
+      durationMs,
+      defaults.refresh.rollbackWindowMs,
+      'How long a kept version goes on receiving updates, so that a rollback is instant. Higher: more writing.',
+      'ms',
+    ),
+  })
+  .prefault({})
+  .meta({ description: 'When new versions are built.' })
+
+export const guard = z
+  .strictObject({
+    mode: option(
+      z.enum(['enforce', 'report']),
+      defaults.guard.mode,
+      '`enforce` refuses a candidate that fails a clause; `report` only says so.',
+    ),
+    contentRecallLoss: option(
+      z.number().min(0).max(100),
+      defaults.guard.contentRecallLoss,
+      'Most recall@50 on held-out content pairs that may be lost against the raw vectors. Higher: more content geometry may be traded away.',
+      'points',
+    ),
+    minNeighborRecall: option(
+      share,
+      defaults.guard.minNeighborRecall,
+      'Without held-out pairs: least recall@50 of the ten nearest raw neighbors of each item. Higher: stricter.',
+    ),
+    popAucTolerance: option(
+      share,
+      defaults.guard.popAucTolerance,
+      'Most that warm or cold popularity-weighted AUC may fall below its reference. Higher: more lenient.',
+    ),
+    recallTolerance: option(
+      share,
+      defaults.guard.recallTolerance,
+      'Most that recall@10 may fall below its reference. Higher: more lenient.',
+    ),
+    minEvents: option(
+      z.int().min(0),
+      defaults.guard.minEvents,
+      'Below this many events a clause says `insufficient` and passes with a warning. Higher: surer, silent for longer.',
+      'events',
+    ),
+  })
+  .prefault({})
+  .meta({ description: 'The guard on every candidate version.' })
