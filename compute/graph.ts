@@ -67,7 +67,7 @@ export class Graph {
   readonly states = new Map<string, StateEntry>()
   /** State name to the value it has after a step. */
   readonly updates = new Map<string, Value>()
-  readonly #scalars = new Map<string, Value>()
+  readonly #shared = new Map<string, Value>()
   readonly #names = new Set<string>()
   #inside = 0
 
@@ -92,11 +92,15 @@ export class Graph {
 
   /** A scalar constant; equal scalars are shared. @param dtype - the graph's by default */
   scalar(number: number, dtype: DType = this.dtype): Value {
-    const key = `${dtype}:${Object.is(number, -0) ? '-0' : number}`
-    let value = this.#scalars.get(key)
+    return this.shared(`${dtype}:${Object.is(number, -0) ? '-0' : number}`, () => tensorOf(dtype, [], [number]))
+  }
+
+  /** The constant known by `key`, made at the first call. */
+  shared(key: string, make: () => Tensor): Value {
+    let value = this.#shared.get(key)
     if (value === undefined) {
-      value = this.constant(tensorOf(dtype, [], [number]))
-      this.#scalars.set(key, value)
+      value = this.constant(make())
+      this.#shared.set(key, value)
     }
     return value
   }

@@ -1,5 +1,6 @@
-import type { Op } from '../op.ts'
-import { reducedType, spreadBack } from './reduction.ts'
+import type { Graph } from '../graph.ts'
+import type { Op, Value } from '../op.ts'
+import { reducedType, spreadBack, sumNode } from './reduction.ts'
 import type { ReductionAttributes } from './reduction.ts'
 
 /** y = mean of x over `axes`; dx = dy / n repeated over them, n = how many entries went into one mean. */
@@ -8,17 +9,20 @@ export const reduceMean: Op<'x', 'x' | 'y', ReductionAttributes> = {
   inputs: ['x'],
   keeps: ['x', 'y'],
   infer: reducedType,
-  emit: (graph, [x], { axes, keepDims }, type) =>
-    graph.node('ReduceMean', [x!, graph.ints(axes)], type, { keepdims: { int: Number(keepDims) } }, 'reduceMean'),
-  gradient: (graph, dy, { x, y }, attributes) => {
-    const size = (of: typeof x) => graph.cast(graph.node('Size', [of], { dtype: 'int64', shape: [] }, {}, 'size'), dy.dtype)
-    const known = attributes.axes.map((axis) => x.shape.at(axis)).every((dim) => typeof dim === 'number')
-    const count = known
-      ? graph.scalar(
-          attributes.axes.reduce((total, axis) => total * Number(x.shape.at(axis)), 1),
-          dy.dtype,
-        )
-      : graph.div(size(x), size(y))
-    return { x: spreadBack(graph, graph.div(dy, count), x, attributes) }
+  emit: (graph, [x], attributes, type) => {
+    const sum = sumNode(graph, x!, attributes, type)
+    return graph.div(sum, countOf(graph, x!, sum, attributes))
   },
+  gradient: (graph, dy, { x, y }, attributes) => ({ x: spreadBack(graph, graph.div(dy, countOf(graph, x, y, attributes)), x, attributes) }),
+}
+
+function countOf(graph: Graph, x: Value, y: Value, { axes }: ReductionAttributes): Value {
+  const sizes = axes.map((axis) => x.shape.at(axis))
+  if (sizes.every((size) => typeof size === 'number'))
+    return graph.scalar(
+      sizes.reduce((a, b) => a * b, 1),
+      x.dtype,
+    )
+  const sizeOf = (of: Value): Value => graph.cast(graph.node('Size', [of], { dtype: 'int64', shape: [] }, {}, 'size'), x.dtype)
+  return graph.div(sizeOf(x), sizeOf(y))
 }

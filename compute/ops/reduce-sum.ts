@@ -1,5 +1,5 @@
 import type { Op } from '../op.ts'
-import { reducedType, spreadBack } from './reduction.ts'
+import { reducedType, spreadBack, sumNode } from './reduction.ts'
 import type { ReductionAttributes } from './reduction.ts'
 
 /** y = sum of x over `axes`; dx = dy repeated over them. */
@@ -8,7 +8,6 @@ export const reduceSum: Op<'x', 'x', ReductionAttributes> = {
   inputs: ['x'],
   keeps: ['x'],
   infer: reducedType,
-  emit: (graph, [x], { axes, keepDims }, type) =>
-    graph.node('ReduceSum', [x!, graph.ints(axes)], type, { keepdims: { int: Number(keepDims) } }, 'reduceSum'),
+  emit: (graph, [x], attributes, type) => sumNode(graph, x!, attributes, type),
   gradient: (graph, dy, { x }, attributes) => ({ x: spreadBack(graph, dy, x, attributes) }),
 }
