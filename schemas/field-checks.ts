@@ -47,7 +47,7 @@ export function checkText(field: string, value: unknown, bytes: number = limits.
   return value
 }
 
-/** A time in milliseconds since epoch: a whole number from 0 to the year 3000. */
+/** A time in milliseconds since epoch: a whole number from 0 to the end of the year 9999. */
 export function checkTs(field: string, value: unknown): number {
   if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= limits.eventTs) return value
   const hint = typeof value === 'number' && value > limits.eventTs ? ' (are these microseconds?)' : ''

@@ -5,8 +5,8 @@ export const limits = {
   recordBytes: 1_000_000,
   /** Largest dead letter, bytes: it holds a refused record whole. */
   deadLetterBytes: 16_000_000,
-  /** Latest event time: the year 3000, milliseconds since epoch. Later ones are microseconds or rubbish. */
-  eventTs: 32_503_680_000_000,
+  /** Latest event time: the end of the year 9999, milliseconds since epoch. Later ones are microseconds or rubbish. */
+  eventTs: 253_402_300_799_999,
   /** Longest id, bytes of UTF-8. */
   idBytes: 512,
   /** Longest short text (surface, source, label, behavior, entity), bytes of UTF-8. */

@@ -110,7 +110,7 @@ export function allSamples(): [string, TopicName, TopicRecords[TopicName]][] {
 const id = fc
   .string({ unit: 'grapheme', minLength: 1, maxLength: 40 })
   .filter((value) => !value.includes('\ufffd') && Buffer.byteLength(value) <= 256)
-const time = fc.integer({ min: 0, max: 32_503_680_000_000 })
+const time = fc.integer({ min: 0, max: 253_402_300_799_999 })
 const whole = fc.maxSafeNat().map((value) => Math.min(value, Number.MAX_SAFE_INTEGER - 1))
 const signed = fc.integer({ min: -(2 ** 52), max: Number.MAX_SAFE_INTEGER - 1 })
 const offset = fc.bigInt({ min: 0n, max: (1n << 63n) - 1n })
