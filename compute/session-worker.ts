@@ -79,12 +79,12 @@ async function run(open: OpenSession, feeds: TensorMap, outputs: readonly string
   return answer
 }
 
-function ortOptions({ threads }: Required<SessionOptions>): ort.InferenceSession.SessionOptions {
+function ortOptions({ threads, optimization }: Required<SessionOptions>): ort.InferenceSession.SessionOptions {
   return {
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',
-    graphOptimizationLevel: 'all',
+    graphOptimizationLevel: optimization,
     logSeverityLevel: 3,
     // Denormals are many times slower and mean nothing here; deterministic compute where a kernel offers a choice.
     extra: { session: { set_denormal_as_zero: '1', use_deterministic_compute: '1' } },

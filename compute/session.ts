@@ -50,7 +50,7 @@ export class Session {
     const worker = options.worker ?? new ComputeWorker({ name: options.name ?? 'session' })
     const id = worker.nextSession()
     try {
-      const opened = await worker.ask({ kind: 'open', session: id, model, options: { threads: options.threads ?? 1 } })
+      const opened = await worker.ask({ kind: 'open', session: id, model, options: sessionOptions(options) })
       return new Session(worker, id, options.worker === undefined, { input: opened.inputNames ?? [], output: opened.outputNames ?? [] })
     } catch (error) {
       if (options.worker === undefined) await worker.close()
@@ -79,4 +79,9 @@ export class Session {
 /** Copies whose buffers can be given away; a view would otherwise take its whole buffer along. */
 export function copies(tensors: Readonly<Record<string, Tensor>>): TensorMap {
   return Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, cloneTensor(tensor)]))
+}
+
+/** The options with their defaults. */
+export function sessionOptions({ threads = 1, optimization = 'all' }: SessionOptions): Required<SessionOptions> {
+  return { threads, optimization }
 }

@@ -6,7 +6,7 @@
 import { buffersOf, ComputeWorker } from './compute-worker.ts'
 import type { Graph } from './graph.ts'
 import { toModel } from './model.ts'
-import { copies } from './session.ts'
+import { copies, sessionOptions } from './session.ts'
 import type { RunOptions } from './session.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import type { Tensor } from './tensor.ts'
@@ -43,7 +43,7 @@ export class TrainingSession {
     const id = worker.nextSession()
     try {
       const model = toModel(graph, { states: 'state' })
-      await worker.ask({ kind: 'open', session: id, model, options: { threads: options.threads ?? 1 } })
+      await worker.ask({ kind: 'open', session: id, model, options: sessionOptions(options) })
       const sent = copies(state)
       await worker.ask({ kind: 'set-state', session: id, state: sent }, buffersOf(Object.values(sent)))
     } catch (error) {

@@ -7,6 +7,11 @@ export type TensorMap = Record<string, Tensor>
 export interface SessionOptions {
   /** Threads of one run. @default 1 */
   readonly threads?: number
+  /**
+   * How far ONNX Runtime rewrites the graph. `all` fuses nodes, and keeps factors next to a matrix product in float32
+   * even in a float64 graph; `basic` does not. @default 'all'
+   */
+  readonly optimization?: 'all' | 'basic'
 }
 
 export type Request =

@@ -94,3 +94,8 @@ export const opTable = {
 } as const satisfies Record<string, AnyOp>
 
 export type OpName = keyof typeof opTable
+
+/** Whether gradients pass the operation. */
+export function isDifferentiable(name: OpName): boolean {
+  return opTable[name].gradient !== 'stops'
+}
