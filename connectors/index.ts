@@ -25,3 +25,25 @@ export type {
   TopicDescription,
 } from './log/log.ts'
 export { openMemoryLog } from './log/memory.ts'
+export { openArtifactDirectory } from './artifacts/directory.ts'
+export type { ArtifactDirectoryOptions } from './artifacts/directory.ts'
+export type { Artifact, ArtifactManifest, ArtifactPart, Artifacts } from './artifacts/artifacts.ts'
+export { openLmdbState } from './state/lmdb.ts'
+export type { LmdbStateOptions } from './state/lmdb.ts'
+export { memoryState } from './state/memory.ts'
+export type { State, StateCommit } from './state/state.ts'
+export { openLmdbStore } from './store/lmdb.ts'
+export type { LmdbStoreOptions } from './store/lmdb.ts'
+export { memoryStore } from './store/memory.ts'
+export type { MemoryStoreOptions } from './store/memory.ts'
+export type {
+  LivePointer,
+  PointerChange,
+  Store,
+  StoreEntry,
+  StoreRead,
+  StoreTarget,
+  SwapOutcome,
+  SwapRequest,
+  WriteOutcome,
+} from './store/store.ts'

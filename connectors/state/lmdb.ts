@@ -1,0 +1,104 @@
+/**
+ * The state port on LMDB: one environment, a table for data and one for positions.
+ * Invariant: a commit is one transaction over both tables; what was acknowledged survives a kill at any moment.
+ */
+
+import { closedError } from '../closed.ts'
+import { environmentFailure, openEnvironment, openTable } from '../lmdb-environment.ts'
+import type { Environment, Table } from '../lmdb-environment.ts'
+import { checkCommit } from './checks.ts'
+import type { State, StateCommit } from './state.ts'
+
+export interface LmdbStateOptions {
+  /** Directory of this environment alone; created when missing. */
+  readonly directory: string
+}
+
+/** Entries read at a time by `range`, so that no cursor stays open while the caller works. */
+const rangePage = 512
+
+/** Opens a worker's state. @throws SIDESTREAM_FILE_UNREADABLE */
+export async function openLmdbState(options: LmdbStateOptions): Promise<State> {
+  return new LmdbState(options)
+}
+
+class LmdbState implements State {
+  readonly #directory: string
+  readonly #environment: Environment
+  readonly #data: Table
+  readonly #positions: Table
+  #closing: Promise<void> | undefined
+
+  constructor({ directory }: LmdbStateOptions) {
+    this.#directory = directory
+    this.#environment = openEnvironment(directory, 4)
+    this.#data = openTable(this.#environment, 'data')
+    this.#positions = openTable(this.#environment, 'positions')
+  }
+
+  get(key: string): Uint8Array | undefined {
+    this.#assertOpen()
+    const bytes = key.length === 0 ? undefined : this.#data.getBinary(key)
+    return bytes === undefined ? undefined : Uint8Array.from(bytes)
+  }
+
+  getMany(keys: readonly string[]): (Uint8Array | undefined)[] {
+    this.#assertOpen()
+    return keys.map((key) => this.get(key))
+  }
+
+  *range(start: string, end: string): Iterable<readonly [key: string, value: Uint8Array]> {
+    let from = start === '' ? '\0' : start
+    let exclusiveStart = false
+    for (;;) {
+      this.#assertOpen()
+      const page: [string, Uint8Array][] = []
+      if (end === '') return
+      for (const { key, value } of this.#data.getRange({ start: from, end, exclusiveStart, limit: rangePage })) {
+        page.push([key, Uint8Array.from(value)])
+      }
+      yield* page
+      if (page.length < rangePage) return
+      from = page.at(-1)![0]
+      exclusiveStart = true
+    }
+  }
+
+  position(name: string): bigint | undefined {
+    this.#assertOpen()
+    const bytes = this.#positions.getBinary(name)
+    return bytes === undefined ? undefined : Buffer.from(bytes).readBigUInt64BE()
+  }
+
+  async commit(change: StateCommit): Promise<void> {
+    this.#assertOpen()
+    checkCommit(change)
+    const { puts = [], deletes = [], positions = [] } = change
+    if (puts.length + deletes.length + positions.length === 0) return
+    // The writer's thread reads the values later: it gets copies, so that the caller may reuse its buffers at once.
+    try {
+      await this.#environment.batch(() => {
+        for (const [key, value] of puts) void this.#data.put(key, Uint8Array.from(value))
+        for (const key of deletes) void this.#data.remove(key)
+        for (const [name, next] of positions) void this.#positions.put(name, positionBytes(next))
+      })
+    } catch (error) {
+      throw await environmentFailure(error, this.#directory)
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#environment.close()
+    return this.#closing
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw closedError('the state')
+  }
+}
+
+function positionBytes(next: bigint): Uint8Array {
+  const bytes = Buffer.alloc(8)
+  bytes.writeBigUInt64BE(next)
+  return bytes
+}
