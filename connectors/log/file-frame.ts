@@ -35,7 +35,7 @@ export function allocateBlock(size: number): Block {
   return blockOf(Buffer.allocUnsafeSlow(size))
 }
 
-export function blockOf(bytes: Buffer): Block {
+function blockOf(bytes: Buffer): Block {
   return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength) }
 }
 
