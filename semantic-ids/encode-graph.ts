@@ -36,7 +36,8 @@ export interface LevelTables {
 /** `LevelTables` inside a graph: constants or inputs. */
 export interface LevelValues {
   readonly scores: Value
-  readonly words: Value
+  /** May be left out at the last level, where no residual follows. */
+  readonly words?: Value
 }
 
 /** The sticky rule inside a graph. */
@@ -163,7 +164,7 @@ export function appendWalk(
     codes.push(graph.cast(code, 'int32'))
     margins.push(margin)
     left = chosen
-    if (level + 1 < levels.length) residual = graph.sub(residual, graph.gather(words, graph.squeeze(code, 1)))
+    if (words !== undefined && level + 1 < levels.length) residual = graph.sub(residual, graph.gather(words, graph.squeeze(code, 1)))
   }
   // A row without a direction has |x|^2 = 0 instead of 1 after normalizing: no margin, so the reference decides it.
   if (settings.normalize) margins.push(squared)

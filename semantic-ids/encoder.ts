@@ -10,7 +10,7 @@ import type { Bundle } from './bundle.ts'
 import { requireFinite, rowsOf, type Codebooks, type EncodeSettings } from './codebooks.ts'
 import { appendEncode } from './encode-graph.ts'
 import { originsOf, settle } from './settle.ts'
-import { batchRowsFor, codeTensor, rowTensor, WalkPool } from './walk-pool.ts'
+import { batchRowsFor, codeTensor, Crew, rowTensor, WalkPool } from './walk-pool.ts'
 
 export interface EncoderOptions {
   /**
@@ -43,17 +43,25 @@ export function encodeModel(codebooks: Codebooks, settings: EncodeSettings, delt
 
 export class SemanticIdEncoder {
   readonly bundle: Bundle
+  readonly #crew: Crew
   readonly #pool: WalkPool
 
-  private constructor(bundle: Bundle, pool: WalkPool) {
+  private constructor(bundle: Bundle, crew: Crew, pool: WalkPool) {
     this.bundle = bundle
+    this.#crew = crew
     this.#pool = pool
   }
 
   /** @throws SIDESTREAM_SESSION_FAILED */
   static async create(bundle: Bundle, { threads = 1 }: EncoderOptions = {}): Promise<SemanticIdEncoder> {
     const model = encodeModel(bundle.codebooks, bundle.settings, bundle.delta, bundle.parents.rows > 0)
-    return new SemanticIdEncoder(bundle, await WalkPool.create(model, batchRowsFor(bundle.codebooks.sizes), threads))
+    const crew = new Crew(threads)
+    try {
+      return new SemanticIdEncoder(bundle, crew, await WalkPool.create(model, batchRowsFor(bundle.codebooks.sizes), crew))
+    } catch (error) {
+      await crew.close()
+      throw error
+    }
   }
 
   /**
@@ -91,6 +99,6 @@ export class SemanticIdEncoder {
   }
 
   close(): Promise<void> {
-    return this.#pool.close()
+    return this.#crew.close()
   }
 }

@@ -4,7 +4,7 @@
  * on how many workers there are.
  */
 
-import { Session, tensor, type Tensor } from '../compute/index.ts'
+import { ComputeWorker, Session, tensor, type Tensor } from '../compute/index.ts'
 import { tableShapes } from './encode-graph.ts'
 
 /** Scores of one batch stay within this many bytes, so they are read again from the second-level cache. */
@@ -20,6 +20,19 @@ export function batchRowsFor(sizes: readonly number[]): number {
 /** A row range and the answer of its run. */
 export type TakeBatch = (from: number, to: number, outputs: Readonly<Record<string, Tensor>>) => void
 
+/** Threads that several pools share. Whoever makes a crew closes it. */
+export class Crew {
+  readonly workers: readonly ComputeWorker[]
+
+  constructor(threads: number) {
+    this.workers = Array.from({ length: Math.max(1, threads) }, (_, index) => new ComputeWorker({ name: `semantic-ids-${index}` }))
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.workers.map((worker) => worker.close()))
+  }
+}
+
 export class WalkPool {
   readonly batchRows: number
   readonly #sessions: readonly Session[]
@@ -29,17 +42,9 @@ export class WalkPool {
     this.batchRows = batchRows
   }
 
-  /** @throws SIDESTREAM_SESSION_FAILED */
-  static async create(model: Uint8Array, batchRows: number, threads: number): Promise<WalkPool> {
-    const starts = await Promise.allSettled(
-      Array.from({ length: Math.max(1, threads) }, (_, index) => Session.create(model, { name: `semantic-ids-${index}`, threads: 1 })),
-    )
-    const sessions = starts.flatMap((start) => (start.status === 'fulfilled' ? [start.value] : []))
-    const failure = starts.find((start) => start.status === 'rejected')
-    if (failure !== undefined) {
-      await Promise.all(sessions.map((session) => session.close()))
-      throw failure.reason
-    }
+  /** One session in every worker of the crew. @throws SIDESTREAM_SESSION_FAILED */
+  static async create(model: Uint8Array, batchRows: number, crew: Crew): Promise<WalkPool> {
+    const sessions = await Promise.all(crew.workers.map((worker) => Session.create(model, { worker, threads: 1 })))
     return new WalkPool(sessions, batchRows)
   }
 
@@ -59,10 +64,6 @@ export class WalkPool {
     }
     // Two batches under way per worker: the next one waits in its queue while this one is computed.
     await Promise.all(this.#sessions.flatMap((session) => [drain(session), drain(session)]))
-  }
-
-  async close(): Promise<void> {
-    await Promise.all(this.#sessions.map((session) => session.close()))
   }
 }
 

@@ -1,0 +1,109 @@
+/**
+ * First codewords of a level: k-means++ over a hash-ordered part of the rows.
+ * Invariant: same rows in the same order and same seed give the same codewords on every machine.
+ */
+
+import { fillNormal, uniform } from '../compute/index.ts'
+
+/** Rows whose squared norm is below this share of the mean are no seeds: a seed near zero attracts most rows for good. */
+const leastSeedShare = 0.05
+/** k-means++ looks at this many rows per code, and at no fewer than `leastSeedRows`. */
+const seedRowsPerCode = 16
+const leastSeedRows = 2048
+/** Length of the step that sets a spare codeword apart, as a share of the vectors' root mean square norm. */
+const spareStep = 1 / 64
+/** Random streams of a level: draws of seeds, steps of spare codewords. */
+export const seedStreams = { draw: 0x5eed, spare: 0x5ba2e } as const
+
+/**
+ * k-means++: the first seed uniformly, each next one with probability proportional to its squared distance to those before.
+ * @param rows - row-major float32, shape [n, dim], in random (hash) order
+ * @returns seeds, row-major float32, shape [count, dim]; fewer than `size` when no distinct rows are left
+ */
+export function plusPlusSeeds(rows: Float32Array, dim: number, size: number, seed: number, level: number): Float32Array {
+  const count = Math.min(rows.length / dim, Math.max(leastSeedRows, size * seedRowsPerCode))
+  const distances = seedWeights(rows, dim, count)
+  const seeds = new Float32Array(size * dim)
+  let chosen = 0
+  for (; chosen < size; chosen++) {
+    const row = draw(distances, uniform(seed, seedStreams.draw + level * 0x1_0000, chosen), chosen === 0)
+    if (row < 0) break
+    seeds.set(rows.subarray(row * dim, (row + 1) * dim), chosen * dim)
+    lowerDistances(rows, dim, row, distances)
+  }
+  return seeds.subarray(0, chosen * dim)
+}
+
+/** Squared norms where a row may be a seed, else 0. */
+function seedWeights(rows: Float32Array, dim: number, count: number): Float64Array {
+  const norms = new Float64Array(count)
+  let total = 0
+  for (let row = 0; row < count; row++) {
+    let sum = 0
+    for (let at = row * dim; at < (row + 1) * dim; at++) sum += rows[at]! * rows[at]!
+    norms[row] = sum
+    total += sum
+  }
+  const least = (leastSeedShare * total) / count
+  for (let row = 0; row < count; row++) if (norms[row]! < least || norms[row] === 0) norms[row] = 0
+  return norms
+}
+
+/** A row drawn by weight (`evenly`: all weights above zero count the same); -1 when none has weight. */
+function draw(weights: Float64Array, at: number, evenly: boolean): number {
+  let total = 0
+  for (let row = 0; row < weights.length; row++) total += evenly ? Math.sign(weights[row]!) : weights[row]!
+  let left = at * total
+  let last = -1
+  for (let row = 0; row < weights.length; row++) {
+    const weight = evenly ? Math.sign(weights[row]!) : weights[row]!
+    if (weight === 0) continue
+    last = row
+    left -= weight
+    if (left < 0) break
+  }
+  return last
+}
+
+/** Lowers every distance to that of the new seed where it is nearer; 0 (no seed) stays 0. */
+function lowerDistances(rows: Float32Array, dim: number, seedRow: number, distances: Float64Array): void {
+  const seedAt = seedRow * dim
+  for (let row = 0; row < distances.length; row++) {
+    const most = distances[row]!
+    if (most === 0) continue
+    const at = row * dim
+    let sum = 0
+    for (let j = 0; j < dim; j++) {
+      const difference = rows[at + j]! - rows[seedAt + j]!
+      sum += difference * difference
+    }
+    if (sum < most) distances[row] = sum
+  }
+}
+
+/**
+ * Gives codes that no row wants a codeword of their own: that of a used code and a small seeded step. It wins no row that stands
+ * on the used codeword, but near ones that come later.
+ * @param codebook - written in place, row-major float32, shape [size, dim]
+ * @param used - codes with rows, in index order; may be empty
+ * @param scale - root mean square norm of the vectors
+ */
+export function placeSpares(
+  codebook: Float32Array,
+  dim: number,
+  used: readonly number[],
+  spare: readonly number[],
+  scale: number,
+  seed: number,
+  level: number,
+): void {
+  const step = new Float64Array(dim)
+  for (const [index, code] of spare.entries()) {
+    fillNormal(step, seed, seedStreams.spare + level * 0x1_0000 + code * 0x1_0000_0000)
+    const length = Math.sqrt(step.reduce((sum, value) => sum + value * value, 0))
+    const donor = used.length === 0 ? -1 : used[index % used.length]! * dim
+    for (let j = 0; j < dim; j++) {
+      codebook[code * dim + j] = (donor < 0 ? 0 : codebook[donor + j]!) + (step[j]! / length) * scale * spareStep
+    }
+  }
+}
