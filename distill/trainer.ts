@@ -229,39 +229,48 @@ function shuffled<Row>(rows: readonly Row[], seed: number, pass: number): Row[] 
   return Array.from(places, (at) => rows[at]!)
 }
 
-/** Loss, gradients and AdamW over a batch as `Batch` describes it. */
+/** One step over a batch: loss, gradients and AdamW. Inputs as `seq2itemLoss` declares them, and `learningRate`. */
 export function trainingGraph(head: Head, options: Required<TrainerOptions>): Graph {
   const graph = new Graph({ name: 'seq2item' })
-  const inputs = headInputs(graph, head, 'items')
-  const history = graph.input('history', 'int64', ['rows', options.historyLength])
-  const historyMask = graph.input('historyMask', 'float32', ['rows', options.historyLength])
-  const targets = graph.input('targets', 'int64', ['rows'])
-  const allowed = graph.input('allowed', 'bool', ['rows', 'rows'])
-  const weights = graph.input('weights', 'float32', ['rows'])
+  const loss = seq2itemLoss(graph, head, options)
   const learningRate = graph.input('learningRate', 'float32', [])
-
-  const items = appendDistilled(graph, head, appendWhitening(graph, head, inputs), inputs.presence)
-  const queries = meanPool(graph, graph.gather(items, history), historyMask)
-  const logTau = temperature(graph, options)
-  const loss = matryoshkaNce(
-    graph,
-    { queries, targets: graph.gather(items, targets), logTau, allowed, weights },
-    { prefixes: head.spec.prefixes },
-  )
   graph.output('loss', loss)
   const { weightDecay, clipNorm } = options
   graph.output('gradientNorm', adamW(graph, loss, learningRate, { weightDecay, clipNorm }))
   return graph
 }
 
-function temperature(graph: Graph, { tau, tauMode }: Required<TrainerOptions>): Value {
+/**
+ * The sequence-to-item loss over the arrays of a `Batch`, which become the graph's inputs under their names: each distinct
+ * item goes through the head once, then history places and targets pick their rows.
+ */
+export function seq2itemLoss(
+  graph: Graph,
+  head: Head,
+  options: Pick<Required<TrainerOptions>, 'historyLength' | 'tau' | 'tauMode'>,
+): Value {
+  const inputs = headInputs(graph, head, 'items')
+  const history = graph.input('history', 'int64', ['rows', options.historyLength])
+  const historyMask = graph.input('historyMask', 'float32', ['rows', options.historyLength])
+  const targetRows = graph.input('targets', 'int64', ['rows'])
+  const allowed = graph.input('allowed', 'bool', ['rows', 'rows'])
+  const weights = graph.input('weights', 'float32', ['rows'])
+  const items = appendDistilled(graph, head, appendWhitening(graph, head, inputs), inputs.presence)
+  const queries = meanPool(graph, graph.gather(items, history), historyMask)
+  const targets = graph.gather(items, targetRows)
+  const logTau = temperature(graph, options)
+  return matryoshkaNce(graph, { queries, targets, logTau, allowed, weights }, { prefixes: head.spec.prefixes })
+}
+
+function temperature(graph: Graph, { tau, tauMode }: Pick<Required<TrainerOptions>, 'tau' | 'tauMode'>): Value {
   const start = Math.log(tau)
   return tauMode === 'learned'
     ? graph.parameter('logTau', tensorOf('float32', [], [start]), { decay: false, ...tauBounds })
     : graph.scalar(start)
 }
 
-function batchFeeds(batch: Batch, { spec: { modalities } }: Head, learningRate: number): Record<string, Tensor> {
+/** A batch as the feeds of `seq2itemLoss`, and the learning rate. Nothing is copied. */
+export function batchFeeds(batch: Batch, { spec: { modalities } }: Head, learningRate: number): Record<string, Tensor> {
   const { rows, items } = batch
   const length = batch.history.length / rows
   const feeds: Record<string, Tensor> = {

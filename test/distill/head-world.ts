@@ -23,7 +23,10 @@ export function worldItems(count: number, seed = 1): Map<string, ContentVectors>
 
 export function worldHead(items: ReadonlyMap<string, ContentVectors>, options: Partial<HeadOptions> = {}): Head {
   const used = options.modalities ?? modalities
-  return createHead({ modalities: used, dims: 8, hidden: 7, prefixes: [4, 8], seed: 3, ...options }, fitStatistics(used, [...items.values()]))
+  return createHead(
+    { modalities: used, dims: 8, hidden: 7, prefixes: [4, 8], seed: 3, ...options },
+    fitStatistics(used, [...items.values()]),
+  )
 }
 
 /** Rows of a few users; users repeat, items repeat within and across rows. */
@@ -31,7 +34,9 @@ export function worldRows(count: number, items: number, seed = 2): TrainingRow[]
   return Array.from({ length: count }, (_, r) => {
     const pick = (k: number): string => `i${Math.floor(uniform(seed, r, k) * items)}`
     const targetId = pick(0)
-    const history = Array.from({ length: 1 + Math.floor(uniform(seed, r, 1) * 5) }, (_place, k) => pick(2 + k)).filter((id) => id !== targetId)
+    const history = Array.from({ length: 1 + Math.floor(uniform(seed, r, 1) * 5) }, (_place, k) => pick(2 + k)).filter(
+      (id) => id !== targetId,
+    )
     return { userId: `u${r % (count - 2)}`, targetId, history: history.length > 0 ? history : [targetId === 'i0' ? 'i3' : 'i0'] }
   })
 }

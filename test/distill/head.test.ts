@@ -59,14 +59,23 @@ for (const used of [modalities, modalities.slice(0, 1)] as const) {
   test(`the graph computes what the plain reference computes, ${used.length} modalities, every prefix`, async () => {
     const head = movedHead(worldHead(items, { modalities: used }))
     for (const [k, prefix] of head.spec.prefixes.entries()) {
-      closeRows(await encodeAll(head, all, prefix), all.map((item) => referencePublished(head, item, k)), 2e-6)
+      closeRows(
+        await encodeAll(head, all, prefix),
+        all.map((item) => referencePublished(head, item, k)),
+        2e-6,
+      )
     }
   })
 }
 
 test('a fresh head of one modality publishes the half-whitened content twice', async () => {
   const head = worldHead(items, { modalities: modalities.slice(0, 1), dims: 6, prefixes: [6], contentDims: 6 })
-  const flat = { ...head, parameters: new Map([...head.parameters].map(([name, value]) => [name, name === 'image.V' ? { ...value, data: value.data.map(() => 0) } : value])) }
+  const flat = {
+    ...head,
+    parameters: new Map(
+      [...head.parameters].map(([name, value]) => [name, name === 'image.V' ? { ...value, data: value.data.map(() => 0) } : value]),
+    ),
+  }
   for (const row of await encodeAll(flat, all)) for (let k = 0; k < 6; k++) ok(Math.abs(row[k]! - row[6 + k]!) < 1e-6)
 })
 
@@ -92,7 +101,10 @@ test('an item without any modality is a row of zeros; one missing modality leave
 
 test('when one part is zero the other has the whole weight', async () => {
   const head = worldHead(items, { modalities: modalities.slice(0, 1), dims: 6, prefixes: [6] })
-  const still = { ...head, parameters: new Map([...head.parameters].map(([name, value]) => [name, { ...value, data: value.data.map(() => 0) }])) }
+  const still = {
+    ...head,
+    parameters: new Map([...head.parameters].map(([name, value]) => [name, { ...value, data: value.data.map(() => 0) }])),
+  }
   for (const row of await encodeAll(still, all.slice(3))) ok(Math.abs(Math.hypot(...row) - 1) < 1e-6)
 })
 
@@ -197,9 +209,19 @@ test('for two modalities the fusion is the sigmoid gate of the paper', async () 
 })
 
 test('content columns go round the modalities until one has no axis left', () => {
-  const spec = headSpec({ modalities: [{ name: 'a', dim: 2 }, { name: 'b', dim: 4 }], dims: 8, contentDims: 100 })
+  const spec = headSpec({
+    modalities: [
+      { name: 'a', dim: 2 },
+      { name: 'b', dim: 4 },
+    ],
+    dims: 8,
+    contentDims: 100,
+  })
   strictEqual(spec.contentDims, 6)
-  deepStrictEqual(contentColumns(spec).map(({ modality, component }) => `${'ab'[modality]}${component}`), ['a0', 'b0', 'a1', 'b1', 'b2', 'b3'])
+  deepStrictEqual(
+    contentColumns(spec).map(({ modality, component }) => `${'ab'[modality]}${component}`),
+    ['a0', 'b0', 'a1', 'b1', 'b2', 'b3'],
+  )
 })
 
 test('a spec that cannot be is refused, and says why', () => {
