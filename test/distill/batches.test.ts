@@ -1,0 +1,71 @@
+/** What a training step is fed: distinct items, and only negatives that are negatives. */
+import { deepStrictEqual, ok, strictEqual, throws } from 'node:assert/strict'
+import { test } from 'node:test'
+import { allowedNegatives, buildBatch, splitRows, usableRows, type ContentVectors, type TrainingRow } from '../../distill/index.ts'
+
+const content = new Map<string, ContentVectors>(['a', 'b', 'c', 'd', 'e'].map((id, i) => [id, { text: Float32Array.of(i, i + 1) }]))
+const lookup = (id: string): ContentVectors | undefined => content.get(id)
+const options = { modalities: [{ name: 'text', dim: 2 }], historyLength: 2 }
+const row = (userId: string, targetId: string, ...history: string[]): TrainingRow => ({ userId, targetId, history })
+
+test('a batch holds every distinct item once and points at it from every place', () => {
+  const batch = buildBatch([row('u', 'a', 'b', 'c'), row('v', 'b', 'a'), row('w', 'a', 'c', 'd', 'b')], lookup, options)
+  strictEqual(batch.items, 4)
+  const idAt = (at: bigint): string => 'abcde'[batch.vectors[0]![Number(at) * 2]!]!
+  deepStrictEqual(Array.from(batch.targets, idAt), ['a', 'b', 'a'])
+  deepStrictEqual([...batch.historyMask], [1, 1, 1, 0, 1, 1])
+  // Of a longer history the newest items stay.
+  deepStrictEqual(
+    [...batch.history].flatMap((at, i) => (batch.historyMask[i] ? [idAt(at)] : [])),
+    ['b', 'c', 'a', 'd', 'b'],
+  )
+  deepStrictEqual([...batch.presence], [1, 1, 1, 1])
+})
+
+test('no negative is the own target, in either history, or of the same user', () => {
+  const rows = [row('u', 'a', 'b'), row('v', 'a', 'c'), row('w', 'b', 'e'), row('u', 'd', 'e'), row('x', 'c', 'd'), row('y', 'e', 'd')]
+  const allowed = allowedNegatives(rows)
+  rows.forEach((mine, i) =>
+    rows.forEach((other, j) => {
+      const bad =
+        mine.targetId === other.targetId ||
+        mine.userId === other.userId ||
+        mine.history.includes(other.targetId) ||
+        other.history.includes(mine.targetId)
+      strictEqual(allowed[i * rows.length + j], i === j || !bad ? 1 : 0, `${i}, ${j}`)
+    }),
+  )
+  ok(allowed.includes(0) && allowed.filter((flag) => flag === 1).length > rows.length)
+})
+
+test('an item beyond the pooled history still is no negative', () => {
+  const allowed = allowedNegatives([row('u', 'a', 'e', 'b', 'c'), row('v', 'e', 'd')])
+  deepStrictEqual([...allowed], [1, 0, 0, 1])
+})
+
+test('rows without content are dropped and counted, items without content leave the history', () => {
+  const usable = usableRows([row('u', 'a', 'x', 'b'), row('v', 'x', 'a'), row('w', 'b', 'x'), row('y', 'c', 'c')], lookup)
+  deepStrictEqual(usable, { rows: [row('u', 'a', 'b')], dropped: 3 })
+})
+
+test('batches are of nearly equal size, in order, and none is left out', () => {
+  for (const [n, size] of [
+    [0, 4],
+    [1, 4],
+    [4, 4],
+    [9, 4],
+    [1025, 512],
+  ] as const) {
+    const rows = Array.from({ length: n }, (_, i) => i)
+    const batches = splitRows(rows, size)
+    deepStrictEqual(batches.flat(), rows)
+    const sizes = batches.map((batch) => batch.length)
+    ok(sizes.every((length) => length <= size && length >= Math.max(...sizes) - 1))
+  }
+})
+
+test('a vector of another length or with NaN is refused', () => {
+  const one = (vector: Float32Array) => () => buildBatch([row('u', 'a', 'b')], () => ({ text: vector }), options)
+  throws(one(Float32Array.of(1)), { code: 'SIDESTREAM_VECTOR_DIM_MISMATCH' })
+  throws(one(Float32Array.of(1, NaN)), { code: 'SIDESTREAM_VECTOR_NOT_FINITE' })
+})

@@ -1,0 +1,187 @@
+/** Training: learns, repeats itself to the bit, goes on after a stop, and says so when it diverges. */
+import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
+import { test } from 'node:test'
+import { constantAfterWarmup, type Tensor } from '../../compute/index.ts'
+import {
+  batchFeeds,
+  buildBatch,
+  decodeCheckpoint,
+  encodeCheckpoint,
+  Trainer,
+  trainerDefaults,
+  usableRows,
+  type Batch,
+  type Checkpoint,
+  type ContentVectors,
+  type Head,
+  type TrainerOptions,
+  type TrainingPlan,
+  type TrainingRow,
+} from '../../distill/index.ts'
+import { modalities, worldHead, worldItems, worldRows } from './head-world.ts'
+
+const items = worldItems(30)
+const content = (id: string): ContentVectors | undefined => items.get(id)
+const rows = worldRows(60, items.size)
+const options: TrainerOptions = { batchSize: 16, historyLength: 4 }
+const position = { trainedUntil: 0, round: 0, offsets: {}, seeds: {}, metrics: {} }
+const schedule = constantAfterWarmup({ max: 1e-2, warmupSteps: 3 })
+
+async function withTrainer<T>(
+  head: Head,
+  body: (trainer: Trainer) => Promise<T>,
+  from?: Checkpoint,
+  own: TrainerOptions = options,
+): Promise<T> {
+  const trainer = await Trainer.create(from?.head ?? head, own, from?.training)
+  try {
+    return await body(trainer)
+  } finally {
+    await trainer.close()
+  }
+}
+
+function bits(checkpoint: Checkpoint): Record<string, Tensor['data']> {
+  const all = [...checkpoint.head.parameters, ...(checkpoint.training?.tensors ?? [])]
+  return Object.fromEntries(all.map(([name, { data }]) => [name, data]))
+}
+
+test('training lowers the loss and moves every parameter, the same way twice', async () => {
+  const head = worldHead(items)
+  const run = () =>
+    withTrainer(head, async (trainer) => {
+      const result = await trainer.train(rows, content, { schedule, passes: 5, shuffleSeed: 1 })
+      return { result, checkpoint: await trainer.checkpoint(position) }
+    })
+  const [first, second] = [await run(), await run()]
+  ok(first.result.losses.at(-1)! < first.result.losses[0]! - 0.05, first.result.losses.join(' '))
+  strictEqual(first.result.steps, 5 * Math.ceil(first.result.rows / 16))
+  deepStrictEqual(second, first)
+  for (const [name, { data }] of first.checkpoint.head.parameters)
+    ok(
+      data.some((x, i) => x !== head.parameters.get(name)!.data[i]),
+      name,
+    )
+})
+
+test('stopped, written, read and gone on equals never stopped, to the bit', async () => {
+  const head = worldHead(items)
+  const own = { ...options, tauMode: 'learned' } as const
+  const plan: TrainingPlan = { schedule }
+  const through = await withTrainer(
+    head,
+    async (trainer) => {
+      await trainer.train(rows.slice(0, 30), content, plan)
+      await trainer.train(rows.slice(30), content, plan)
+      return trainer.checkpoint(position)
+    },
+    undefined,
+    own,
+  )
+  const stopped = await withTrainer(
+    head,
+    async (trainer) => {
+      await trainer.train(rows.slice(0, 30), content, plan)
+      return encodeCheckpoint(await trainer.checkpoint(position))
+    },
+    undefined,
+    own,
+  )
+  const resumed = await withTrainer(
+    head,
+    async (trainer) => {
+      await trainer.train(rows.slice(30), content, plan)
+      return trainer.checkpoint(position)
+    },
+    decodeCheckpoint(stopped),
+    own,
+  )
+  deepStrictEqual(bits(resumed), bits(through))
+  strictEqual(resumed.position.step, through.position.step)
+  ok(bits(through)['logTau']![0] !== Math.fround(Math.log(0.2)))
+})
+
+/** The same batch with every place holding its own copy of its item. */
+function expanded(batch: Batch): Batch {
+  const places = [...batch.targets, ...batch.history].map(Number)
+  const vectors = modalities.map(({ dim }, m) =>
+    Float32Array.from(places.flatMap((at) => [...batch.vectors[m]!.subarray(at * dim, (at + 1) * dim)])),
+  )
+  const presence = Float32Array.from(places.flatMap((at) => [...batch.presence.subarray(at * 2, at * 2 + 2)]))
+  const targets = batch.targets.map((_, i) => BigInt(i))
+  const history = batch.history.map((_, i) => BigInt(batch.rows + i))
+  return { ...batch, items: places.length, vectors, presence, targets, history }
+}
+
+test('encoding each distinct item once gives the weights of encoding every place', async () => {
+  const head = worldHead(items)
+  const usable = usableRows(rows, content).rows.slice(0, 24)
+  const weights = async (shape: (batch: Batch) => Batch) =>
+    withTrainer(head, async (trainer) => {
+      for (let step = 0; step < 15; step++) {
+        const batch = shape(buildBatch(usable, content, { modalities, historyLength: 4 }))
+        await trainer.trainBatch(batch, 1e-3)
+      }
+      return trainer.head()
+    })
+  const [once, each] = [await weights((batch) => batch), await weights(expanded)]
+  for (const [name, { data }] of once.parameters) {
+    data.forEach((x, i) => ok(Math.abs(x - each.parameters.get(name)!.data[i]!) < 2e-5, `${name}[${i}]`))
+  }
+})
+
+test('rows of weight 0 change nothing but the denominators they are masked from', async () => {
+  const head = worldHead(items)
+  const usable = usableRows(rows, content).rows.slice(0, 12)
+  const whole = buildBatch(usable, content, { modalities, historyLength: 4 })
+  const [n, kept] = [12, 8]
+  const without = buildBatch(usable.slice(0, kept), content, { modalities, historyLength: 4 })
+  const masked = {
+    ...whole,
+    weights: whole.weights.map((_, i) => (i < kept ? 1 : 0)),
+    allowed: whole.allowed.map((flag, at) => (at % n >= kept && at % n !== Math.floor(at / n) ? 0 : flag)),
+  }
+  const losses = await Promise.all([masked, without].map((batch) => withTrainer(head, (trainer) => trainer.trainBatch(batch, 0))))
+  ok(Math.abs(losses[0]!.loss - losses[1]!.loss) < 1e-5)
+})
+
+test('one user alone has no negatives: nothing to learn, nothing breaks', async () => {
+  const head = worldHead(items)
+  const alone: TrainingRow[] = ['i4', 'i5', 'i6'].map((targetId) => ({ userId: 'u', targetId, history: ['i7'] }))
+  const result = await withTrainer(head, (trainer) => trainer.train(alone, content, { schedule }))
+  ok(Math.abs(result.losses[0]!) < 1e-5)
+})
+
+test('a round without usable rows makes no step', async () => {
+  const result = await withTrainer(worldHead(items), (trainer) =>
+    trainer.train([{ userId: 'u', targetId: 'gone', history: ['i1'] }], content, { schedule }),
+  )
+  deepStrictEqual(result, { steps: 0, rows: 0, dropped: 1, losses: [NaN] })
+})
+
+test('when training diverges it stops, says so, and keeps the state before the pass', async () => {
+  const head = worldHead(items)
+  await withTrainer(head, async (trainer) => {
+    await trainer.train(rows, content, { schedule })
+    const before = await trainer.checkpoint(position)
+    const blowUp = trainer.train(rows, content, { schedule: (step) => (step < before.position.step + 2 ? 1e-2 : Number.MAX_VALUE) })
+    await rejects(blowUp, { code: 'SIDESTREAM_TRAINING_DIVERGED' })
+    const after = await trainer.checkpoint(position)
+    deepStrictEqual(bits(after), bits(before))
+    strictEqual(after.position.step, before.position.step)
+    await rejects(trainer.train(rows, content, { schedule }), { code: 'SIDESTREAM_TRAINING_DIVERGED' })
+  })
+})
+
+test('training state of another head is refused', async () => {
+  const checkpoint = await withTrainer(worldHead(items), (trainer) => trainer.checkpoint(position))
+  await rejects(Trainer.create(worldHead(items, { hidden: 5 }), options, checkpoint.training!), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
+})
+
+test('the feeds of a batch are its own arrays and one learning rate', () => {
+  const batch = buildBatch(usableRows(rows, content).rows.slice(0, 4), content, { modalities, historyLength: 4 })
+  const feeds = batchFeeds(batch, worldHead(items), 0.5)
+  strictEqual(feeds['allowed']!.data, batch.allowed)
+  strictEqual(feeds['learningRate']!.data[0], 0.5)
+  strictEqual(trainerDefaults.tau, 0.2)
+})
