@@ -134,6 +134,18 @@ export function prepared(vectors: Float32Array, dim: number, normalize: boolean)
   return out
 }
 
+/** `prepared` rounded to float32, half the memory: for fitting, where the last bits do not decide. */
+export function preparedFloat32(vectors: Float32Array, dim: number, normalize: boolean): Float32Array {
+  if (!normalize) return vectors
+  const out = new Float32Array(vectors.length)
+  const row = new Float64Array(dim)
+  for (let at = 0; at < vectors.length; at += dim) {
+    prepare(vectors, at / dim, dim, true, row)
+    out.set(row, at)
+  }
+  return out
+}
+
 /**
  * The vectors that codes stand for: sums of their codewords.
  * @param codes - row-major, shape [rows, levels]

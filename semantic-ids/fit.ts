@@ -9,9 +9,9 @@ import { hashUnit } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import { CodebookWalk } from './codebook-walk.ts'
 import { checkSizes, codebooksOf, encodeDefaults, requireFinite, rowsOf, type Codebooks, type EncodeSettings } from './codebooks.ts'
-import { prepared } from './encode.ts'
+import { preparedFloat32 } from './encode.ts'
 import { fitLevel } from './fit-level.ts'
-import { sortedOrder } from './parent-codes.ts'
+import { requireDistinct, sortedOrder } from './parent-codes.ts'
 import { spreadOf, unexplained } from './quality.ts'
 import { Crew } from './walk-pool.ts'
 
@@ -59,7 +59,7 @@ export interface Fit {
  * Fits codebooks.
  * Fewer rows than codes are allowed: spare codes get codewords close to used ones and no rows; the counts stand in `training`.
  * @param vectors - row-major float32, shape [ids.length, dim]
- * @throws SIDESTREAM_ITEMS_TOO_FEW without any row; SIDESTREAM_SHAPE_MISMATCH; SIDESTREAM_VECTOR_NOT_FINITE
+ * @throws SIDESTREAM_ITEMS_TOO_FEW without any row; SIDESTREAM_SHAPE_MISMATCH; SIDESTREAM_VECTOR_NOT_FINITE; SIDESTREAM_ID_INVALID for an id that came twice
  */
 export async function fitCodebooks(vectors: Float32Array, ids: readonly string[], dim: number, options: FitOptions): Promise<Fit> {
   const crew = new Crew(options.threads ?? fitDefaults.threads)
@@ -86,10 +86,11 @@ export async function fitWithCrew(
   if (rows === 0)
     throw new SidestreamError('SIDESTREAM_ITEMS_TOO_FEW', 'codebooks cannot be fitted without items; wait for content or import some')
   requireFinite(vectors, dim)
+  const sorted = sortedOrder(ids)
+  requireDistinct(ids, sorted)
   const sample = sampleOrder(ids, seed, Math.max(...sizes) * sampleRowsPerCode)
-  const x = prepared(take(vectors, sample, dim), dim, normalize)
-  const { variance, energy } = spreadOf(x, dim)
-  const residual = Float32Array.from(x)
+  const residual = preparedFloat32(take(vectors, sample, dim), dim, normalize)
+  const { variance, energy } = spreadOf(residual, dim)
   const levels: Float32Array[] = []
   const records: Record<string, unknown>[] = []
   const walks = new Map<number, CodebookWalk>()
@@ -117,7 +118,7 @@ export async function fitWithCrew(
       rows,
       sampleRows: sample.length,
       sampleRule: 'smallest hashUnit(seed, item id)',
-      itemsSha256: itemsHash(ids),
+      itemsSha256: itemsHash(ids, sorted),
       fvu,
       levels: records,
     },
@@ -147,8 +148,8 @@ function subtractCodewords(residual: Float32Array, dim: number, codebook: Float3
 }
 
 /** SHA-256 of the ids, sorted, one a line. */
-function itemsHash(ids: readonly string[]): string {
+function itemsHash(ids: readonly string[], sorted: Uint32Array): string {
   const hash = createHash('sha256')
-  for (const row of sortedOrder(ids)) hash.update(`${ids[row]}\n`)
+  for (const row of sorted) hash.update(`${ids[row]}\n`)
   return hash.digest('hex')
 }

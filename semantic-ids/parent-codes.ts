@@ -52,15 +52,13 @@ export class ParentCodes {
       throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `${ids.length} items need ${ids.length * levels} codes, got ${codes.length}`)
     }
     const order = sortedOrder(ids)
+    requireDistinct(ids, order)
     const ends = new Uint32Array(ids.length)
     const sorted = new Uint16Array(codes.length)
     const parts: Uint8Array[] = []
     let end = 0
     for (let row = 0; row < order.length; row++) {
       const from = order[row]!
-      if (row > 0 && ids[from] === ids[order[row - 1]!]) {
-        throw new SidestreamError('SIDESTREAM_ID_INVALID', `item ${ids[from]} has parent codes twice`, { itemId: ids[from] })
-      }
       const bytes = encoder.encode(ids[from])
       parts.push(bytes)
       end += bytes.length
@@ -171,6 +169,14 @@ export class ParentCodes {
 export function sortedOrder(ids: readonly string[]): Uint32Array {
   const order = Uint32Array.from(ids, (_, row) => row)
   return order.sort((a, b) => (ids[a]! < ids[b]! ? -1 : ids[a]! > ids[b]! ? 1 : a - b))
+}
+
+/** @throws SIDESTREAM_ID_INVALID when an item stands twice in `order` (sorted rows) */
+export function requireDistinct(ids: readonly string[], order: Uint32Array): void {
+  for (let row = 1; row < order.length; row++) {
+    const id = ids[order[row]!]!
+    if (id === ids[order[row - 1]!]) throw new SidestreamError('SIDESTREAM_ID_INVALID', `item ${id} came twice`, { itemId: id })
+  }
 }
 
 function equalBytes(a: Uint8Array, b: Uint8Array): boolean {

@@ -210,10 +210,10 @@ function cosineFromResidual(
 
 /**
  * Spread of vectors around their mean.
- * @param x - row-major float64, shape [rows, dim]
+ * @param x - row-major, shape [rows, dim]
  * @returns `variance` = sum of squared distances to the mean, `energy` = sum of squared norms
  */
-export function spreadOf(x: Float64Array, dim: number): { variance: number; energy: number } {
+export function spreadOf(x: Float64Array | Float32Array, dim: number): { variance: number; energy: number } {
   const rows = x.length / dim
   const mean = new Float64Array(dim)
   for (let at = 0; at < x.length; at += dim) for (let j = 0; j < dim; j++) mean[j] = mean[j]! + x[at + j]!

@@ -1,0 +1,86 @@
+import { deepStrictEqual, equal, throws } from 'node:assert/strict'
+import { test } from 'node:test'
+import { bundleFromParts, bundleOf, bundleToParts, encodeDefaults, ParentCodes, type Bundle } from '../../semantic-ids/index.ts'
+import { codebooks, encoded } from './golden.ts'
+
+const ids = Array.from({ length: 60 }, (_, row) => (row % 7 === 0 ? `ünï-${row}-🎬` : `item-${row}`))
+const bundle = (delta: number): Bundle =>
+  bundleOf({
+    codebooks,
+    settings: { ...encodeDefaults, normalize: false },
+    delta,
+    parents: ParentCodes.of(ids, encoded, 2),
+    origin: { parent: 'codebooks/1', idSpace: 'a', input: { view: 'main' }, training: { seed: 3 }, policy: { budget: 0.1 } },
+  })
+
+test('a bundle comes back from its parts as it was, an infinite delta too', () => {
+  for (const delta of [0, 0.123456789, Infinity]) {
+    const { parts, about } = bundleToParts(bundle(delta))
+    const back = bundleFromParts({ parts, about: JSON.parse(JSON.stringify(about)) })
+    deepStrictEqual({ ...back, parents: null }, { ...bundle(delta), parents: null })
+    deepStrictEqual([...back.parents.entries()], [...bundle(delta).parents.entries()])
+    deepStrictEqual(bundleToParts(back), { parts, about })
+  }
+})
+
+test('codebooks are little-endian float32, level after level, as the header says', () => {
+  const bytes = bundleToParts(bundle(0)).parts.get('codebooks.f32')!
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const words = [...codebooks.levels[0]!, ...codebooks.levels[1]!]
+  deepStrictEqual(
+    words.map((_, at) => view.getFloat32(at * 4, true)),
+    words,
+  )
+  equal(bytes.length, words.length * 4)
+})
+
+test('parent codes are found by id, others are absent, and the order of arrival leaves no trace', () => {
+  const table = ParentCodes.of(ids, encoded, 2)
+  deepStrictEqual(table.lookup(ids), Int32Array.from(encoded))
+  deepStrictEqual(
+    table.lookup(['item-', 'item-61', '', 'x'.repeat(600), ids[7]!]),
+    Int32Array.of(-1, -1, -1, -1, -1, -1, -1, -1, encoded[14]!, encoded[15]!),
+  )
+  const reversed = ids.map((_, row) => 59 - row)
+  const shuffled = ParentCodes.of(
+    reversed.map((row) => ids[row]!),
+    Uint16Array.from(reversed.flatMap((row) => [encoded[row * 2]!, encoded[row * 2 + 1]!])),
+    2,
+  )
+  deepStrictEqual(shuffled.toBytes(), table.toBytes())
+  deepStrictEqual(ParentCodes.fromBytes(table.toBytes()).lookup(ids), Int32Array.from(encoded))
+  equal(ParentCodes.fromBytes(ParentCodes.empty(3).toBytes()).rows, 0)
+})
+
+test('parent codes that cannot be are refused', () => {
+  throws(() => ParentCodes.of(['a', 'a'], new Uint16Array(4), 2), { code: 'SIDESTREAM_ID_INVALID' })
+  throws(() => ParentCodes.of(['a'], new Uint16Array(4), 2), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
+  throws(() => bundleOf({ ...bundle(0), parents: ParentCodes.of(['a'], Uint16Array.of(5, 5), 2) }), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
+  throws(() => bundleOf({ ...bundle(0), parents: ParentCodes.empty(3) }), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
+  throws(() => bundleOf({ ...bundle(0), delta: NaN }), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
+})
+
+test('damaged or foreign parts are refused', () => {
+  const { parts, about } = bundleToParts(bundle(0.5))
+  const corrupt = { code: 'SIDESTREAM_ARTIFACT_CORRUPT' }
+  const withPart = (name: string, bytes: Uint8Array): ReadonlyMap<string, Uint8Array> => new Map([...parts, [name, bytes]])
+  const codes = parts.get('parent-codes.bin')!
+  throws(() => bundleFromParts({ parts, about: { ...about, format: 2 } }), { ...corrupt, message: /format.*not known/ })
+  throws(() => bundleFromParts({ parts, about: { ...about, sizes: [6] } }), corrupt)
+  throws(() => bundleFromParts({ parts, about: {} }), corrupt)
+  throws(() => bundleFromParts({ parts: new Map(), about }), { ...corrupt, message: /codebooks\.f32 is missing/ })
+  throws(() => bundleFromParts({ parts: withPart('parent-codes.bin', codes.slice(0, -1)), about }), corrupt)
+  throws(
+    () =>
+      bundleFromParts({
+        parts: withPart(
+          'parent-codes.bin',
+          Uint8Array.from(codes, (byte, at) => (at === 4 ? 9 : byte)),
+        ),
+        about,
+      }),
+    corrupt,
+  )
+  throws(() => bundleFromParts({ parts: withPart('parent-codes.bin', new Uint8Array(3)), about }), corrupt)
+  throws(() => bundleFromParts({ parts: withPart('parent-codes.bin', ParentCodes.empty(2).toBytes()), about }), corrupt)
+})
