@@ -18,9 +18,12 @@ export class ComputeWorker {
   readonly name: string
   readonly #thread: Worker
   readonly #waiting = new Map<number, Waiting>()
+  readonly #answers = new Set<Promise<WorkerResult>>()
   #nextId = 1
   #nextSession = 1
+  /** Why requests are refused. */
   #ended: Error | undefined
+  #closing: Promise<void> | undefined
 
   constructor({ name = 'compute' }: { readonly name?: string } = {}) {
     this.name = name
@@ -44,29 +47,30 @@ export class ComputeWorker {
   ask(request: Request, transfer: readonly ArrayBuffer[] = []): Promise<WorkerResult> {
     if (this.#ended) return Promise.reject(this.#ended)
     const id = this.#nextId++
-    return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject })
-      this.#thread.ref()
-      try {
-        this.#thread.postMessage({ ...request, id } satisfies Message, transfer)
-      } catch (cause) {
-        this.#done(id)
-        reject(failed(`worker ${this.name}: the request cannot be sent (was a buffer given away before?)`, cause))
-      }
-    })
+    const answer = new Promise<WorkerResult>((resolve, reject) => this.#waiting.set(id, { resolve, reject }))
+    this.#answers.add(answer)
+    const forget = (): void => void this.#answers.delete(answer)
+    answer.then(forget, forget)
+    this.#thread.ref()
+    try {
+      this.#thread.postMessage({ ...request, id } satisfies Message, transfer)
+    } catch (cause) {
+      this.#done(id)?.reject(failed(`worker ${this.name}: the request cannot be sent (was a buffer given away before?)`, cause))
+    }
+    return answer
   }
 
-  /** Ends the thread after the requests under way. */
-  async close(): Promise<void> {
+  /** Ends the thread after the requests under way; later ones are refused at once. */
+  close(): Promise<void> {
+    this.#closing ??= this.#finish()
+    return this.#closing
+  }
+
+  async #finish(): Promise<void> {
     if (this.#ended) return
-    const last = [...this.#waiting.keys()].length > 0 ? this.#idle() : undefined
-    await last
-    this.#ended ??= new SidestreamError('SIDESTREAM_CLOSED', `worker ${this.name} is closed`)
+    this.#ended = new SidestreamError('SIDESTREAM_CLOSED', `worker ${this.name} is closed`)
+    await Promise.allSettled(this.#answers)
     await this.#thread.terminate()
-  }
-
-  async #idle(): Promise<void> {
-    while (this.#waiting.size > 0) await new Promise<void>((resolve) => setImmediate(resolve))
   }
 
   #settle(answer: Answer): void {

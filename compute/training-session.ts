@@ -3,34 +3,25 @@
  * Invariant: a session made from a saved `state()` goes on bit for bit as the one it was saved from.
  */
 
-import { buffersOf, ComputeWorker } from './compute-worker.ts'
+import { SidestreamError } from '../schemas/index.ts'
 import type { Graph } from './graph.ts'
 import { toModel } from './model.ts'
-import { copies, sessionOptions } from './session.ts'
-import type { RunOptions } from './session.ts'
-import { SidestreamError } from '../schemas/index.ts'
 import type { Tensor } from './tensor.ts'
-import type { SessionOptions, TensorMap } from './worker-protocol.ts'
+import type { TensorMap } from './worker-protocol.ts'
+import { WorkerSession } from './worker-session.ts'
+import type { RunOptions, WorkerSessionOptions } from './worker-session.ts'
 
-export interface TrainingSessionOptions extends SessionOptions {
-  /** Parameters and moments to go on from, as `state()` gave them. @default the graph's initial values */
+/** The thread is named `training` unless `name` is given. */
+export interface TrainingSessionOptions extends WorkerSessionOptions {
+  /** Parameters and moments to go on from, as `state()` gave them (copied). @default the graph's initial values */
   readonly state?: Readonly<Record<string, Tensor>>
-  /** Appears in errors and as the thread's name. @default 'training' */
-  readonly name?: string
-  /** Shares this thread instead of starting one. */
-  readonly worker?: ComputeWorker
 }
 
 export class TrainingSession {
-  readonly #worker: ComputeWorker
-  readonly #id: number
-  readonly #ownsWorker: boolean
-  #closed: Promise<void> | undefined
+  readonly #session: WorkerSession
 
-  private constructor(worker: ComputeWorker, id: number, ownsWorker: boolean) {
-    this.#worker = worker
-    this.#id = id
-    this.#ownsWorker = ownsWorker
+  private constructor(session: WorkerSession) {
+    this.#session = session
   }
 
   /**
@@ -39,40 +30,27 @@ export class TrainingSession {
    */
   static async create(graph: Graph, options: TrainingSessionOptions = {}): Promise<TrainingSession> {
     const state = checkedState(graph, options.state)
-    const worker = options.worker ?? new ComputeWorker({ name: options.name ?? 'training' })
-    const id = worker.nextSession()
-    try {
-      const model = toModel(graph, { states: 'state' })
-      await worker.ask({ kind: 'open', session: id, model, options: sessionOptions(options) })
-      const sent = copies(state)
-      await worker.ask({ kind: 'set-state', session: id, state: sent }, buffersOf(Object.values(sent)))
-    } catch (error) {
-      if (options.worker === undefined) await worker.close()
-      throw error
-    }
-    return new TrainingSession(worker, id, options.worker === undefined)
+    const model = toModel(graph, { states: 'state' })
+    return new TrainingSession(await WorkerSession.open(model, options.name ?? 'training', options, state))
   }
 
   /**
    * One step: feeds in, the graph's outputs out (loss, gradient norm, …); the state moves on inside the worker.
    * A step that fails leaves the state as it was. Several steps may be under way; they run in order.
-   * @throws SIDESTREAM_SESSION_FAILED
+   * @throws SIDESTREAM_SESSION_FAILED with ONNX Runtime's error as cause; SIDESTREAM_CLOSED after `close`
    */
-  async step(feeds: Readonly<Record<string, Tensor>>, options: RunOptions = {}): Promise<TensorMap> {
-    const sent: TensorMap = options.transfer ? { ...feeds } : copies(feeds)
-    const request = { kind: 'run', session: this.#id, feeds: sent, outputs: options.outputs } as const
-    return (await this.#worker.ask(request, buffersOf(Object.values(sent)))).tensors
+  step(feeds: Readonly<Record<string, Tensor>>, options: RunOptions = {}): Promise<TensorMap> {
+    return this.#session.run(feeds, options)
   }
 
   /** A copy of parameters and moments after the steps asked for so far. */
-  async state(): Promise<TensorMap> {
-    return (await this.#worker.ask({ kind: 'get-state', session: this.#id })).tensors
+  state(): Promise<TensorMap> {
+    return this.#session.state()
   }
 
   /** Ends the session after the steps under way, and its thread if it is its own. */
   close(): Promise<void> {
-    this.#closed ??= this.#ownsWorker ? this.#worker.close() : this.#worker.ask({ kind: 'close', session: this.#id }).then(() => undefined)
-    return this.#closed
+    return this.#session.close()
   }
 }
 

@@ -1,0 +1,94 @@
+/**
+ * What an inference and a training session share: a numbered session in a worker, feeds out, tensors back, one close.
+ * Invariant: results come in the order of the calls.
+ */
+
+import { SidestreamError } from '../schemas/index.ts'
+import { buffersOf, ComputeWorker } from './compute-worker.ts'
+import { cloneTensor } from './tensor.ts'
+import type { Tensor } from './tensor.ts'
+import type { Request, SessionOptions, TensorMap, WorkerResult } from './worker-protocol.ts'
+
+export interface WorkerSessionOptions extends SessionOptions {
+  /** Appears in errors and as the thread's name. */
+  readonly name?: string
+  /** Shares this thread instead of starting one; its runs then queue behind one another. */
+  readonly worker?: ComputeWorker
+}
+
+export interface RunOptions {
+  /** Only these outputs. @default all */
+  readonly outputs?: readonly string[]
+  /**
+   * Gives the input buffers away instead of copying them: the caller's arrays, and every other view on the same
+   * buffers, are empty afterwards. @default false
+   */
+  readonly transfer?: boolean
+}
+
+export class WorkerSession {
+  readonly inputNames: readonly string[]
+  readonly outputNames: readonly string[]
+  readonly #worker: ComputeWorker
+  readonly #id: number
+  readonly #name: string
+  readonly #ownsWorker: boolean
+  #closed: Promise<void> | undefined
+
+  private constructor(worker: ComputeWorker, id: number, name: string, ownsWorker: boolean, opened: WorkerResult) {
+    this.#worker = worker
+    this.#id = id
+    this.#name = name
+    this.#ownsWorker = ownsWorker
+    this.inputNames = opened.inputNames ?? []
+    this.outputNames = opened.outputNames ?? []
+  }
+
+  /** Loads `model`, and the state of a training model. @throws SIDESTREAM_SESSION_FAILED */
+  static async open(
+    model: Uint8Array,
+    name: string,
+    options: WorkerSessionOptions,
+    state?: Readonly<Record<string, Tensor>>,
+  ): Promise<WorkerSession> {
+    const worker = options.worker ?? new ComputeWorker({ name })
+    const session = worker.nextSession()
+    const { threads = 1, optimization = 'all' } = options
+    try {
+      const opened = await worker.ask({ kind: 'open', session, model, options: { threads, optimization } })
+      if (state !== undefined) {
+        const sent = copies(state)
+        await worker.ask({ kind: 'set-state', session, state: sent }, buffersOf(Object.values(sent)))
+      }
+      return new WorkerSession(worker, session, name, options.worker === undefined, opened)
+    } catch (error) {
+      if (options.worker === undefined) await worker.close()
+      throw error
+    }
+  }
+
+  /** @throws SIDESTREAM_SESSION_FAILED, SIDESTREAM_CLOSED */
+  async run(feeds: Readonly<Record<string, Tensor>>, { outputs, transfer = false }: RunOptions): Promise<TensorMap> {
+    const sent: TensorMap = transfer ? { ...feeds } : copies(feeds)
+    return this.#ask({ kind: 'run', session: this.#id, feeds: sent, outputs }, buffersOf(Object.values(sent)))
+  }
+
+  state(): Promise<TensorMap> {
+    return this.#ask({ kind: 'get-state', session: this.#id })
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#ownsWorker ? this.#worker.close() : this.#worker.ask({ kind: 'close', session: this.#id }).then(() => undefined)
+    return this.#closed
+  }
+
+  async #ask(request: Request, transfer: readonly ArrayBuffer[] = []): Promise<TensorMap> {
+    if (this.#closed) throw new SidestreamError('SIDESTREAM_CLOSED', `session ${this.#name} is closed`)
+    return (await this.#worker.ask(request, transfer)).tensors
+  }
+}
+
+/** Copies whose buffers can be given away; a view would otherwise take its whole buffer along. */
+function copies(tensors: Readonly<Record<string, Tensor>>): TensorMap {
+  return Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, cloneTensor(tensor)]))
+}

@@ -1,0 +1,102 @@
+/** Sessions: order, who owns which buffer, errors, closing, and what keeps the process alive. */
+import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { test } from 'node:test'
+import { promisify } from 'node:util'
+import { ComputeWorker, Graph, Session, tensor, tensorOf, tensorRows, toModel } from '../../compute/index.ts'
+
+const door = new URL('../../compute/index.ts', import.meta.url).href
+
+function doubling(): Uint8Array {
+  const graph = new Graph()
+  const x = graph.input('x', 'float32', ['n', 2])
+  graph.output('double', graph.scale(x, 2))
+  graph.output('sum', graph.reduceSum(x))
+  return toModel(graph)
+}
+
+test('runs under way at once are answered in order, each with its own result', async (t) => {
+  const session = await Session.create(doubling(), { threads: 2 })
+  t.after(() => session.close())
+  const order: number[] = []
+  const runs = Array.from({ length: 20 }, async (_, i) => {
+    const { sum } = await session.run({ x: tensorOf('float32', [1, 2], [i, i]) })
+    order.push(Number(sum!.data[0]) / 2)
+  })
+  await Promise.all(runs)
+  deepStrictEqual(
+    order,
+    Array.from({ length: 20 }, (_, i) => i),
+  )
+})
+
+test('inputs stay with the caller unless they are given away', async (t) => {
+  const session = await Session.create(doubling())
+  t.after(() => session.close())
+  const kept = tensorOf('float32', [2, 2], [1, 2, 3, 4])
+  const { double } = await session.run({ x: kept })
+  deepStrictEqual([...kept.data], [1, 2, 3, 4])
+  deepStrictEqual([...double!.data], [2, 4, 6, 8])
+  await session.run({ x: kept }, { transfer: true })
+  strictEqual(kept.data.length, 0, 'a transferred array is empty')
+})
+
+test('a view sends its own rows, not the buffer behind it', async (t) => {
+  const session = await Session.create(doubling())
+  t.after(() => session.close())
+  const whole = tensor('float32', [4, 2], new Float32Array([1, 2, 3, 4, 5, 6, 7, 8]))
+  const { double } = await session.run({ x: tensorRows(whole, 1, 3) })
+  deepStrictEqual([...double!.data], [6, 8, 10, 12])
+  strictEqual(whole.data.length, 8)
+})
+
+test('only the outputs asked for come back', async (t) => {
+  const session = await Session.create(doubling())
+  t.after(() => session.close())
+  deepStrictEqual(session.outputNames, ['double', 'sum'])
+  deepStrictEqual(Object.keys(await session.run({ x: tensorOf('float32', [1, 2], [1, 2]) }, { outputs: ['sum'] })), ['sum'])
+})
+
+test('a bad feed and a bad model fail with the code and the cause, and the session goes on', async (t) => {
+  const session = await Session.create(doubling(), { name: 'encode' })
+  t.after(() => session.close())
+  await rejects(session.run({ x: tensorOf('float32', [1, 3], [1, 2, 3]) }), (error: Error & { code: string }) => {
+    strictEqual(error.code, 'SIDESTREAM_SESSION_FAILED')
+    ok(error.message.includes('encode') && error.cause instanceof Error)
+    return true
+  })
+  await rejects(session.run({}), { code: 'SIDESTREAM_SESSION_FAILED' })
+  strictEqual((await session.run({ x: tensorOf('float32', [1, 2], [1, 2]) }))['sum']!.data[0], 3)
+  await rejects(Session.create(new Uint8Array([1, 2, 3])), { code: 'SIDESTREAM_SESSION_FAILED' })
+})
+
+test('close answers what is under way, then refuses', async () => {
+  const session = await Session.create(doubling())
+  const running = session.run({ x: tensorOf('float32', [1, 2], [1, 2]) })
+  await session.close()
+  strictEqual((await running)['sum']!.data[0], 3)
+  await rejects(session.run({ x: tensorOf('float32', [1, 2], [1, 2]) }), { code: 'SIDESTREAM_CLOSED' })
+  await session.close()
+})
+
+test('a session that shares a worker leaves it to the others when it closes', async (t) => {
+  const worker = new ComputeWorker()
+  t.after(() => worker.close())
+  const [a, b] = await Promise.all([Session.create(doubling(), { worker }), Session.create(doubling(), { worker })])
+  await a.close()
+  await rejects(a.run({ x: tensorOf('float32', [1, 2], [1, 2]) }), { code: 'SIDESTREAM_CLOSED' })
+  strictEqual((await b.run({ x: tensorOf('float32', [1, 2], [1, 2]) }))['sum']!.data[0], 3)
+})
+
+test('a forgotten session does not keep the process alive, a run under way does', async () => {
+  const script = `
+    import { Graph, Session, tensorOf, toModel } from ${JSON.stringify(door)}
+    const graph = new Graph()
+    const x = graph.input('x', 'float32', ['n', 2])
+    graph.output('sum', graph.reduceSum(x))
+    const session = await Session.create(toModel(graph))
+    session.run({ x: tensorOf('float32', [1, 2], [20, 22]) }).then(({ sum }) => console.log('answer', sum.data[0]))
+  `
+  const run = await promisify(execFile)(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], { timeout: 30_000 })
+  strictEqual(run.stdout.trim(), 'answer 42')
+})
