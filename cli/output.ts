@@ -1,0 +1,84 @@
+/**
+ * How every command speaks: results on stdout (one JSON object with `--json`), progress and notes on stderr.
+ * Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 refused.
+ */
+
+import cliProgress from 'cli-progress'
+import { isSidestreamError, refusalCodes } from '../schemas/index.ts'
+import type { ErrorCode } from '../schemas/index.ts'
+
+export const exitCodes = { done: 0, failed: 1, usage: 2, refused: 3 } as const
+
+const usageCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['SIDESTREAM_USAGE_INVALID', 'SIDESTREAM_CONFIG_INVALID'])
+
+export interface Output {
+  readonly json: boolean
+  /** The command's answer: `text` for people, `value` for programs. Called once, at the end. */
+  result(value: object, text: string): void
+  /** A line about what is going on, on stderr. */
+  note(text: string): void
+  /** A progress bar on a terminal, a line every few seconds elsewhere. */
+  progress(label: string, total: number): Progress
+}
+
+export interface Progress {
+  update(done: number, note?: string): void
+  end(): void
+}
+
+export function createOutput(json: boolean): Output {
+  return {
+    json,
+    result: (value, text) => process.stdout.write(json ? `${JSON.stringify(value, replaceBigInts)}\n` : `${text}\n`),
+    note: (text) => process.stderr.write(`${text}\n`),
+    progress: (label, total) => (process.stderr.isTTY ? barProgress(label, total) : lineProgress(label, total)),
+  }
+}
+
+function replaceBigInts(_: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? value.toString() : value
+}
+
+function barProgress(label: string, total: number): Progress {
+  const bar = new cliProgress.SingleBar(
+    { format: '{label} [{bar}] {percentage}% {value}/{total} {note}', hideCursor: true, stream: process.stderr },
+    cliProgress.Presets.shades_classic,
+  )
+  bar.start(total, 0, { label, note: '' })
+  return { update: (done, note = '') => bar.update(done, { note }), end: () => bar.stop() }
+}
+
+function lineProgress(label: string, total: number): Progress {
+  let last = Date.now()
+  return {
+    update: (done, note = '') => {
+      if (Date.now() - last < 5000) return
+      last = Date.now()
+      process.stderr.write(`${label}: ${done} of ${total}${note === '' ? '' : `, ${note}`}\n`)
+    },
+    end: () => {},
+  }
+}
+
+/** Columns padded to their widest cell; the first is left-aligned, the others right-aligned. */
+export function textTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = header.map((cell, i) => Math.max(cell.length, ...rows.map((row) => (row[i] ?? '').length)))
+  const line = (row: readonly string[]): string =>
+    row
+      .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)))
+      .join('  ')
+      .trimEnd()
+  return [line(header), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n')
+}
+
+/** Prints what went wrong and gives the exit code: the message and code for our errors, the stack for anything else. */
+export function reportError(error: unknown, json: boolean): number {
+  if (!isSidestreamError(error)) {
+    process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\nThis is a defect of sidestream; please report it with the lines above.\n`)
+    return exitCodes.failed
+  }
+  if (json) process.stdout.write(`${JSON.stringify({ error: { code: error.code, message: error.message } })}\n`)
+  process.stderr.write(`${error.code}: ${error.message}\n`)
+  if (refusalCodes.has(error.code)) return exitCodes.refused
+  return usageCodes.has(error.code) ? exitCodes.usage : exitCodes.failed
+}

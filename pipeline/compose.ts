@@ -1,0 +1,76 @@
+/**
+ * The one place that names concrete drivers. No logic here: a branch other than "which driver" belongs in a stage.
+ * Invariant: what is opened here is closed by `Project.close`, also when a later open fails.
+ */
+
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Codec, topics } from '../schemas/index.ts'
+import type { Config } from '../schemas/index.ts'
+import type { LogDriver, State, Store } from '../connectors/index.ts'
+import { silentLogger } from './project.ts'
+import type { Logger, Project } from './project.ts'
+
+export interface ComposeOptions {
+  /** @default silent */
+  readonly logger?: Logger
+  /** Wall clock. @default Date.now */
+  readonly clock?: () => number
+}
+
+/**
+ * Opens everything that a configuration names and creates the topics that are missing.
+ * @throws SIDESTREAM_DIRECTORY_IN_USE when another process has the data directory, and whatever the drivers throw
+ */
+export async function openProject(config: Config, { logger = silentLogger, clock = Date.now }: ComposeOptions = {}): Promise<Project> {
+  const opened: (() => Promise<void> | void)[] = []
+  const close = async (): Promise<void> => {
+    for (const step of opened.splice(0).reverse()) await step()
+  }
+  try {
+    const { lockDirectory, openArtifactDirectory } = await import('../connectors/index.ts')
+    const inMemory = config.log.driver === 'memory' && config.store.driver === 'memory'
+    await mkdir(config.dataDir, { recursive: true })
+    const lock = lockDirectory(config.dataDir)
+    opened.push(() => lock.release())
+    const log = await openLog(config, clock)
+    opened.push(() => log.close())
+    const store = await openStore(config, clock)
+    opened.push(() => store.close())
+    const artifacts = await openArtifactDirectory({ directory: join(config.dataDir, 'artifacts') })
+    await (await log.admin()).createTopics(
+      topics.map(({ name, cleanup, partitions }) => ({ name, cleanup, partitions: partitions === 'one' ? 1 : config.log.partitions })),
+    )
+    return { config, log, store, artifacts, logger, clock, codec: new Codec(), openState: (name) => openState(config, name, inMemory), close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+async function openLog(config: Config, clock: () => number): Promise<LogDriver> {
+  const { openFileLog, openMemoryLog } = await import('../connectors/index.ts')
+  const { recordBytes, sync, groupCommitMs, groupCommitBytes, segmentBytes } = config.log
+  const common = { clock, recordLimitBytes: recordBytes }
+  switch (config.log.driver) {
+    case 'memory':
+      return openMemoryLog(common)
+    case 'file':
+      return openFileLog({ ...common, directory: join(config.dataDir, 'log'), sync, groupCommitMs, groupCommitBytes, segmentBytes })
+  }
+}
+
+async function openStore(config: Config, clock: () => number): Promise<Store> {
+  const { memoryStore, openLmdbStore } = await import('../connectors/index.ts')
+  switch (config.store.driver) {
+    case 'memory':
+      return memoryStore({ clock })
+    case 'lmdb':
+      return openLmdbStore({ directory: join(config.dataDir, 'store'), clock, mapSizeBytes: config.store.mapSizeBytes })
+  }
+}
+
+async function openState(config: Config, name: string, inMemory: boolean): Promise<State> {
+  const { memoryState, openLmdbState } = await import('../connectors/index.ts')
+  return inMemory ? memoryState() : openLmdbState({ directory: join(config.dataDir, 'state', name) })
+}

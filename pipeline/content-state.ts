@@ -1,0 +1,89 @@
+/**
+ * The owner's copy of item-content: for every item the records that a decision may still need, with the log position
+ * in the same transaction. One state entry per item; which records it keeps is `distill`'s as-of rule.
+ * Invariant: the answer to "as of" does not depend on when records arrived, as long as none of them was late.
+ */
+
+import { addContent, contentAsOf, pruneContent } from '../distill/index.ts'
+import type { ContentEntry } from '../distill/index.ts'
+import type { State } from '../connectors/index.ts'
+
+/** A content record value as it was in the log (single-object Avro). */
+export type StoredContent = ContentEntry<Uint8Array>
+
+const prefix = 'c\u0000'
+const prefixEnd = 'c\u0001'
+const headBytes = 20
+
+/**
+ * Entries of one item, ascending offset, each: offset (uint64), event time (float64), length (uint32, 0xffffffff = delete), value;
+ * all little-endian.
+ */
+function packEntries(entries: readonly StoredContent[]): Uint8Array {
+  const size = entries.reduce((sum, { value }) => sum + headBytes + (value?.length ?? 0), 0)
+  const bytes = new Uint8Array(size)
+  const view = new DataView(bytes.buffer)
+  let at = 0
+  for (const { offset, eventTs, value } of entries) {
+    view.setBigUint64(at, offset, true)
+    view.setFloat64(at + 8, eventTs, true)
+    view.setUint32(at + 16, value?.length ?? 0xffff_ffff, true)
+    if (value !== undefined) bytes.set(value, at + headBytes)
+    at += headBytes + (value?.length ?? 0)
+  }
+  return bytes
+}
+
+function unpackEntries(bytes: Uint8Array): StoredContent[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const entries: StoredContent[] = []
+  for (let at = 0; at < bytes.length; ) {
+    const length = view.getUint32(at + 16, true)
+    const value = length === 0xffff_ffff ? undefined : bytes.subarray(at + headBytes, at + headBytes + length)
+    entries.push({ offset: view.getBigUint64(at, true), eventTs: view.getFloat64(at + 8, true), value })
+    at += headBytes + (value?.length ?? 0)
+  }
+  return entries
+}
+
+/** One new record of an item. */
+export interface ContentArrival {
+  readonly itemId: string
+  readonly entry: StoredContent
+}
+
+/**
+ * State entries after new records. Of the records before `closedTs` only the newest of an item stays.
+ * @param arrivals - in offset order per item
+ */
+export function contentPuts(state: State, arrivals: readonly ContentArrival[], closedTs: number): [key: string, value: Uint8Array][] {
+  const ids = [...new Set(arrivals.map(({ itemId }) => itemId))]
+  const stored = state.getMany(ids.map((id) => prefix + id))
+  const entries = new Map(ids.map((id, i) => [id, stored[i] === undefined ? [] : (unpackEntries(stored[i]) as readonly StoredContent[])]))
+  for (const { itemId, entry } of arrivals) entries.set(itemId, addContent(entries.get(itemId)!, entry))
+  return ids.map((id) => [prefix + id, packEntries(pruneContent(entries.get(id)!, closedTs))])
+}
+
+/** The content of one item before `endTs`; undefined when there was none or it was deleted. */
+export function itemAsOf(state: State, itemId: string, endTs: number): Uint8Array | undefined {
+  const bytes = state.get(prefix + itemId)
+  return bytes === undefined ? undefined : contentAsOf(unpackEntries(bytes), endTs)?.value
+}
+
+/** The whole catalogue before `endTs`, in item order (UTF-8 bytes); deleted items left out. */
+export function* catalogueAsOf(state: State, endTs: number): Iterable<{ readonly itemId: string; readonly value: Uint8Array; readonly eventTs: number }> {
+  for (const [key, bytes] of state.range(prefix, prefixEnd)) {
+    const entry = contentAsOf(unpackEntries(bytes), endTs)
+    if (entry?.value !== undefined) yield { itemId: key.slice(prefix.length), value: entry.value, eventTs: entry.eventTs }
+  }
+}
+
+/** When each item came, ascending event times of the oldest record that is kept. */
+export function firstContentTimes(state: State): Float64Array {
+  const times: number[] = []
+  for (const [, bytes] of state.range(prefix, prefixEnd)) {
+    const first = unpackEntries(bytes).find(({ value }) => value !== undefined)
+    if (first !== undefined) times.push(first.eventTs)
+  }
+  return Float64Array.from(times).sort()
+}

@@ -1,0 +1,217 @@
+/**
+ * Content vectors to published vectors and semantic IDs in one ONNX session: head, quantization to the stored number type
+ * and residual quantization of exactly those numbers.
+ * Invariant: an item's result depends on its content, head and bundle alone; every run has the same shape, short ones are
+ * filled up with absent items, so batches leave no trace.
+ */
+
+import { Graph, Session, tensor, toModel } from '../compute/index.ts'
+import type { Tensor, Value } from '../compute/index.ts'
+import { appendHead, headInputs, headLayout } from '../distill/index.ts'
+import type { Head } from '../distill/index.ts'
+import { appendQuantize } from '../features/index.ts'
+import { appendEncode, originsOf, settle } from '../semantic-ids/index.ts'
+import type { Bundle } from '../semantic-ids/index.ts'
+import { SidestreamError } from '../schemas/index.ts'
+import type { SidOrigin, VectorDtype } from '../schemas/index.ts'
+
+/** Rows of one run. Higher: more throughput, more work for a single item. */
+export const runRows = 256
+
+/** A published feature set. */
+export interface EmbeddedView {
+  readonly name: string
+  /** Distilled dims of the view. */
+  readonly prefix: number
+  readonly dtype: VectorDtype
+}
+
+export interface EmbedderOptions {
+  readonly head: Head
+  readonly views: readonly EmbeddedView[]
+  /** The view whose stored numbers are quantized to semantic IDs. */
+  readonly semanticIdView: string
+  /** Codebooks and parent codes; left out, vectors are made without semantic IDs (the first fit). */
+  readonly bundle?: Bundle
+  /** @default 1 */
+  readonly threads?: number
+}
+
+/** Content of up to any number of items, as the codec's batch has it. */
+export interface ContentRows {
+  readonly ids: readonly string[]
+  /** Per modality in the head's order, row-major float32 [rows or more, dim]. */
+  readonly vectors: readonly Float32Array[]
+  /** Per modality, 1 where present, [rows or more]. */
+  readonly present: readonly Uint8Array[]
+}
+
+/** What one view stores of a batch. */
+export interface StoredVectors {
+  readonly dim: number
+  readonly dtype: VectorDtype
+  /** Stored numbers, row-major [rows, dim]: float32, float16 bits or int8. */
+  readonly stored: Float32Array | Uint16Array | Int8Array
+  /** One per row for int8. */
+  readonly scales: Float32Array | undefined
+}
+
+export interface Embedded {
+  readonly rows: number
+  readonly views: ReadonlyMap<string, StoredVectors>
+  /** The semantic-ID view's numbers as a reader sees them, row-major float32. */
+  readonly dequantized: Float32Array
+  /** Row-major [rows, levels]; empty without a bundle. */
+  readonly codes: Uint16Array
+  readonly origins: readonly SidOrigin[]
+  /** Rows whose codes were settled in float64. */
+  readonly rechecked: number
+}
+
+export class Embedder {
+  /** Dims of the semantic-ID view. */
+  readonly dim: number
+  readonly #options: EmbedderOptions
+  readonly #session: Session
+
+  private constructor(options: EmbedderOptions, session: Session, dim: number) {
+    this.#options = options
+    this.#session = session
+    this.dim = dim
+  }
+
+  /** @throws SIDESTREAM_SHAPE_MISMATCH when head and bundle do not fit each other; SIDESTREAM_SESSION_FAILED */
+  static async create(options: EmbedderOptions): Promise<Embedder> {
+    const { head, views, semanticIdView, bundle } = options
+    const layout = headLayout(head.spec)
+    const owner = views.find(({ name }) => name === semanticIdView)
+    if (owner === undefined) throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `no view is named ${semanticIdView}`)
+    const dim = layout.ends[head.spec.prefixes.indexOf(owner.prefix)]!
+    if (bundle !== undefined && bundle.codebooks.dim !== dim) {
+      throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `the codebooks have ${bundle.codebooks.dim} dims, view ${semanticIdView} has ${dim}`)
+    }
+    const session = await Session.create(embedderModel(options), { threads: options.threads ?? 1, name: 'embedder' })
+    return new Embedder(options, session, dim)
+  }
+
+  /** Embeds the first `ids.length` rows. Inputs are copied. */
+  async embed(content: ContentRows): Promise<Embedded> {
+    const rows = content.ids.length
+    const { bundle } = this.#options
+    const levels = bundle?.codebooks.sizes.length ?? 0
+    const old = bundle === undefined || bundle.parents.rows === 0 ? undefined : bundle.parents.lookup(content.ids)
+    const runs: Promise<Record<string, Tensor>>[] = []
+    for (let from = 0; from < rows; from += runRows) {
+      runs.push(this.#session.run(this.#feeds(content, old, from, Math.min(runRows, rows - from)), { transfer: true }))
+    }
+    const outputs = await Promise.all(runs)
+    const dequantized = collect(outputs, 'dequantized', rows, this.dim, new Float32Array(rows * this.dim))
+    const codes = bundle === undefined ? new Uint16Array(0) : new Uint16Array(rows * levels)
+    let rechecked = 0
+    if (bundle !== undefined) {
+      const proposal = {
+        codes: collect(outputs, 'codes', rows, levels, new Int32Array(rows * levels)),
+        margins: collect(outputs, 'margins', rows, 1, new Float32Array(rows)),
+      }
+      const settled = settle(dequantized, proposal, bundle.codebooks, bundle.settings, old && { old, delta: bundle.delta })
+      codes.set(settled.codes)
+      rechecked = settled.rechecked
+    }
+    return {
+      rows,
+      views: new Map(this.#options.views.map((view) => [view.name, this.#stored(view, outputs, rows)])),
+      dequantized,
+      codes,
+      origins: bundle === undefined ? [] : originsOf(codes, old ?? new Int32Array(rows * levels).fill(-1), levels),
+      rechecked,
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#session.close()
+  }
+
+  #feeds(content: ContentRows, old: Int32Array | undefined, from: number, count: number): Record<string, Tensor> {
+    const { head, bundle } = this.#options
+    const { modalities } = head.spec
+    const presence = new Float32Array(runRows * modalities.length)
+    const feeds: Record<string, Tensor> = { presence: tensor('float32', [runRows, modalities.length], presence) }
+    for (const [m, { name, dim }] of modalities.entries()) {
+      const vectors = new Float32Array(runRows * dim)
+      vectors.set(content.vectors[m]!.subarray(from * dim, (from + count) * dim))
+      feeds[`content_${name}`] = tensor('float32', [runRows, dim], vectors)
+      const present = content.present[m]!
+      for (let i = 0; i < count; i++) presence[i * modalities.length + m] = present[from + i]!
+    }
+    if (old !== undefined) {
+      const levels = bundle!.codebooks.sizes.length
+      const padded = new Int32Array(runRows * levels).fill(-1)
+      padded.set(old.subarray(from * levels, (from + count) * levels))
+      feeds['old'] = tensor('int32', [runRows, levels], padded)
+    }
+    return feeds
+  }
+
+  #stored(view: EmbeddedView, outputs: readonly Record<string, Tensor>[], rows: number): StoredVectors {
+    const { head } = this.#options
+    const dim = headLayout(head.spec).ends[head.spec.prefixes.indexOf(view.prefix)]!
+    return {
+      dim,
+      dtype: view.dtype,
+      stored: collect(outputs, `stored_${view.name}`, rows, dim, storedArray(view.dtype, rows * dim)),
+      scales: view.dtype === 'i8' ? collect(outputs, `scale_${view.name}`, rows, 1, new Float32Array(rows)) : undefined,
+    }
+  }
+}
+
+/** Head, stored numbers per view and codes as one model. */
+function embedderModel({ head, views, semanticIdView, bundle }: EmbedderOptions): Uint8Array {
+  const graph = new Graph({ name: 'embedder' })
+  const inputs = headInputs(graph, head, 'n')
+  // Views of one prefix share the head; its parameters may stand in a graph once, so further prefixes are cut from the full one.
+  const published = new Map<number, Value>()
+  for (const { prefix } of views) if (!published.has(prefix)) published.set(prefix, appendHead(graph, head, inputs, { prefix }).published)
+  for (const view of views) {
+    const { stored, scale, dequantized } = appendQuantize(graph, published.get(view.prefix)!, view.dtype)
+    graph.output(`stored_${view.name}`, stored)
+    if (scale !== undefined) graph.output(`scale_${view.name}`, scale)
+    if (view.name !== semanticIdView) continue
+    graph.output('dequantized', dequantized)
+    if (bundle === undefined) continue
+    const { codebooks, settings, parents, delta } = bundle
+    const old = parents.rows === 0 ? undefined : graph.input('old', 'int32', [runRows, codebooks.sizes.length])
+    const walk = appendEncode(graph, dequantized, codebooks, settings, old && { old, delta })
+    graph.output('codes', walk.codes)
+    graph.output('margins', walk.margins)
+  }
+  return toModel(graph)
+}
+
+type StoredArray = Float32Array | Uint16Array | Int8Array
+
+/** One output of all runs, the filling cut off. Whole numbers that the graph gives as float32 become the array's type. */
+function collect<T extends StoredArray | Int32Array>(
+  outputs: readonly Readonly<Record<string, Tensor>>[],
+  name: string,
+  rows: number,
+  width: number,
+  out: T,
+): T {
+  for (const [i, output] of outputs.entries()) {
+    const at = i * runRows
+    const data = output[name]!.data as StoredArray
+    out.set(data.subarray(0, Math.min(runRows, rows - at) * width), at * width)
+  }
+  return out
+}
+
+function storedArray(dtype: VectorDtype, length: number): StoredArray {
+  switch (dtype) {
+    case 'f32':
+      return new Float32Array(length)
+    case 'f16':
+      return new Uint16Array(length)
+    case 'i8':
+      return new Int8Array(length)
+  }
+}

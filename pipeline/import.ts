@@ -1,0 +1,156 @@
+/**
+ * Files into the log's topics. Every record says which row of which file it is, so an import that was cut short goes on
+ * where each partition stopped.
+ * Invariant: after any number of interrupted runs over the same files every row is in the log exactly once.
+ */
+
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { pipeline } from 'node:stream/promises'
+import { partitionForKey } from '../compute/index.ts'
+import { fileError, readContent, readIdEmbeddings, readInteractions, readRecipe } from '../schemas/index.ts'
+import type { Recipe, SidestreamError, SourceEvent } from '../schemas/index.ts'
+import { InputFeed, inputTopics, keyOf } from './input-feed.ts'
+import type { Project } from './project.ts'
+import { readTopic } from './read-topic.ts'
+import { importedRow, importHeaders, isEndMark } from './record-headers.ts'
+
+export interface ImportRequest {
+  readonly interactions?: string
+  readonly content?: string
+  readonly idEmbeddings?: string
+  /** A recipe and the directory of its files, instead of the three files. */
+  readonly recipe?: { readonly recipe: Recipe; readonly directory: string }
+  /** Whether nothing more will come: end marks are written. @default false */
+  readonly end?: boolean
+}
+
+export interface ImportReport {
+  /** Rows appended now. */
+  readonly appended: number
+  /** Rows that an earlier run had appended. */
+  readonly skipped: number
+  /** Rows that went to the dead letters instead. */
+  readonly refused: number
+}
+
+export interface ImportProgress {
+  (report: { readonly appended: number; readonly skipped: number }): void
+}
+
+/** Appends all rows of the files. @throws SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_FILE_INVALID, SIDESTREAM_DISK_FULL */
+export async function importFiles(project: Project, request: ImportRequest, onProgress: ImportProgress = () => {}): Promise<ImportReport> {
+  const feed = await InputFeed.open(project)
+  try {
+    let appended = 0
+    let skipped = 0
+    let refused = 0
+    for (const source of sourcesOf(project, request, () => refused++)) {
+      const file = await source.identity()
+      const done = await lastRows(project, file)
+      const headers = new TextEncoder().encode(file)
+      let row = 0
+      for await (const events of source.events()) {
+        const fresh: SourceEvent[] = []
+        const rows: number[] = []
+        for (const event of events) {
+          const at = row++
+          if (at <= (done.get(`${event.topic}/${partitionOf(event, project)}`) ?? -1)) skipped++
+          else {
+            fresh.push(event)
+            rows.push(at)
+          }
+        }
+        if (fresh.length > 0) await feed.append(fresh, rows.map((at) => importHeaders(headers, at)))
+        appended += fresh.length
+        onProgress({ appended, skipped })
+      }
+    }
+    if (request.end === true && !(await hasEnded(project))) await feed.end()
+    return { appended, skipped, refused: refused + feed.counts.poison }
+  } finally {
+    await feed.close()
+  }
+}
+
+interface Source {
+  /** What tells this input from any other: a hash of the bytes. */
+  identity(): Promise<string>
+  events(): AsyncIterable<readonly SourceEvent[]>
+}
+
+function sourcesOf(project: Project, request: ImportRequest, onRefused: () => void): Source[] {
+  const options = { onInvalid: (error: SidestreamError, row: number) => {
+    onRefused()
+    project.logger.warn({ code: error.code, row }, error.message)
+  } }
+  const sources: Source[] = []
+  if (request.recipe !== undefined) {
+    const { recipe, directory } = request.recipe
+    sources.push({
+      identity: async () => createHash('sha256').update(JSON.stringify(recipe)).update(directory).digest('hex'),
+      events: () => readRecipe(recipe, directory, options),
+    })
+  }
+  const add = (path: string | undefined, events: (path: string) => AsyncIterable<readonly SourceEvent[]>): void => {
+    if (path !== undefined) sources.push({ identity: () => hashFile(path), events: () => events(path) })
+  }
+  add(request.content, async function* (path) {
+    for await (const rows of readContent(path, project.config.content.modalities, options)) {
+      yield rows.map(({ itemId, eventTs, content }) => ({ topic: 'item-content', itemId, eventTs, record: content }) as const)
+    }
+  })
+  add(request.idEmbeddings, async function* (path) {
+    for await (const rows of readIdEmbeddings(path, options)) {
+      yield rows.map((record) => ({ topic: 'id-embeddings', eventTs: record.eventTs, record }) as const)
+    }
+  })
+  add(request.interactions, async function* (path) {
+    for await (const rows of readInteractions(path, {}, options)) {
+      yield rows.map((record) => ({ topic: 'interactions', eventTs: record.eventTs, record }) as const)
+    }
+  })
+  return sources
+}
+
+async function hashFile(path: string): Promise<string> {
+  const hash = createHash('sha256')
+  try {
+    await pipeline(createReadStream(path), hash)
+  } catch (error) {
+    throw fileError(path, error)
+  }
+  return hash.digest('hex')
+}
+
+/** Last imported row of a file in every partition of the input topics. */
+async function lastRows(project: Project, file: string): Promise<Map<string, number>> {
+  const last = new Map<string, number>()
+  for (const topic of inputTopics) {
+    await readTopic(project.log, topic, (batch) => {
+      for (const record of batch.records) {
+        const origin = importedRow(record)
+        if (origin?.file === file) last.set(`${topic}/${batch.partition}`, origin.row)
+      }
+    })
+  }
+  return last
+}
+
+async function hasEnded(project: Project): Promise<boolean> {
+  let marks = 0
+  for (const topic of inputTopics) {
+    await readTopic(project.log, topic, (batch) => {
+      marks += batch.records.filter(isEndMark).length
+    })
+  }
+  let partitions = 0
+  const admin = await project.log.admin()
+  for (const topic of inputTopics) partitions += (await admin.describe(topic)).partitions
+  return marks >= partitions
+}
+
+/** Where the producer's partitioner puts an event. */
+function partitionOf(event: SourceEvent, { config }: Project): number {
+  return partitionForKey(keyOf(event), config.log.partitions)
+}

@@ -1,0 +1,187 @@
+/**
+ * The ingest role: interactions in, histories in the lane's state, samples and watermarks out.
+ * Invariants: dead letters and samples are acknowledged before the state moves past their records; the watermark is sent
+ * after the samples it vouches for; a batch that comes twice changes nothing.
+ */
+
+import { applyInteractions, checkEventTime, LaneWatermark, sampleKey } from '../distill/index.ts'
+import type { SampleOptions } from '../distill/index.ts'
+import type { Config, DistillSample, Interaction } from '../schemas/index.ts'
+import type { Lane, LogBatch, LogConsumer, LogProducer, State } from '../connectors/index.ts'
+import { floatBytes, readFloat } from './bytes.ts'
+import { asPoison, DeadLetters } from './dead-letters.ts'
+import type { PoisonRecord } from './dead-letters.ts'
+import { positionName } from './positions.ts'
+import type { Project } from './project.ts'
+import { importedRow, isEndMark } from './record-headers.ts'
+
+export interface IngestCounts {
+  interactions: number
+  samples: number
+  duplicates: number
+  outOfOrder: number
+  expired: number
+  poison: number
+}
+
+const topic = 'interactions'
+const watermarkKey = 'watermark'
+const importKey = (file: string): string => `import/${file}`
+const encoder = new TextEncoder()
+const decoder = new TextDecoder()
+
+/** Sample options that follow from the configuration. */
+export function sampleOptions(config: Config): SampleOptions {
+  return {
+    positiveBehaviors: new Set(config.interactions.positiveBehaviors),
+    historyLength: config.sequences.history,
+    sequenceEvents: config.sequences.events,
+    emptyHistories: true,
+  }
+}
+
+/** What one assigned partition holds while it is ours. */
+interface IngestLane {
+  readonly state: State
+  readonly watermark: LaneWatermark
+}
+
+export class Ingest {
+  readonly counts: IngestCounts = { interactions: 0, samples: 0, duplicates: 0, outOfOrder: 0, expired: 0, poison: 0 }
+  readonly #project: Project
+  readonly #consumer: LogConsumer
+  readonly #producer: LogProducer
+  readonly #deadLetters: DeadLetters
+  readonly #options: SampleOptions
+  readonly #known: ReadonlySet<string> | undefined
+  readonly #lanes = new Map<number, IngestLane>()
+  readonly #samplePartitions: number
+
+  private constructor(project: Project, consumer: LogConsumer, producer: LogProducer, samplePartitions: number) {
+    const { config } = project
+    this.#project = project
+    this.#consumer = consumer
+    this.#producer = producer
+    this.#deadLetters = new DeadLetters(producer, project)
+    this.#options = sampleOptions(config)
+    this.#known =
+      config.interactions.unknownBehaviors === 'accept'
+        ? undefined
+        : new Set([...config.interactions.positiveBehaviors, ...config.interactions.otherBehaviors])
+    this.#samplePartitions = samplePartitions
+  }
+
+  /** Starts consuming; `onFatal` is told when the lanes can go on no more. */
+  static async start(project: Project, onFatal: (error: Error) => void): Promise<Ingest> {
+    const consumer = await project.log.consumer({ group: `${project.config.project}-ingest`, topics: [topic], start: 'earliest' })
+    const { partitions } = await (await project.log.admin()).describe('distill-samples')
+    const ingest = new Ingest(project, consumer, await project.log.producer(), partitions)
+    await consumer.run({
+      onAssigned: (lane) => ingest.#assigned(lane),
+      onBatch: (batch, lane) => ingest.#batch(batch, lane),
+      onRevoked: (lane) => ingest.#revoked(lane),
+      onFatal,
+    })
+    return ingest
+  }
+
+  lag(): Promise<Map<string, bigint>> {
+    return this.#consumer.lag()
+  }
+
+  async stop(): Promise<void> {
+    await this.#consumer.stop({ drainMs: 5000 })
+    for (const { state } of this.#lanes.values()) await state.close()
+    this.#lanes.clear()
+    await this.#producer.close()
+  }
+
+  async #assigned(lane: Lane): Promise<bigint | undefined> {
+    const state = await this.#project.openState(`ingest-${lane.partition}`)
+    const stored = state.get(watermarkKey)
+    const watermark = new LaneWatermark(this.#project.config.training.latenessMs, stored === undefined ? -Infinity : readFloat(stored))
+    this.#lanes.set(lane.partition, { state, watermark })
+    const next = state.position(positionName(topic, lane.partition))
+    // The process may have ended between the state commit and the watermark: say it again.
+    if (next !== undefined) await this.#sendWatermark(lane.partition, watermark.value, next)
+    return next
+  }
+
+  async #revoked(lane: Lane): Promise<void> {
+    await this.#lanes.get(lane.partition)?.state.close()
+    this.#lanes.delete(lane.partition)
+  }
+
+  async #batch(batch: LogBatch, lane: Lane): Promise<void> {
+    const { state, watermark } = this.#lanes.get(batch.partition)!
+    const { rows, poison, imported, ended } = this.#decode(batch, state)
+    const applied = applyInteractions({ source: positionName(topic, batch.partition), rows, next: batch.next }, state, this.#options)
+    await this.#deadLetters.send(poison)
+    await this.#sendSamples(applied.samples)
+    const before = watermark.value
+    for (const { value } of rows) watermark.observe(value.eventTs)
+    if (ended) watermark.end()
+    await state.commit({
+      puts: [...applied.commit.puts, ...imported, [watermarkKey, floatBytes(watermark.value)]],
+      deletes: applied.commit.deletes,
+      positions: applied.commit.positions,
+    })
+    if (watermark.value > before) await this.#sendWatermark(batch.partition, watermark.value, batch.next)
+    await lane.commit(batch.next)
+    this.#count(applied.counts, poison.length)
+  }
+
+  #decode(batch: LogBatch, state: State): {
+    rows: { offset: bigint; value: Interaction }[]
+    poison: PoisonRecord[]
+    imported: [string, Uint8Array][]
+    ended: boolean
+  } {
+    const rows: { offset: bigint; value: Interaction }[] = []
+    const poison: PoisonRecord[] = []
+    const lastRow = new Map<string, number>()
+    let ended = false
+    for (const record of batch.records) {
+      if (isEndMark(record)) {
+        ended = true
+        continue
+      }
+      const origin = importedRow(record)
+      if (origin !== undefined) {
+        const stored = lastRow.get(origin.file) ?? Number(decoder.decode(state.get(importKey(origin.file)) ?? encoder.encode('-1')))
+        if (origin.row <= stored) continue
+        lastRow.set(origin.file, origin.row)
+      }
+      try {
+        const value = this.#project.codec.decode('interactions', record.value ?? new Uint8Array(), this.#known === undefined ? {} : { behaviors: this.#known })
+        checkEventTime(value.eventTs, origin === undefined ? record.timestamp : undefined, this.#project.config.interactions.maxFutureMs)
+        rows.push({ offset: record.offset, value })
+      } catch (error) {
+        poison.push({ topic, partition: batch.partition, record, error: asPoison(error) })
+      }
+    }
+    const imported = [...lastRow].map(([file, row]): [string, Uint8Array] => [importKey(file), encoder.encode(String(row))])
+    return { rows, poison, imported, ended }
+  }
+
+  async #sendSamples(samples: readonly DistillSample[]): Promise<void> {
+    if (samples.length === 0) return
+    const records = samples.map((sample) => ({ key: encoder.encode(sampleKey(sample)), value: this.#project.codec.encode('distill-samples', sample) }))
+    await this.#producer.send('distill-samples', undefined, records)
+  }
+
+  async #sendWatermark(partition: number, watermarkTs: number, next: bigint): Promise<void> {
+    if (watermarkTs === -Infinity) return
+    const value = this.#project.codec.encode('distill-samples', { kind: 'watermark', topic, partition, watermarkTs, next })
+    for (let p = 0; p < this.#samplePartitions; p++) await this.#producer.send('distill-samples', p, [{ key: null, value }])
+  }
+
+  #count(applied: { added: number; merged: number; samples: number; duplicates: number; outOfOrder: number; expired: number }, poison: number): void {
+    this.counts.interactions += applied.added + applied.merged
+    this.counts.samples += applied.samples
+    this.counts.duplicates += applied.duplicates
+    this.counts.outOfOrder += applied.outOfOrder
+    this.counts.expired += applied.expired
+    this.counts.poison += poison
+  }
+}

@@ -1,0 +1,118 @@
+/**
+ * Gathers what the judge needs from the owner's state: the liked items of the window with their histories, when each item
+ * was first liked, and the same content encoded by candidate and live head.
+ * Invariant: everything is as of the window's end, in item order; the feature store is never read.
+ */
+
+import { HeadEncoder, judge } from '../distill/index.ts'
+import type { ContentVectors, EvaluationStream, Head, Judgement, VectorSet } from '../distill/index.ts'
+import type { DistillSample } from '../schemas/index.ts'
+import { semanticIdView } from '../schemas/index.ts'
+import type { State } from '../connectors/index.ts'
+import { catalogueAsOf } from './content-state.ts'
+import type { Project } from './project.ts'
+import { firstLiked, samplesOfRounds } from './samples-state.ts'
+
+export interface JudgeRequest {
+  readonly project: Project
+  readonly state: State
+  readonly candidate: Head
+  /** Undefined when nothing is live. */
+  readonly live: Head | undefined
+  /** Half-open, event time. */
+  readonly window: { readonly from: number; readonly until: number }
+}
+
+/** The judgment of a candidate on a complete window. Same state, same answer. */
+export async function judgeWindow({ project, state, candidate, live, window }: JudgeRequest): Promise<Judgement> {
+  const { config, codec } = project
+  const roundOf = (ts: number): number => Math.floor(ts / config.training.roundMs)
+  const born = new Map<string, number>()
+  for (const [itemId, eventTs] of firstLiked(state)) if (eventTs < window.until) born.set(itemId, eventTs)
+  const ids: string[] = []
+  const contents: ContentVectors[] = []
+  for (const { itemId, value } of catalogueAsOf(state, window.until)) {
+    if (!born.has(itemId)) continue
+    ids.push(itemId)
+    contents.push(codec.decode('item-content', value).vectors)
+  }
+  const popularityMs = 3_600_000
+  const samples = samplesOfRounds(state, codec, roundOf(window.from - popularityMs), roundOf(window.until - 1) + 1)
+  const since = Float64Array.from(ids, (id) => born.get(id)!)
+  return judge(
+    {
+      window,
+      stream: streamOf(samples, ids, since, window.from),
+      since,
+      candidate: await encodeAll(project, candidate, contents),
+      live: live && (await encodeAll(project, live, contents)),
+      raw: rawVectors(candidate, contents),
+    },
+    {
+      historyLength: config.sequences.history,
+      minNeighborRecall: config.guard.minNeighborRecall,
+      popAucTolerance: config.guard.popAucTolerance,
+      recallTolerance: config.guard.recallTolerance,
+      minEvents: config.guard.minEvents,
+      seed: config.seed,
+    },
+  )
+}
+
+/**
+ * The liked items as one stream. Before the first sample of a user stand the items of its history, so that histories reach
+ * back past the samples kept; one reader who never comes again has liked everything born before the window, so that
+ * what is warm is known without keeping every old sample. Both stand before anything that is counted as popularity.
+ */
+function streamOf(samples: readonly DistillSample[], ids: readonly string[], since: Float64Array, from: number): EvaluationStream {
+  const numbers = new Map(ids.map((id, number) => [id, number]))
+  const users = new Map<string, number>()
+  const first = Math.min(from, samples[0]?.eventTs ?? from) - 86_400_000
+  const rows: [time: number, user: number, item: number][] = []
+  since.forEach((ts, item) => ts < from && rows.push([first, 0, item]))
+  const later: [number, number, number][] = []
+  for (const { userId, targetId, eventTs, history } of samples) {
+    let user = users.get(userId)
+    if (user === undefined) {
+      users.set(userId, (user = users.size + 1))
+      for (const id of history) rows.push([first + 1, user, numbers.get(id) ?? -1])
+    }
+    later.push([eventTs, user, numbers.get(targetId) ?? -1])
+  }
+  const all = [...rows.filter(([time]) => time === first), ...rows.filter(([time]) => time !== first), ...later]
+  return {
+    times: Float64Array.from(all, ([time]) => time),
+    users: Int32Array.from(all, ([, user]) => user),
+    items: Int32Array.from(all, ([, , item]) => item),
+  }
+}
+
+async function encodeAll({ config }: Project, head: Head, contents: readonly ContentVectors[]): Promise<VectorSet> {
+  const prefix = config.views[semanticIdView(config)]!.prefix
+  const encoder = await HeadEncoder.create(head, { threads: config.training.threads, ...(prefix === 'full' ? {} : { prefix }) })
+  try {
+    return { vectors: (await encoder.encode(contents)).published, dim: encoder.dim }
+  } finally {
+    await encoder.close()
+  }
+}
+
+/** Content vectors side by side: each modality centered on the candidate's statistics and of unit length, zero where absent. */
+function rawVectors({ statistics }: Head, contents: readonly ContentVectors[]): VectorSet {
+  const dim = statistics.reduce((sum, modality) => sum + modality.dim, 0)
+  const vectors = new Float32Array(contents.length * dim)
+  for (const [i, content] of contents.entries()) {
+    let at = i * dim
+    for (const { name, dim: width, mean } of statistics) {
+      const vector = content[name]
+      if (vector !== undefined) {
+        let squares = 0
+        for (let d = 0; d < width; d++) squares += (vector[d]! - mean[d]!) ** 2
+        const scale = squares > 0 ? 1 / Math.sqrt(squares) : 0
+        for (let d = 0; d < width; d++) vectors[at + d] = (vector[d]! - mean[d]!) * scale
+      }
+      at += width
+    }
+  }
+  return { vectors, dim }
+}

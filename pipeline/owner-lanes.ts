@@ -1,0 +1,234 @@
+/**
+ * What the owner hears: item-content and distill-samples, into one state with the round clock.
+ * Invariants: dead letters are acknowledged before the state moves past their records; the clock changes only together
+ * with the commit that explains it; both lanes go on while the owner trains or builds.
+ */
+
+import { LaneWatermark, RoundClock } from '../distill/index.ts'
+import { createItemContentBatch } from '../schemas/index.ts'
+import type { DistillSample, ItemContentBatch } from '../schemas/index.ts'
+import type { Lane, LogBatch, LogConsumer, LogProducer, State } from '../connectors/index.ts'
+import { floatBytes, readFloat } from './bytes.ts'
+import { modalitiesOf } from './catalogue.ts'
+import { contentPuts } from './content-state.ts'
+import type { ContentArrival } from './content-state.ts'
+import { asPoison, DeadLetters } from './dead-letters.ts'
+import type { PoisonRecord } from './dead-letters.ts'
+import { positionName } from './positions.ts'
+import type { TopicPosition } from './positions.ts'
+import type { Project } from './project.ts'
+import { isEndMark, tombstoneId } from './record-headers.ts'
+import { clockPut, loadClock, samplePuts } from './samples-state.ts'
+
+const batchRecords = 1024
+const watermarkKey = (source: string): string => `watermark/${source}`
+const heardKey = (source: string): string => `heard/${source}`
+
+export class OwnerLanes {
+  readonly state: State
+  readonly clock: RoundClock
+  readonly counts = { contents: 0, deletes: 0, poison: 0, samples: 0 }
+  /** Content records before this time may be thinned out: every decision up to it is made. */
+  closedTs = -Infinity
+  readonly #project: Project
+  readonly #producer: LogProducer
+  readonly #deadLetters: DeadLetters
+  readonly #onChange: () => void
+  readonly #watermarks = new Map<string, LaneWatermark>()
+  /** Wall clock of the last record per source, to tell idle partitions. */
+  readonly #heardAt = new Map<string, number>()
+  /** Newest event time seen in item-content. */
+  #newestContentTs = -Infinity
+  #consumer: LogConsumer | undefined
+
+  private constructor(project: Project, state: State, clock: RoundClock, producer: LogProducer, onChange: () => void) {
+    this.#project = project
+    this.state = state
+    this.clock = clock
+    this.#producer = producer
+    this.#deadLetters = new DeadLetters(producer, project)
+    this.#onChange = onChange
+  }
+
+  static async start(project: Project, onChange: () => void, onFatal: (error: Error) => void): Promise<OwnerLanes> {
+    const state = await project.openState('owner')
+    const sources = await sourcesOf(project)
+    const clock = loadClock(state, sources, project.config.training.roundMs)
+    const lanes = new OwnerLanes(project, state, clock, await project.log.producer(), onChange)
+    for (const source of sources) {
+      const stored = state.get(watermarkKey(source))
+      lanes.#watermarks.set(source, new LaneWatermark(project.config.training.latenessMs, stored === undefined ? -Infinity : readFloat(stored)))
+      const heard = state.get(heardKey(source))
+      if (heard !== undefined) lanes.#newestContentTs = Math.max(lanes.#newestContentTs, readFloat(heard))
+      lanes.#heardAt.set(source, project.clock())
+    }
+    const consumer = await project.log.consumer({
+      group: `${project.config.project}-owner`,
+      topics: ['item-content', 'distill-samples'],
+      start: 'earliest',
+      batchRecords,
+    })
+    lanes.#consumer = consumer
+    await consumer.run({
+      onAssigned: async (lane) => state.position(positionName(lane.topic, lane.partition)),
+      onBatch: (batch, lane) => (batch.topic === 'item-content' ? lanes.#contentBatch(batch, lane) : lanes.#sampleBatch(batch, lane)),
+      onFatal,
+    })
+    return lanes
+  }
+
+  /** True when no more content will come, in any partition. */
+  get contentEnded(): boolean {
+    return this.#contentSources().every((source) => this.#watermarks.get(source)!.value === Infinity)
+  }
+
+  /** No content before this time is missing. */
+  get contentWatermark(): number {
+    return Math.min(...this.#contentSources().map((source) => this.#watermarks.get(source)!.value))
+  }
+
+  /** Newest event time of any content seen. */
+  get newestContentTs(): number {
+    return this.#newestContentTs
+  }
+
+  /** Positions of what has been taken in, for a cut. */
+  async positions(topic: 'item-content' | 'distill-samples'): Promise<TopicPosition[]> {
+    const { partitions } = await (await this.#project.log.admin()).describe(topic)
+    return Array.from({ length: partitions }, (_, partition) => ({
+      topic,
+      partition,
+      next: String(this.state.position(positionName(topic, partition)) ?? 0n),
+    }))
+  }
+
+  lag(): Promise<Map<string, bigint>> {
+    return this.#consumer!.lag()
+  }
+
+  /** Sources from which nothing was heard for `idleMs` and whose watermark is behind. */
+  idleSources(idleMs: number, watermarkTs: number): string[] {
+    const now = this.#project.clock()
+    return [...this.#heardAt].flatMap(([source, at]) => {
+      const known = this.#watermarks.get(source)!.value
+      return now - at >= idleMs && known < watermarkTs ? [source] : []
+    })
+  }
+
+  /** Takes a logged tick: the sources have nothing before `watermarkTs`. */
+  async tick(sources: readonly string[], watermarkTs: number): Promise<void> {
+    this.clock.apply({ kind: 'tick', sources, watermarkTs })
+    const puts = sources.map((source): [string, Uint8Array] => {
+      const watermark = this.#watermarks.get(source)!
+      watermark.observe(watermarkTs + this.#project.config.training.latenessMs)
+      return [watermarkKey(source), floatBytes(watermark.value)]
+    })
+    await this.state.commit({ puts: [...puts, clockPut(this.clock)] })
+    this.#onChange()
+  }
+
+  async stop(): Promise<void> {
+    await this.#consumer?.stop({ drainMs: 5000 })
+    await this.#producer.close()
+    await this.state.close()
+  }
+
+  #contentSources(): string[] {
+    return [...this.#watermarks.keys()].filter((source) => source.startsWith('item-content/'))
+  }
+
+  async #contentBatch(batch: LogBatch, lane: Lane): Promise<void> {
+    const source = positionName('item-content', batch.partition)
+    const records = batch.records.filter((record) => !isEndMark(record))
+    const { arrivals, poison } = this.#decodeContent(batch, records)
+    await this.#deadLetters.send(poison)
+    const watermark = this.#watermarks.get(source)!
+    for (const { entry } of arrivals) {
+      watermark.observe(entry.eventTs)
+      if (entry.eventTs > this.#newestContentTs) this.#newestContentTs = entry.eventTs
+    }
+    if (records.length < batch.records.length) watermark.end()
+    this.clock.apply({ kind: 'watermark', source, watermarkTs: watermark.value })
+    const puts = [
+      ...contentPuts(this.state, arrivals, this.closedTs),
+      [watermarkKey(source), floatBytes(watermark.value)] as const,
+      [heardKey(source), floatBytes(this.#newestContentTs)] as const,
+      clockPut(this.clock),
+    ]
+    await this.state.commit({ puts, positions: [[source, batch.next]] })
+    await lane.commit(batch.next)
+    this.#heardAt.set(source, this.#project.clock())
+    this.counts.poison += poison.length
+    this.#onChange()
+  }
+
+  #decodeContent(batch: LogBatch, records: LogBatch['records']): { arrivals: ContentArrival[]; poison: PoisonRecord[] } {
+    const { codec } = this.#project
+    const out: ItemContentBatch = createItemContentBatch(records.length, modalitiesOf(this.#project))
+    codec.decodeItemContentBatch(
+      records.map(({ value }) => value),
+      out,
+    )
+    const arrivals: ContentArrival[] = []
+    const poison: PoisonRecord[] = []
+    for (const [i, record] of records.entries()) {
+      const error = out.errors.get(i)
+      if (error !== undefined) {
+        poison.push({ topic: 'item-content', partition: batch.partition, record, error })
+      } else if (record.value === null) {
+        try {
+          arrivals.push({ itemId: tombstoneId(record), entry: { offset: record.offset, eventTs: record.timestamp, value: undefined } })
+          this.counts.deletes++
+        } catch (thrown) {
+          poison.push({ topic: 'item-content', partition: batch.partition, record, error: asPoison(thrown) })
+        }
+      } else {
+        this.counts.contents++
+        arrivals.push({ itemId: out.ids[i]!, entry: { offset: record.offset, eventTs: out.eventTs[i]!, value: record.value } })
+      }
+    }
+    return { arrivals, poison }
+  }
+
+  async #sampleBatch(batch: LogBatch, lane: Lane): Promise<void> {
+    const { codec, clock: now } = this.#project
+    const samples: DistillSample[] = []
+    const marks = new Map<string, number>()
+    const poison: PoisonRecord[] = []
+    for (const record of batch.records) {
+      try {
+        const row = codec.decode('distill-samples', record.value ?? new Uint8Array())
+        if (row.kind === 'sample') samples.push(row)
+        else marks.set(`${row.topic}/${row.partition}@${batch.partition}`, row.watermarkTs)
+      } catch (error) {
+        poison.push({ topic: batch.topic, partition: batch.partition, record, error: asPoison(error) })
+      }
+    }
+    await this.#deadLetters.send(poison)
+    // From here to the commit nothing else may run: the clock must be that of the rows.
+    const puts = [...samplePuts(this.state, this.clock, codec, samples)]
+    for (const [source, watermarkTs] of marks) {
+      this.#watermarks.set(source, new LaneWatermark(0, watermarkTs))
+      this.clock.apply({ kind: 'watermark', source, watermarkTs })
+      this.#heardAt.set(source, now())
+      puts.push([watermarkKey(source), floatBytes(watermarkTs)])
+    }
+    puts.push(clockPut(this.clock))
+    await this.state.commit({ puts, positions: [[positionName('distill-samples', batch.partition), batch.next]] })
+    await lane.commit(batch.next)
+    this.counts.samples += samples.length
+    this.#onChange()
+  }
+}
+
+/** All sources a round waits for: every ingest lane through every sample partition, and every content partition. */
+async function sourcesOf({ log }: Project): Promise<string[]> {
+  const admin = await log.admin()
+  const [interactions, samples, contents] = await Promise.all(['interactions', 'distill-samples', 'item-content'].map((topic) => admin.describe(topic)))
+  const sources: string[] = []
+  for (let p = 0; p < interactions!.partitions; p++) {
+    for (let q = 0; q < samples!.partitions; q++) sources.push(`${positionName('interactions', p)}@${q}`)
+  }
+  for (let p = 0; p < contents!.partitions; p++) sources.push(positionName('item-content', p))
+  return sources
+}

@@ -1,0 +1,249 @@
+/**
+ * The owner of `control`: closes rounds, trains them, judges, builds versions and switches, one thing after the other.
+ * Invariant: every decision is in the control log before anything is done about it; after a crash the same decisions are
+ * found there and their steps are redone, with the same result.
+ */
+
+import { SidestreamError } from '../schemas/index.ts'
+import { bootstrapCut } from './bootstrap.ts'
+import { ControlLog } from './control.ts'
+import type { ControlBody, ControlEntry } from './control.ts'
+import { OwnerLanes } from './owner-lanes.ts'
+import type { Project } from './project.ts'
+import { decideRefresh, performBuild } from './refresh.ts'
+import { rowsBefore, trainedRound } from './samples-state.ts'
+import { bootstrapHead, RoundTraining, writeBootstrapHead } from './training.ts'
+import type { TrainedRound } from './training.ts'
+import type { Versions } from './versions.ts'
+
+/** How a task ended. */
+export type TaskResult = ControlBody<'done'>
+
+export interface OwnerEvents {
+  /** After each step of training. */
+  onStep?(step: number, loss: number): void
+  onRound?(round: TrainedRound): void
+  onTask?(id: string, result: TaskResult): void
+}
+
+const idleCheckMs = 1000
+
+export class Owner {
+  readonly lanes: OwnerLanes
+  readonly control: ControlLog
+  readonly #project: Project
+  readonly #versions: Versions
+  readonly #training: RoundTraining
+  readonly #events: OwnerEvents
+  readonly #onFatal: (error: Error) => void
+  readonly #timer: NodeJS.Timeout
+  readonly #waiting: (() => void)[] = []
+  #woken = false
+  #busy = false
+  #stopped = false
+  #loop: Promise<void> | undefined
+  #wake: () => void = () => {}
+
+  private constructor(project: Project, versions: Versions, lanes: OwnerLanes, control: ControlLog, events: OwnerEvents, onFatal: (error: Error) => void) {
+    this.#project = project
+    this.#versions = versions
+    this.lanes = lanes
+    this.control = control
+    this.#training = new RoundTraining(project, lanes)
+    this.#events = events
+    this.#onFatal = onFatal
+    this.#timer = setInterval(() => this.#changed(), idleCheckMs)
+    this.#timer.unref()
+  }
+
+  static async start(project: Project, versions: Versions, events: OwnerEvents, onFatal: (error: Error) => void): Promise<Owner> {
+    const control = await ControlLog.open(project)
+    let wake = (): void => {}
+    const lanes = await OwnerLanes.start(project, () => wake(), onFatal)
+    lanes.closedTs = closedUntil(project, lanes)
+    const owner = new Owner(project, versions, lanes, control, events, onFatal)
+    wake = () => owner.#changed()
+    owner.#loop = owner.#run()
+    return owner
+  }
+
+  /** Asks for a refresh and waits for its end. Asking twice with one id is asking once. */
+  async refresh(id: string): Promise<TaskResult> {
+    if (this.control.find('command', id) === undefined) await this.control.append('command', id, { action: 'refresh' })
+    this.#changed()
+    for (;;) {
+      const done = this.control.find('done', id)
+      if (done !== undefined) return done.body
+      if (this.#stopped) throw new SidestreamError('SIDESTREAM_CLOSED', `the owner stopped before refresh ${id} was done; it goes on at the next start`)
+      await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    }
+  }
+
+  /** True when nothing is left to do but wait for new records. */
+  async isIdle(): Promise<boolean> {
+    const lag = [...(await this.lanes.lag()).values()].some((behind) => behind > 0n)
+    return !lag && !this.#busy && !this.#woken && (await this.#next()) === undefined
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    clearInterval(this.#timer)
+    this.#changed()
+    await this.#loop
+    await this.#training.close()
+    await this.lanes.stop()
+    await this.control.close()
+  }
+
+  #changed(): void {
+    this.#woken = true
+    this.#wake()
+  }
+
+  #tellWaiting(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve()
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (!this.#stopped) {
+        this.#woken = false
+        const task = await this.#next()
+        if (task !== undefined) {
+          this.#busy = true
+          await task()
+          this.#busy = false
+          this.#tellWaiting()
+          continue
+        }
+        await this.#tickIdle()
+        if (!this.#woken) await new Promise<void>((resolve) => (this.#wake = resolve))
+      }
+    } catch (error) {
+      this.#onFatal(error as Error)
+    } finally {
+      this.#busy = false
+      this.#stopped = true
+      this.#tellWaiting()
+    }
+  }
+
+  /** The next thing to do, in a fixed order: unfinished build, bootstrap, round, scheduled refresh, command. */
+  async #next(): Promise<(() => Promise<void>) | undefined> {
+    const { control, lanes } = this
+    const open = control.all('build').find(({ id }) => control.find('done', id) === undefined)
+    if (open !== undefined) return () => this.#finish(open)
+    if (control.all('build').length === 0) {
+      const cutTs = bootstrapCut(lanes, this.#project.config)
+      return cutTs === undefined ? undefined : () => this.#bootstrap(cutTs)
+    }
+    const round = this.#openRound()
+    const scheduled = this.#scheduledCut(round)
+    if (scheduled !== undefined) return () => this.#refresh(`scheduled-${scheduled}`, 'scheduled', scheduled)
+    if (round !== undefined) return () => this.#train(round)
+    const command = control.all('command').find(({ id }) => control.find('done', id) === undefined)
+    if (command !== undefined) return () => this.#refresh(command.id, 'command', this.#closedNow())
+    return undefined
+  }
+
+  /** The round to train now: one that was cut before a crash, or the oldest complete one. */
+  #openRound(): number | undefined {
+    const trained = trainedRound(this.lanes.state)
+    const cut = this.control.all('cut').at(-1)
+    if (cut !== undefined && cut.body.round > trained) return cut.body.round
+    return this.lanes.clock.ready()
+  }
+
+  /** The earliest boundary of the schedule that every source has passed and no round before it still waits for. */
+  #scheduledCut(nextRound: number | undefined): number | undefined {
+    const { everyMs } = this.#project.config.refresh
+    if (everyMs === 0) return undefined
+    const { clock } = this.lanes
+    const last = this.control.all('build').at(-1)!.body.cutTs
+    const refused = this.control.all('done').filter(({ id }) => id.startsWith('scheduled-'))
+    const lastTried = Math.max(last, ...refused.map(({ id }) => Number(id.slice('scheduled-'.length))))
+    const cut = clock.endOf(clock.roundOf(lastTried + everyMs - 1))
+    const reached = nextRound === undefined ? this.#closedNow() : clock.endOf(nextRound - 1)
+    return cut <= reached && cut <= clock.watermark && this.lanes.newestContentTs > lastTried ? cut : undefined
+  }
+
+  /** Up to when everything is decided: the end of the last complete round, or of the data when it has ended. */
+  #closedNow(): number {
+    const { clock, newestContentTs } = this.lanes
+    const newest = Math.max(newestContentTs, clock.closed === -Infinity ? -Infinity : clock.endOf(clock.closed) - 1)
+    if (clock.watermark === Infinity) return clock.endOf(clock.roundOf(newest))
+    return clock.roundOf(clock.watermark) * clock.roundMs
+  }
+
+  async #bootstrap(cutTs: number): Promise<void> {
+    await writeBootstrapHead(this.#project, this.lanes, cutTs)
+    await this.control.append('build', 'bootstrap', {
+      version: 1,
+      reason: 'bootstrap',
+      parent: null,
+      head: bootstrapHead,
+      cutTs,
+      positions: await this.lanes.positions('item-content'),
+    })
+  }
+
+  async #train(round: number): Promise<void> {
+    const { lanes, control } = this
+    let cut = control.all('cut').find(({ body }) => body.round === round)
+    if (cut === undefined) {
+      const positions = [...(await lanes.positions('item-content')), ...(await lanes.positions('distill-samples'))]
+      await control.append('cut', `round-${round}`, { round, endTs: lanes.clock.endOf(round), positions })
+      cut = control.all('cut').at(-1)!
+    }
+    lanes.clock.close(round)
+    const trained = await this.#training.train(round, cut.body.positions, (step, loss) => this.#events.onStep?.(step, loss))
+    lanes.closedTs = closedUntil(this.#project, lanes)
+    await this.#forget(round)
+    this.#events.onRound?.(trained)
+  }
+
+  /** Drops the rows that no judge can ask for any more. */
+  async #forget(round: number): Promise<void> {
+    const { config } = this.#project
+    const keptMs = config.refresh.evalWindowMs * 2 + config.refresh.everyMs + 3_600_000
+    const deletes = rowsBefore(this.lanes.state, round - Math.ceil(keptMs / config.training.roundMs) - 1)
+    if (deletes.length > 0) await this.lanes.state.commit({ deletes })
+  }
+
+  async #refresh(id: string, reason: 'scheduled' | 'command', cutTs: number): Promise<void> {
+    const decided = await decideRefresh({ project: this.#project, lanes: this.lanes, control: this.control, versions: this.#versions }, reason, cutTs)
+    if ('outcome' in decided) return this.#end(id, decided)
+    await this.control.append('build', id, decided)
+  }
+
+  async #finish(build: ControlEntry<'build'>): Promise<void> {
+    const result = await performBuild({ project: this.#project, lanes: this.lanes, control: this.control, versions: this.#versions }, build)
+    await this.#end(build.id, result)
+  }
+
+  async #end(id: string, result: TaskResult): Promise<void> {
+    await this.control.append('done', id, result)
+    this.#events.onTask?.(id, result)
+  }
+
+  /** Advances sources that have been silent for `idleMs` to where the others are, and logs it. */
+  async #tickIdle(): Promise<void> {
+    const { clock } = this.lanes
+    const { idleMs } = this.#project.config.training
+    const furthest = clock.furthest
+    if (!Number.isFinite(furthest)) return
+    const idle = this.lanes.idleSources(idleMs, furthest)
+    if (idle.length === 0) return
+    if ([...(await this.lanes.lag()).values()].some((behind) => behind > 0n)) return
+    for (const source of idle) await this.control.append('tick', source, { source, watermarkTs: furthest })
+    await this.lanes.tick(idle, furthest)
+  }
+}
+
+/** Every decision up to this time is made, so content before it may be thinned out. */
+function closedUntil(project: Project, { state, clock }: OwnerLanes): number {
+  const trained = trainedRound(state)
+  if (trained === -Infinity) return -Infinity
+  // The judge looks back over its window, and a round that waited looks one round back.
+  return clock.endOf(trained) - project.config.refresh.evalWindowMs - clock.roundMs
+}

@@ -1,0 +1,172 @@
+/**
+ * Trains the head round by round and keeps a checkpoint per round.
+ * Invariant: a checkpoint is a function of the one before it, the round's rows and their content; training a round again
+ * after a crash writes the same artifact.
+ */
+
+import { constantAfterWarmup } from '../compute/index.ts'
+import { createHead, decodeCheckpoint, encodeCheckpoint, fitStatistics, prepareRound, Trainer } from '../distill/index.ts'
+import type { Checkpoint, ContentVectors, Head, PreparedRound } from '../distill/index.ts'
+import { contentDims, isSidestreamError } from '../schemas/index.ts'
+import { modalitiesOf } from './catalogue.ts'
+import { catalogueAsOf, itemAsOf } from './content-state.ts'
+import type { OwnerLanes } from './owner-lanes.ts'
+import type { TopicPosition } from './positions.ts'
+import type { Project } from './project.ts'
+import { clockPut, roundRows, roundText, trainedPut, waitingPuts } from './samples-state.ts'
+
+/** The head before any training. */
+export const bootstrapHead = 'heads/bootstrap'
+const roundHeads = 'heads/round-'
+
+export function checkpointName(round: number): string {
+  return `${roundHeads}${roundText(round)}`
+}
+
+/** Round of a checkpoint's name; undefined for the bootstrap head. */
+export function checkpointRound(name: string): number | undefined {
+  return name.startsWith(roundHeads) ? Number(name.slice(roundHeads.length)) : undefined
+}
+
+/** Names of the rounds' checkpoints, oldest first. */
+export function listCheckpoints({ artifacts }: Project): Promise<string[]> {
+  return artifacts.list(roundHeads)
+}
+
+export async function readCheckpoint({ artifacts }: Project, name: string, options: { training: boolean }): Promise<Checkpoint> {
+  const { manifest, parts } = await artifacts.read(name)
+  return decodeCheckpoint({ parts, about: manifest.about }, options)
+}
+
+/** Writes the head of version 1: statistics of the catalogue before `cutTs`, PCA start. */
+export async function writeBootstrapHead(project: Project, lanes: OwnerLanes, cutTs: number): Promise<void> {
+  const { config, codec } = project
+  const modalities = modalitiesOf(project)
+  const contents: ContentVectors[] = []
+  for (const { value } of catalogueAsOf(lanes.state, cutTs)) contents.push(codec.decode('item-content', value).vectors)
+  const head = createHead(
+    {
+      modalities,
+      dims: config.head.dim,
+      hidden: config.head.hidden,
+      prefixes: config.head.prefixes,
+      contentDims: contentDims(config),
+      contentShare: config.head.contentShare,
+      seed: config.seed,
+    },
+    fitStatistics(modalities, contents),
+  )
+  const position = { trainedUntil: 0, round: -1, offsets: {}, step: 0, seeds: { head: config.seed }, metrics: {} }
+  const { parts, about } = encodeCheckpoint({ head, position })
+  await project.artifacts.write(bootstrapHead, parts, about)
+}
+
+/** What became of a round. */
+export interface TrainedRound {
+  readonly round: number
+  readonly counts: PreparedRound['counts']
+  readonly steps: number
+  /** Mean loss of the pass; null when there was nothing to train on. */
+  readonly loss: number | null
+  /** Set when training diverged: the round is passed over and the last good head stays. */
+  readonly diverged: string | null
+}
+
+/** Goes on training from the newest checkpoint, one closed round after the other. */
+export class RoundTraining {
+  readonly #project: Project
+  readonly #lanes: OwnerLanes
+  #trainer: Trainer | undefined
+  #head: Head | undefined
+
+  constructor(project: Project, lanes: OwnerLanes) {
+    this.#project = project
+    this.#lanes = lanes
+  }
+
+  /**
+   * Trains a closed round and commits that it is done.
+   * @param cut - positions of the round's cut, as `control` has them
+   * @param onStep - told the loss of every step
+   */
+  async train(round: number, cut: readonly TopicPosition[], onStep: (step: number, loss: number) => void = () => {}): Promise<TrainedRound> {
+    const { config, codec } = this.#project
+    const { state, clock } = this.#lanes
+    const endTs = clock.endOf(round)
+    const known = new Map<string, ContentVectors | undefined>()
+    const content = (itemId: string): ContentVectors | undefined => {
+      if (!known.has(itemId)) {
+        const value = itemAsOf(state, itemId, endTs)
+        known.set(itemId, value === undefined ? undefined : codec.decode('item-content', value).vectors)
+      }
+      return known.get(itemId)
+    }
+    const rows = roundRows(state, codec, round).filter(({ sample }) => sample.history.length > 0)
+    const prepared = prepareRound(rows, { round, seed: config.seed, isKnown: (itemId) => content(itemId) !== undefined })
+    // The process may have ended between the checkpoint and the commit: the checkpoint stands.
+    const stands = (await listCheckpoints(this.#project)).includes(checkpointName(round))
+    const outcome = prepared.rows.length > 1 && !stands ? await this.#pass(round, cut, prepared, content, onStep) : { steps: 0, loss: null, diverged: null }
+    await state.commit({ puts: [...waitingPuts(clock, codec, round + 1, prepared.waiting), trainedPut(round), clockPut(clock)] })
+    return { round, counts: prepared.counts, ...outcome }
+  }
+
+  async close(): Promise<void> {
+    await this.#trainer?.close()
+    this.#trainer = undefined
+  }
+
+  async #pass(
+    round: number,
+    cut: readonly TopicPosition[],
+    prepared: PreparedRound,
+    content: (itemId: string) => ContentVectors | undefined,
+    onStep: (step: number, loss: number) => void,
+  ): Promise<Pick<TrainedRound, 'steps' | 'loss' | 'diverged'>> {
+    const { config } = this.#project
+    const trainer = await this.#resume()
+    try {
+      const { steps, losses } = await trainer.train(prepared.rows, content, {
+        schedule: constantAfterWarmup({ max: config.training.learningRate, warmupSteps: config.training.warmupSteps }),
+        onStep: (step, { loss }) => onStep(step, loss),
+      })
+      const offsets = Object.fromEntries(cut.filter(({ topic }) => topic === 'distill-samples').map(({ partition, next }) => [String(partition), next]))
+      const checkpoint = await trainer.checkpoint({
+        trainedUntil: this.#lanes.clock.endOf(round),
+        round,
+        offsets,
+        seeds: { head: config.seed, rows: config.seed },
+        metrics: { loss: losses[0] ?? NaN, rows: prepared.rows.length },
+      })
+      const { parts, about } = encodeCheckpoint(checkpoint)
+      await this.#project.artifacts.write(checkpointName(round), parts, about)
+      return { steps, loss: losses[0] ?? null, diverged: null }
+    } catch (error) {
+      if (!isSidestreamError(error) || error.code !== 'SIDESTREAM_TRAINING_DIVERGED') throw error
+      this.#project.logger.error({ round, code: error.code }, error.message)
+      await this.close()
+      return { steps: 0, loss: null, diverged: error.message }
+    }
+  }
+
+  /** The running trainer, or one that goes on from the newest checkpoint. */
+  async #resume(): Promise<Trainer> {
+    if (this.#trainer !== undefined) return this.#trainer
+    const { config } = this.#project
+    const newest = (await listCheckpoints(this.#project)).at(-1)
+    const checkpoint = await readCheckpoint(this.#project, newest ?? bootstrapHead, { training: true })
+    this.#head = checkpoint.head
+    this.#trainer = await Trainer.create(
+      this.#head,
+      {
+        tau: config.training.temperature,
+        historyLength: config.sequences.history,
+        batchSize: config.training.batch,
+        weightDecay: config.training.weightDecay,
+        clipNorm: config.training.clipNorm,
+        threads: config.training.threads,
+      },
+      checkpoint.training,
+    )
+    return this.#trainer
+  }
+}
