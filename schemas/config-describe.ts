@@ -52,7 +52,7 @@ export function describeConfig(): ConfigOption[] {
 }
 
 /** Groups of the file with what they are about, in order. */
-export function describeConfigGroups(): { readonly name: string; readonly description: string }[] {
+function describeConfigGroups(): { readonly name: string; readonly description: string }[] {
   const groups = Object.entries((configJsonSchema() as JsonSchema).properties ?? {})
   return groups.filter(([, schema]) => schema.type === 'object').map(([name, schema]) => ({ name, description: schema.description ?? '' }))
 }

@@ -64,16 +64,18 @@ export function describeProblems(
   source: Pick<YamlSource, 'lineOf'>,
   isSecret: (path: string) => boolean = () => false,
 ): Problem[] {
-  return error.issues.flatMap((issue) => {
-    if (issue.code === 'unrecognized_keys') {
-      const known = knownKeys(schema, issue.path)
-      return issue.keys.map((key) => problem([...issue.path, key], unknownKeyMessage(key, known)))
-    }
-    const path = issue.path
-    const got = valueAt(value, path)
-    const message = issueMessage(issue, got)
-    return [problem(path, got === undefined || issue.code === 'invalid_key' ? message : `${message} (got ${shown(got, path)})`)]
-  })
+  return error.issues
+    .flatMap((issue) => narrowed(issue, value))
+    .flatMap((issue) => {
+      if (issue.code === 'unrecognized_keys') {
+        const known = knownKeys(schema, issue.path)
+        return issue.keys.map((key) => problem([...issue.path, key], unknownKeyMessage(key, known)))
+      }
+      const path = issue.path
+      const got = valueAt(value, path)
+      const message = issueMessage(issue, got)
+      return [problem(path, got === undefined || issue.code === 'invalid_key' ? message : `${message} (got ${shown(got, path)})`)]
+    })
 
   function problem(path: readonly PropertyKey[], message: string): Problem {
     const line = source.lineOf(path)
@@ -82,6 +84,16 @@ export function describeProblems(
   function shown(got: unknown, path: readonly PropertyKey[]): string {
     return isSecret(pathText(path)) ? 'a secret' : short(got)
   }
+}
+
+/** For a group that may have several shapes: the problems of the shape that fits best, instead of "none fits". */
+function narrowed(issue: z.core.$ZodIssue, value: unknown): z.core.$ZodIssue[] {
+  const got = valueAt(value, issue.path)
+  if (issue.code !== 'invalid_union' || typeof got !== 'object' || got === null || issue.errors.length === 0) return [issue]
+  const misfits = (branch: readonly z.core.$ZodIssue[]): number =>
+    branch.reduce((sum, inner) => sum + (inner.code === 'unrecognized_keys' ? inner.keys.length : 1), 0)
+  const best = issue.errors.reduce((least, branch) => (misfits(branch) < misfits(least) ? branch : least))
+  return best.flatMap((inner) => narrowed({ ...inner, path: [...issue.path, ...inner.path] }, value))
 }
 
 function issueMessage(issue: z.core.$ZodIssue, got: unknown): string {
@@ -166,21 +178,28 @@ function editDistance(a: string, b: string): number {
 
 /** Keys that the schema knows at `path`; none when a record or list stands there. */
 function knownKeys(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
-  let at: unknown = unwrap(schema)
+  let at: unknown[] = shapes(schema)
   for (const key of path) {
-    if (at instanceof z.ZodObject) at = unwrap(at.shape[String(key)])
-    else if (at instanceof z.ZodRecord) at = unwrap(at.valueType)
-    else if (at instanceof z.ZodArray) at = unwrap(at.element)
-    else return []
+    at = at.flatMap((shape) => {
+      if (shape instanceof z.ZodObject) return shapes(shape.shape[String(key)])
+      if (shape instanceof z.ZodRecord) return shapes(shape.valueType)
+      return shape instanceof z.ZodArray ? shapes(shape.element) : []
+    })
   }
-  return at instanceof z.ZodObject ? Object.keys(at.shape) : []
+  return [...new Set(at.flatMap((shape) => (shape instanceof z.ZodObject ? Object.keys(shape.shape) : [])))]
 }
 
-function unwrap(schema: unknown): unknown {
-  let at = schema
-  while (at instanceof z.ZodDefault || at instanceof z.ZodPrefault || at instanceof z.ZodOptional || at instanceof z.ZodNullable)
-    at = at.unwrap()
-  return at
+/** What a schema is below defaults and optionality; each shape of a union. */
+function shapes(schema: unknown): unknown[] {
+  if (
+    schema instanceof z.ZodDefault ||
+    schema instanceof z.ZodPrefault ||
+    schema instanceof z.ZodOptional ||
+    schema instanceof z.ZodNullable
+  ) {
+    return shapes(schema.unwrap())
+  }
+  return schema instanceof z.ZodUnion ? schema.options.flatMap(shapes) : [schema]
 }
 
 function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {

@@ -52,8 +52,13 @@ export function fileError(file: string, error: unknown): SidestreamError {
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new SidestreamError('SIDESTREAM_DISK_FULL', `${file}: the disk is full; free some space and run again`, { file, cause: error })
   }
-  if (typeof code === 'string' && /^E[A-Z]+$/.test(code)) return unreadable(file, String(message), error)
+  if (isSystemError(error)) return unreadable(file, String(message), error)
   return invalidFile(file, `cut short or damaged (${String(message)}); fetch or write it again`, { cause: error })
+}
+
+function isSystemError(error: unknown): boolean {
+  const { code } = error as { code?: unknown }
+  return typeof code === 'string' && /^E[A-Z]+$/.test(code)
 }
 
 function unreadable(file: string, problem: string, cause: unknown): SidestreamError {
@@ -130,6 +135,6 @@ export async function writeWhole<T>(path: string, body: (handle: FileHandle) => 
   } catch (error) {
     await handle?.close().catch(() => undefined)
     await rm(temporary, { force: true })
-    throw fileError(path, error)
+    throw isSystemError(error) ? fileError(path, error) : error
   }
 }

@@ -1,0 +1,194 @@
+import { deepStrictEqual, match, ok, strictEqual, throws } from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { test } from 'node:test'
+import {
+  configDefaults,
+  configEnvironment,
+  configReference,
+  contentDims,
+  describeConfig,
+  isSidestreamError,
+  parseConfig,
+  redactConfig,
+  semanticIdView,
+  viewDims,
+} from '../../schemas/index.ts'
+
+const smallest = 'content: { modalities: { text: { dim: 8 } } }\ninteractions: { positiveBehaviors: [click] }\n'
+
+/** The message of the refusal of `yaml`. */
+function refusal(yaml: string, env: Record<string, string> = {}): string {
+  try {
+    parseConfig(yaml, { path: '/etc/shop/sidestream.yaml', env })
+  } catch (error) {
+    ok(isSidestreamError(error))
+    strictEqual(error.code, 'SIDESTREAM_CONFIG_INVALID')
+    return error.message
+  }
+  throw new Error('was accepted')
+}
+
+test('the smallest file takes every default', () => {
+  const config = parseConfig(smallest, { path: '/etc/shop/sidestream.yaml' })
+  const { content, interactions, dataDir, ...rest } = config
+  const { interactions: interactionDefaults, dataDir: _, ...defaults } = configDefaults
+  deepStrictEqual(rest, defaults)
+  deepStrictEqual(content, { modalities: { text: { dim: 8 } } })
+  deepStrictEqual(interactions, { positiveBehaviors: ['click'], ...interactionDefaults })
+  strictEqual(dataDir, '/etc/shop/sidestream-data')
+})
+
+test('dataDir is relative to the file, or absolute', () => {
+  strictEqual(parseConfig(`${smallest}dataDir: ../data`, { path: '/etc/shop/sidestream.yaml' }).dataDir, '/etc/data')
+  strictEqual(parseConfig(`${smallest}dataDir: /var/lib/shop`, { path: '/etc/shop/sidestream.yaml' }).dataDir, '/var/lib/shop')
+  strictEqual(parseConfig(smallest).dataDir, resolve('sidestream-data'))
+})
+
+test('a typo names the path, the line and the nearest known key', () => {
+  const message = refusal(`${smallest}training:\n  temprature: 0.1\n`)
+  match(
+    message,
+    /^\/etc\/shop\/sidestream\.yaml has a problem:\n {2}training\.temprature: is not an option; did you mean `temperature`\?, line 4$/,
+  )
+  match(refusal(`${smallest}trainning: {}\n`), /trainning: is not an option; did you mean `training`\?/)
+  match(refusal(`${smallest}views: { main: { dtyp: f16 } }\n`), /views\.main\.dtyp: is not an option; did you mean `dtype`\?/)
+  match(refusal(`${smallest}log: { zzzzzz: 1 }\n`), /log\.zzzzzz: is not an option; known here: driver, partitions, /)
+})
+
+test('every problem is listed, each with what stood there', () => {
+  const message = refusal(
+    'project: Shop!\nhead: { contentShare: 2, dim: many }\nviews:\n  Main: {}\n  small: { prefix: some, dtype: f8 }\nsemanticIds: { levels: [1, x] }\ntraining: 5\n',
+  )
+  for (const line of [
+    /project: must be 1 to 64 of a-z, 0-9, _ and - \(got "Shop!"\), line 1/,
+    /content: is required but missing/,
+    /interactions: is required but missing/,
+    /views\.Main: is not a usable name/,
+    /views\.small\.prefix: must be full or a number \(got "some"\)/,
+    /views\.small\.dtype: must be one of f32, f16, i8 \(got "f8"\), line 5/,
+    /head\.contentShare: must be at most 1 \(got 2\)/,
+    /head\.dim: must be a number \(got "many"\)/,
+    /semanticIds\.levels\.0: must be at least 2 \(got 1\)/,
+    /semanticIds\.levels\.1: must be a number \(got "x"\)/,
+    /training: must be a group of options \(got 5\), line 7/,
+  ]) {
+    match(message, line)
+  }
+  match(message, /has 11 problems/)
+})
+
+test('broken YAML says where', () => {
+  match(refusal('a: [1\nb: 2'), /line 2, column 1: /)
+  match(refusal(`${smallest}project: a\nproject: b\n`), /line 4, column 1: Map keys must be unique/)
+  match(refusal('- 1'), /\(file\): must be a group of options \(got \[1\]\)/)
+  match(refusal(''), /content: is required but missing/)
+})
+
+test('options that contradict each other are refused', () => {
+  const message = refusal(
+    [
+      'content: { modalities: { text: { dim: 8 }, image: { dim: 8 } } }',
+      'interactions: { positiveBehaviors: [click], otherBehaviors: [view, click] }',
+      'head: { dim: 64, prefixes: [32, 16], contentDims: 1 }',
+      'views: { short: { prefix: 48 } }',
+      'semanticIds: { view: main }',
+      'store: { maxBytes: 2000000, mapSizeBytes: 1048576 }',
+      'sequences: { events: 10, history: 10 }',
+    ].join('\n'),
+  )
+  for (const path of [
+    'head.prefixes',
+    'head.contentDims',
+    'views.short.prefix',
+    'semanticIds.view',
+    'store.mapSizeBytes',
+    'interactions.otherBehaviors',
+    'sequences.history',
+  ]) {
+    ok(message.includes(`\n  ${path}: `), `${path} is named in ${message}`)
+  }
+})
+
+test('the environment overrides what is declared, and only that', () => {
+  const env = {
+    SIDESTREAM_METRICS_TOKEN: 'from-the-environment',
+    SIDESTREAM_METRICS_PORT: '9464',
+    SIDESTREAM_SEED: '5',
+    SIDESTREAM_DATA_DIR: '',
+  }
+  const config = parseConfig(`${smallest}metrics: { token: from-the-file, host: 0.0.0.0 }`, { env })
+  deepStrictEqual(config.metrics, { host: '0.0.0.0', port: 9464, token: 'from-the-environment' })
+  strictEqual(config.seed, configDefaults.seed)
+  match(refusal(smallest, { SIDESTREAM_METRICS_PORT: 'high' }), /SIDESTREAM_METRICS_PORT: must be a whole number \(got "high"\)/)
+})
+
+test('a secret is shown neither in a message nor in the redacted configuration', () => {
+  const message = refusal(smallest, { SIDESTREAM_METRICS_TOKEN: 'hunter2' })
+  match(message, /metrics\.token: must have at least 8 characters \(got a secret\)/)
+  ok(!message.includes('hunter2'))
+  const config = parseConfig(smallest, { env: { SIDESTREAM_METRICS_TOKEN: 'hunter2hunter2' } })
+  ok(!JSON.stringify(redactConfig(config)).includes('hunter2'))
+  strictEqual(config.metrics.token, 'hunter2hunter2')
+  strictEqual(redactConfig(parseConfig(smallest)).metrics.token, null)
+})
+
+test('dimensions of views follow head and prefix', () => {
+  const config = parseConfig(`${smallest}head: { contentDims: 250 }\nviews: { all: {}, short: { prefix: 64 } }\n`)
+  strictEqual(contentDims(config), 250)
+  deepStrictEqual(viewDims(config, 'all'), { distilled: 128, content: 250, total: 378 })
+  deepStrictEqual(viewDims(config, 'short'), { distilled: 64, content: 125, total: 189 })
+  throws(() => viewDims(config, 'nope'), /no view `nope`; there are: all, short/)
+  strictEqual(semanticIdView(config), 'all')
+})
+
+/** Value at a dotted path; `<name>` takes the first entry. */
+function at(value: unknown, path: string): unknown {
+  let here: unknown = value
+  for (const key of path.split('.')) {
+    const holder = here as Record<string, unknown> | undefined
+    here = key === '<name>' ? Object.values(holder ?? {})[0] : holder?.[key]
+  }
+  return here
+}
+
+test('schema and defaults agree: an option has a default exactly when it need not be given', () => {
+  for (const option of describeConfig()) {
+    deepStrictEqual(option.default, at(configDefaults, option.path), option.path)
+    strictEqual(option.required, option.default === undefined, option.path)
+  }
+})
+
+test('every default is an option of the schema', () => {
+  const known = new Set(describeConfig().map((option) => option.path))
+  const leaves = (value: object, prefix: string): string[] =>
+    Object.entries(value).flatMap(([key, inner]: [string, unknown]) => {
+      const path = prefix === '' ? key : `${prefix}.${key}`
+      return typeof inner === 'object' && inner !== null && !Array.isArray(inner) && path !== 'views' ? leaves(inner, path) : [path]
+    })
+  for (const path of leaves(configDefaults, '')) ok(known.has(path), `${path} is in the schema`)
+})
+
+test('every option says what it means, and times and sizes name their unit', () => {
+  const units = [
+    [/Ms$/, 'ms'],
+    [/Bytes$/, 'bytes'],
+    [/(^|\.)dim$|Dims$/, 'dims'],
+  ] as const
+  for (const { path, description, unit, type } of describeConfig()) {
+    ok(description.length > 20, `${path} is described`)
+    ok(type.length > 0, `${path} says what it takes`)
+    for (const [end, wanted] of units) if (end.test(path)) strictEqual(unit, wanted, path)
+  }
+})
+
+test('the reference page is the one made from the schema', () => {
+  const page = readFileSync(new URL('../../docs/reference/configuration.md', import.meta.url), 'utf8')
+  strictEqual(page, configReference(), 'run `node --import tsx scripts/config-docs.mjs` and commit the page')
+  for (const { path, default: value, required } of describeConfig()) {
+    const row = page.split('\n').find((line) => line.startsWith(`| \`${path}\` |`))
+    ok(row !== undefined, `${path} is on the page`)
+    ok(row.includes(required ? '**required**' : `\`${JSON.stringify(value)}\``), `${path} shows its default`)
+  }
+  for (const { variable } of configEnvironment) ok(page.includes(variable))
+})
