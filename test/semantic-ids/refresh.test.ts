@@ -1,0 +1,186 @@
+import { deepStrictEqual, equal, ok, rejects } from 'node:assert/strict'
+import { before, test } from 'node:test'
+import { CodebookWalk } from '../../semantic-ids/codebook-walk.ts'
+import {
+  bundleOf,
+  churn,
+  encode,
+  encodeSticky,
+  fitCodebooks,
+  ParentCodes,
+  reconstruction,
+  refreshCodebooks,
+  SemanticIdEncoder,
+  type Fit,
+  type RefreshInput,
+  type RefreshOptions,
+} from '../../semantic-ids/index.ts'
+import { stickyLloyd } from '../../semantic-ids/sticky-lloyd.ts'
+import { Crew } from '../../semantic-ids/walk-pool.ts'
+import { clustered, codebooks, encoded, flat, golden, refreshed, settings, weights } from './golden.ts'
+
+const dim = 10
+const rows = 900
+const published = 800
+const ids = Array.from({ length: rows }, (_, row) => `item-${row}`)
+const vectors = clustered(rows, dim, 40, 11)
+const noise = clustered(rows, dim, 1, 12)
+// Items moved by a drift of their own; the axes are permuted too, as a head trained from scratch would.
+const moved = Float32Array.from({ length: rows * dim }, (_, at) => vectors[at - (at % dim) + ((at + 3) % dim)]! + 0.4 * noise[at]!)
+let fit: Fit
+let parents: ParentCodes
+let input: RefreshInput
+
+before(async () => {
+  fit = await fitCodebooks(vectors.subarray(0, published * dim), ids.slice(0, published), dim, { sizes: [16, 12, 8], seed: 1 })
+  parents = ParentCodes.of(
+    [...ids.slice(0, published), 'gone'],
+    Uint16Array.from([...encode(vectors, fit.codebooks, fit.settings).subarray(0, published * 3), 0, 0, 0]),
+    3,
+  )
+  input = { bundle: fit, parents, ids, vectors: moved }
+})
+
+const options = (full: number, more: Partial<RefreshOptions> = {}): RefreshOptions => ({
+  budget: { full },
+  seed: 2,
+  ceiling: 10,
+  freeFvu: 1,
+  ...more,
+})
+
+test('sticky rounds give the golden codes, codebooks, churn and FVU', async (t) => {
+  const crew = new Crew(1)
+  t.after(() => crew.close())
+  const walk = await CodebookWalk.create([6, 5], 4, false, true, crew)
+  const sticky = { old: Int32Array.from(encoded), delta: 0.25 }
+  const result = await stickyLloyd({ vectors: refreshed, x: refreshed }, codebooks, settings, sticky, 3, walk)
+  const expected = golden.refresh['sticky_lloyd_0.25_rounds_3']
+  deepStrictEqual(result.codes, flat(expected.codes))
+  for (const [level, words] of expected.codebooks.entries()) {
+    for (const [at, value] of words.flat().entries())
+      ok(Math.abs(result.codebooks.levels[level]![at]! - value) < 1e-6 * Math.max(1, Math.abs(value)))
+  }
+  const report = churn(encoded, result.codes, 2, weights)
+  equal(report.full, expected.churn.full)
+  equal(report.firstCode, expected.churn.prefix_1)
+  equal(report.perLevel[1], expected.churn.level_2_any)
+  ok(Math.abs(report.trafficWeighted! - expected.churn.full_traffic_weighted) < 1e-12)
+  ok(Math.abs(reconstruction(refreshed, result.codes, result.codebooks, settings).fvu - expected.fvu) < 1e-7)
+})
+
+test('churn never passes the budget, and a smaller budget costs more distortion', async () => {
+  const fvus: number[] = []
+  for (const full of [0, 0.02, 0.1, 0.3, 1]) {
+    const result = await refreshCodebooks(input, options(full))
+    ok(result.churn.full <= full, `churn ${result.churn.full} within ${full}`)
+    const before = parents.lookup(ids).subarray(0, published * 3)
+    equal(churn(before, result.codes.subarray(0, published * 3), 3).full, result.churn.full)
+    deepStrictEqual(result.items, { known: published, fresh: rows - published, vanished: 1 })
+    if (full === 0.1) ok(result.churn.full > 0.08 && result.curve.length === 14, 'the budget is used')
+    if (full === 1) equal(result.delta, 0)
+    fvus.push(result.fvu)
+  }
+  for (let at = 1; at < fvus.length; at++) ok(fvus[at]! <= fvus[at - 1]! + 0.005, `FVU by budget: ${fvus.join(', ')}`)
+})
+
+test('the version writer gives every item the codes that were budgeted, whatever the batch', async (t) => {
+  for (const full of [0, 0.1]) {
+    const result = await refreshCodebooks(input, options(full))
+    const origin = { parent: 'old', idSpace: 'a', input: {}, training: {}, policy: {} }
+    const encoder = await SemanticIdEncoder.create(bundleOf({ ...fit, codebooks: result.codebooks, delta: result.delta, parents, origin }))
+    t.after(() => encoder.close())
+    const { codes, origins } = await encoder.encode(moved, ids)
+    deepStrictEqual(codes, result.codes)
+    equal(origins.filter((from) => from === 'encoded').length, rows - published + Math.round(result.churn.full * published))
+    const part = await encoder.encode(moved.subarray(700 * dim), ids.slice(700))
+    deepStrictEqual(part.codes, result.codes.slice(700 * 3))
+    deepStrictEqual(result.codes, encodeSticky(moved, result.codebooks, fit.settings, { old: parents.lookup(ids), delta: result.delta }))
+  }
+})
+
+test('bounds on the first code and on traffic are kept too', async () => {
+  const traffic = Float64Array.from({ length: rows }, (_, row) => 1 / (row + 1))
+  const budget = { full: 0.5, firstCode: 0.01, trafficWeighted: 0.05 }
+  const result = await refreshCodebooks({ ...input, weights: traffic }, options(0.5, { budget }))
+  ok(result.churn.firstCode <= 0.01 && result.churn.trafficWeighted! <= 0.05)
+  ok(
+    result.curve.some((point) => point.trafficWeighted! > 0.05 || point.firstCode > 0.01),
+    'the bounds were what held it',
+  )
+})
+
+test('vectors that did not move keep every ID at next to no cost', async () => {
+  const still = await refreshCodebooks(
+    { ...input, ids: ids.slice(0, published), vectors: vectors.subarray(0, published * dim) },
+    options(0),
+  )
+  equal(still.churn.full, 0)
+  ok(
+    still.delta < 0.1 &&
+      still.fvu <= reconstruction(vectors, encode(vectors, fit.codebooks, fit.settings), fit.codebooks, fit.settings).fvu + 0.005,
+  )
+})
+
+test('where no searched cost keeps the budget, old codes are never left', async () => {
+  const strangers = ParentCodes.of(ids, encode(clustered(rows, dim, 40, 13), fit.codebooks, fit.settings), 3)
+  const result = await refreshCodebooks({ ...input, parents: strangers }, options(0.01, { largestDelta: 0.01 }))
+  deepStrictEqual([result.delta, result.churn.full], [Infinity, 0])
+  deepStrictEqual(result.codes, Uint16Array.from(strangers.lookup(ids)))
+  deepStrictEqual(
+    result.curve.map(({ delta }) => delta),
+    [0, 0.01, Infinity],
+  )
+})
+
+test('the same items give the same refresh in any order of arrival and with any number of threads', async () => {
+  const order = Array.from({ length: rows }, (_, row) => (row * 7) % rows)
+  const shuffled = Float32Array.from(order.flatMap((row) => [...moved.subarray(row * dim, (row + 1) * dim)]))
+  const more = { rounds: 2, steps: 4 }
+  const one = await refreshCodebooks(input, options(0.2, more))
+  const two = await refreshCodebooks(
+    { ...input, ids: order.map((row) => ids[row]!), vectors: shuffled },
+    options(0.2, { ...more, threads: 2 }),
+  )
+  deepStrictEqual(two.codebooks, one.codebooks)
+  deepStrictEqual([two.delta, two.churn, two.curve], [one.delta, one.churn, one.curve])
+  deepStrictEqual(two.codes, Uint16Array.from(order.flatMap((row) => [...one.codes.subarray(row * 3, row * 3 + 3)])))
+})
+
+test('too much distortion is refused with the curve, and says re-base', async () => {
+  const { freeFvu: _, ...measured } = options(0, { ceiling: 1.05, iterations: 10 })
+  await rejects(refreshCodebooks(input, measured), (error: { code: string; message: string; details: Record<string, unknown> }) => {
+    equal(error.code, 'SIDESTREAM_BUDGET_REFUSED')
+    ok(error.message.includes('re-base'))
+    const { curve, fvu, freeFvu } = error.details as {
+      curve: { delta: number; churn: number; fvu: number }[]
+      fvu: number
+      freeFvu: number
+    }
+    ok(fvu > 1.05 * freeFvu && freeFvu > 0)
+    deepStrictEqual([curve.length, curve[0]!.delta, curve.at(-1)!.delta], [14, 0, 4])
+    ok(curve[0]!.churn > 0.5 && curve.at(-1)!.churn === 0 && curve[0]!.fvu < curve.at(-1)!.fvu)
+    return true
+  })
+  const free = await refreshCodebooks(input, { ...measured, budget: { full: 1 }, ceiling: 1.25 })
+  ok(free.fvu <= 1.25 * free.freeFvu)
+})
+
+test('without published items every item is encoded freely', async () => {
+  const result = await refreshCodebooks({ ...input, parents: ParentCodes.empty(3) }, options(0))
+  deepStrictEqual(result.items, { known: 0, fresh: rows, vanished: 0 })
+  deepStrictEqual(result.codes, encode(moved, result.codebooks, fit.settings))
+})
+
+test('bad input is refused', async () => {
+  await rejects(refreshCodebooks({ ...input, ids: [], vectors: new Float32Array(0) }, options(0.1)), { code: 'SIDESTREAM_ITEMS_TOO_FEW' })
+  await rejects(refreshCodebooks({ ...input, ids: ids.slice(1) }, options(0.1)), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
+  await rejects(refreshCodebooks({ ...input, parents: ParentCodes.empty(2) }, options(0.1)), {
+    code: 'SIDESTREAM_SHAPE_MISMATCH',
+    message: /re-base/,
+  })
+  await rejects(refreshCodebooks({ ...input, ids: ids.with(0, 'item-1') }, options(0.1)), { code: 'SIDESTREAM_ID_INVALID' })
+  await rejects(refreshCodebooks({ ...input, vectors: moved.with(5, NaN) }, options(0.1)), { code: 'SIDESTREAM_VECTOR_NOT_FINITE' })
+  for (const full of [-0.1, 1.1, NaN]) await rejects(refreshCodebooks(input, options(full)), { code: 'SIDESTREAM_USAGE_INVALID' })
+  await rejects(refreshCodebooks(input, options(1, { budget: { full: 1, trafficWeighted: 0.1 } })), { code: 'SIDESTREAM_USAGE_INVALID' })
+})
