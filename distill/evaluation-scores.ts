@@ -2,6 +2,7 @@
  * Scores one vector set on a plan: AUC against uniform and popularity-weighted negatives, and the rank of the target.
  * Invariant: negatives are never sampled, ties count half in AUC, ranks are counted, not sorted (ties: lower item number first).
  */
+import { normalizeRows } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import type { EvaluationPlan } from './evaluation.ts'
 import type { OpenSimilarity, Similarity } from './ports.ts'
@@ -142,13 +143,8 @@ function weightedAuc({ places, counts }: EvaluationPlan['popularity'][number], r
 /** Rows in the given order, each of unit length; a zero row stays zero. */
 export function unitRows(vectors: Float32Array, dim: number, order: Int32Array): Float32Array {
   const units = new Float32Array(order.length * dim)
-  for (let place = 0; place < order.length; place++) {
-    const from = order[place]! * dim
-    let square = 0
-    for (let d = 0; d < dim; d++) square += vectors[from + d]! * vectors[from + d]!
-    const scale = square > 0 ? 1 / Math.sqrt(square) : 0
-    for (let d = 0; d < dim; d++) units[place * dim + d] = vectors[from + d]! * scale
-  }
+  order.forEach((row, place) => units.set(vectors.subarray(row * dim, (row + 1) * dim), place * dim))
+  normalizeRows(units, dim)
   return units
 }
 

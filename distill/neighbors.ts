@@ -2,6 +2,7 @@
  * How much of an item's content neighborhood a vector set keeps: recall@50 of its raw top-10 neighbors.
  * Invariant: an item is never its own neighbor; ties go to the lower item number.
  */
+import { topK } from '../compute/index.ts'
 import { unitRows } from './evaluation-scores.ts'
 import type { OpenSimilarity } from './ports.ts'
 import { openSimilarity } from './similarity.ts'
@@ -75,24 +76,11 @@ async function nearest(
       asked.forEach((number, q) => queries.set(units.subarray(number * dim, (number + 1) * dim), q * dim))
       const scores = await similarity(queries, asked.length)
       asked.forEach((number, q) => {
-        top(scores.subarray(q * items, (q + 1) * items), number, out.subarray((first + q) * k, (first + q + 1) * k))
+        out.set(topK(scores.subarray(q * items, (q + 1) * items), k, number).indices, (first + q) * k)
       })
     }
   } finally {
     await close()
   }
   return out
-}
-
-/** Fills `out` with the indices of the largest scores, largest first, by insertion: k is small. */
-function top(scores: Float32Array, self: number, out: Int32Array): void {
-  const k = out.length
-  let filled = 0
-  for (let i = 0; i < scores.length; i++) {
-    const score = scores[i]!
-    if (i === self || (filled === k && score <= scores[out[k - 1]!]!)) continue
-    let at = filled < k ? filled++ : k - 1
-    for (; at > 0 && scores[out[at - 1]!]! < score; at--) out[at] = out[at - 1]!
-    out[at] = i
-  }
 }

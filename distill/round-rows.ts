@@ -3,7 +3,7 @@
  * Invariant: rows and their order are a function of (the set of samples, the items known, seed, round): partitions,
  * interleaving and repeats of the stream leave no trace.
  */
-import { hash } from 'node:crypto'
+import { hashUnit } from '../compute/index.ts'
 import type { DistillSample } from '../schemas/index.ts'
 import { sampleKey } from './samples.ts'
 
@@ -20,7 +20,7 @@ export interface PreparedRound {
   readonly round: number
   /** Training rows in order; unknown items are gone from the histories. */
   readonly rows: readonly DistillSample[]
-  /** Rows that join the next round because their target, or their whole history, is unknown. */
+  /** Rows that join the next round because their target, or their whole history, is unknown; in key order. */
   readonly waiting: readonly RoundRow[]
   readonly counts: {
     readonly taken: number
@@ -100,7 +100,7 @@ export function prepareRound(
   rows: readonly RoundRow[],
   { round, seed, isKnown }: { readonly round: number; readonly seed: number; readonly isKnown: (itemId: string) => boolean },
 ): PreparedRound {
-  const ready: { readonly order: string; readonly sample: DistillSample }[] = []
+  const ready: { readonly order: number; readonly key: string; readonly sample: DistillSample }[] = []
   const waiting: RoundRow[] = []
   let empty = 0
   let dropped = 0
@@ -113,17 +113,13 @@ export function prepareRound(
     const history = row.sample.history.filter(isKnown)
     if (history.length > 0 && isKnown(row.sample.targetId)) {
       historyItemsUnknown += row.sample.history.length - history.length
-      const order = rowOrder(seed, round, row.key)
-      ready.push({ order, sample: history.length === row.sample.history.length ? row.sample : { ...row.sample, history } })
+      const order = hashUnit(seed, `${round}/${row.key}`)
+      ready.push({ order, key: row.key, sample: history.length === row.sample.history.length ? row.sample : { ...row.sample, history } })
     } else if (row.waited) dropped++
     else waiting.push({ ...row, waited: true })
   }
-  ready.sort((a, b) => (a.order < b.order ? -1 : a.order > b.order ? 1 : 0))
+  ready.sort((a, b) => a.order - b.order || (a.key < b.key ? -1 : 1))
+  waiting.sort((a, b) => (a.key < b.key ? -1 : 1))
   const counts = { taken: rows.length, rows: ready.length, empty, waiting: waiting.length, dropped, historyItemsUnknown }
   return { round, rows: ready.map(({ sample }) => sample), waiting, counts }
-}
-
-/** Place of a row in its round: text that compares like the hash of (seed, round, key); the key settles equal hashes. */
-function rowOrder(seed: number, round: number, key: string): string {
-  return hash('sha256', `${seed}/${round}/${key}`, 'hex').slice(0, 16) + key
 }

@@ -118,6 +118,13 @@ export class RoundClock {
     return this.#watermarks.size === 0 ? -Infinity : least
   }
 
+  /** The furthest finite watermark of any source: where a silent one may be advanced to. -Infinity when there is none. */
+  get furthest(): number {
+    let most = -Infinity
+    for (const value of this.#watermarks.values()) if (value !== Infinity && value > most) most = value
+    return most
+  }
+
   /** Rows that arrived after their round was closed. */
   get late(): number {
     return this.#late
