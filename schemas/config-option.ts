@@ -5,7 +5,7 @@
 import { z } from 'zod'
 import { limits } from './limits.ts'
 
-export const namePattern = /^[a-z0-9_-]{1,64}$/
+const namePattern = /^[a-z0-9_-]{1,64}$/
 
 /** A name that stands in store keys, file names and topics. */
 export const name = z.string().regex(namePattern, 'must be 1 to 64 of a-z, 0-9, _ and -')

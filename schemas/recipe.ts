@@ -84,7 +84,7 @@ const contentFromVectors = z.strictObject({
 const contentFromTable = z.strictObject({ file: fileName.meta({ description: 'A file in the content contract, in time order.' }) })
 
 /** The shape of a recipe file. */
-export const recipeSchema = z.strictObject({
+const recipeSchema = z.strictObject({
   name: z.string().regex(/^[a-z0-9_-]{1,64}$/, 'must be 1 to 64 of a-z, 0-9, _ and -'),
   title: z.string().min(1),
   detect: z.array(fileName).min(1).meta({ description: 'Files that must all be in a data directory for the recipe to fit it.' }),
