@@ -48,3 +48,14 @@ export { fitStatistics, halfWhiten, modalityStatistics, sdFloor, statisticsDefau
 export type { ContentVectors, Modality, ModalityStatistics, StatisticsOptions } from './statistics.ts'
 export { batchFeeds, seq2itemLoss, Trainer, trainerDefaults, trainingGraph } from './trainer.ts'
 export type { StepResult, TrainerOptions, TrainingPlan, TrainingResult } from './trainer.ts'
+export { distillOffline, embedOffline, offlineDefaults } from './offline.ts'
+export type {
+  ContentRecord,
+  EmbeddedBatch,
+  EmbedInput,
+  OfflineInput,
+  OfflineOptions,
+  OfflineProgress,
+  OfflineReport,
+  RecordBatches,
+} from './offline.ts'
