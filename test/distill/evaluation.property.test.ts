@@ -137,7 +137,7 @@ test('the matrix product and the plain loop rank alike, also beyond one block', 
   const since = new Float64Array(211)
   const dim = 5
   const vectors = Float32Array.from({ length: 211 * dim }, (_, i) => Math.sin(i * i + 1))
-  const plan = planEvaluation(streamOf(clicks), since, { from: 300, until: 900 })
+  const plan = planEvaluation(streamOf(clicks), since, { from: 300, until: 900, popularityMs: 200, popularityStepMs: 10 })
   ok(plan.events > 400)
   const fast = await scoreVectors(plan, vectors, dim, openSimilarity)
   const plain = await scoreVectors(plan, vectors, dim, plainSimilarity)
