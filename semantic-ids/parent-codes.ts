@@ -132,7 +132,7 @@ export class ParentCodes {
 
   /** Largest code of each level; -1 without items. */
   largestCodes(): number[] {
-    const most = new Array<number>(this.levels).fill(-1)
+    const most = Array.from({ length: this.levels }, () => -1)
     for (let at = 0; at < this.#codes.length; at++) most[at % this.levels] = Math.max(most[at % this.levels]!, this.#codes[at]!)
     return most
   }

@@ -68,11 +68,11 @@ export function settle(
  */
 export function originsOf(codes: Uint16Array, old: Int32Array, levels: number): SidOrigin[] {
   const rows = rowsOf(codes, levels)
-  const origins = new Array<SidOrigin>(rows)
+  const origins: SidOrigin[] = []
   for (let row = 0; row < rows; row++) {
     let kept = true
     for (let at = row * levels; kept && at < (row + 1) * levels; at++) kept = codes[at] === old[at]
-    origins[row] = kept ? 'kept' : 'encoded'
+    origins.push(kept ? 'kept' : 'encoded')
   }
   return origins
 }

@@ -26,7 +26,10 @@ test('well separated clusters get one code each', async () => {
   const noise = clustered(1000, 20, 1, 4)
   const vectors = Float32Array.from(noise, (value, at) => 0.01 * value + (Math.floor(at / 20) % 20 === at % 20 ? 1 : 0))
   const fit = await fitCodebooks(vectors, idsOf(1000), 20, { sizes: [20], seed: 1 })
-  deepStrictEqual(usedBy(vectors, fit).levels[0]!.histogram, new Array(20).fill(50))
+  deepStrictEqual(
+    usedBy(vectors, fit).levels[0]!.histogram,
+    Array.from({ length: 20 }, () => 50),
+  )
 })
 
 test('the same items give the same bytes in any order and with any number of threads; another seed does not', async () => {
