@@ -12,7 +12,84 @@ import { orderedKeys, radixOrder } from './order.ts'
  * @throws SIDESTREAM_SHAPE_MISMATCH when lengths differ or a score is NaN
  */
 export function auc(scores: Float32Array | Float64Array, labels: ArrayLike<number>): number {
-  return weightedAuc(scores, labels)
+  if (scores instanceof Float64Array) return weightedAuc(scores, labels)
+  checkRows(scores, labels)
+  return countedAuc(
+    orderedKeys(scores),
+    Uint8Array.from(labels, (label) => (label > 0 ? 1 : 0)),
+  )
+}
+
+/** AUC from sortable keys; sorts keys and labels together in three passes, so that no pass jumps through memory by index. */
+function countedAuc(keys: Uint32Array, labels: Uint8Array): number {
+  const n = keys.length
+  let [from, to]: [Uint32Array, Uint32Array] = [keys, new Uint32Array(n)]
+  let [fromLabels, toLabels]: [Uint8Array, Uint8Array] = [labels, new Uint8Array(n)]
+  const counts = [new Uint32Array(2048), new Uint32Array(2048), new Uint32Array(2048)] as const
+  for (let i = 0; i < n; i++) {
+    const key = keys[i]!
+    counts[0][key & 2047]!++
+    counts[1][(key >>> 11) & 2047]!++
+    counts[2][key >>> 22]!++
+  }
+  for (let pass = 0; pass < 3; pass++) {
+    radixPass(from, fromLabels, to, toLabels, counts[pass]!, 11 * pass)
+    ;[from, to] = [to, from]
+    ;[fromLabels, toLabels] = [toLabels, fromLabels]
+  }
+  return sweep(from, fromLabels)
+}
+
+function radixPass(
+  from: Uint32Array,
+  fromLabels: Uint8Array,
+  to: Uint32Array,
+  toLabels: Uint8Array,
+  counts: Uint32Array,
+  shift: number,
+): void {
+  let sum = 0
+  for (let digit = 0; digit < 2048; digit++) {
+    const count = counts[digit]!
+    counts[digit] = sum
+    sum += count
+  }
+  for (let i = 0; i < from.length; i++) {
+    const key = from[i]!
+    const at = counts[(key >>> shift) & 2047]!++
+    to[at] = key
+    toLabels[at] = fromLabels[i]!
+  }
+}
+
+/** Pairs in the right order over all pairs, from keys in ascending order. */
+function sweep(keys: Uint32Array, labels: Uint8Array): number {
+  const n = keys.length
+  let negativesBelow = 0
+  let positives = 0
+  let doubledWins = 0
+  for (let i = 0; i < n;) {
+    const key = keys[i]!
+    const start = i
+    let tiedPositives = 0
+    for (; i < n && keys[i] === key; i++) tiedPositives += labels[i]!
+    const tiedNegatives = i - start - tiedPositives
+    doubledWins += tiedPositives * (2 * negativesBelow + tiedNegatives)
+    negativesBelow += tiedNegatives
+    positives += tiedPositives
+  }
+  return positives > 0 && negativesBelow > 0 ? doubledWins / (2 * positives * negativesBelow) : NaN
+}
+
+function checkRows(scores: Float32Array | Float64Array, labels: ArrayLike<number>, weights?: ArrayLike<number>): void {
+  const n = scores.length
+  if (labels.length !== n || (weights !== undefined && weights.length !== n)) {
+    throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `AUC needs one label and weight per score: ${n} scores, ${labels.length} labels`)
+  }
+  for (let i = 0; i < n; i++) {
+    if (Number.isNaN(scores[i]!))
+      throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `score ${i} is not a number; AUC has no place for it`)
+  }
 }
 
 /**
@@ -20,10 +97,8 @@ export function auc(scores: Float32Array | Float64Array, labels: ArrayLike<numbe
  * @param weights - non-negative, shape [n]; all 1 when left out
  */
 export function weightedAuc(scores: Float32Array | Float64Array, labels: ArrayLike<number>, weights?: ArrayLike<number>): number {
+  checkRows(scores, labels, weights)
   const n = scores.length
-  if (labels.length !== n || (weights !== undefined && weights.length !== n)) {
-    throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `AUC needs one label and weight per score: ${n} scores, ${labels.length} labels`)
-  }
   const order = ascending(scores)
   let negativesBelow = 0
   let positives = 0
@@ -67,10 +142,6 @@ export function pairedAuc(
 }
 
 function ascending(scores: Float32Array | Float64Array): Uint32Array {
-  for (let i = 0; i < scores.length; i++) {
-    if (Number.isNaN(scores[i]!))
-      throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `score ${i} is not a number; AUC has no place for it`)
-  }
   if (scores instanceof Float32Array) return radixOrder(orderedKeys(scores))
   // Rounding to float32 keeps the order except inside groups that round alike; those are sorted by the true value.
   const rounded = Float32Array.from(scores)
