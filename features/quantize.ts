@@ -3,6 +3,7 @@
  * Invariant: `dequantized` is bit for bit what `decodeValue` gives for the stored numbers.
  */
 
+import { encodeFloat16 } from '../compute/index.ts'
 import type { Graph, Value } from '../compute/index.ts'
 import type { VectorDtype } from '../schemas/index.ts'
 
@@ -36,4 +37,39 @@ export function appendQuantize(graph: Graph, vectors: Value, dtype: VectorDtype)
       return { stored, scale, dequantized: graph.mul(stored, scale) }
     }
   }
+}
+
+export interface QuantizedRows {
+  /** [n, dim]: float32, float16 bits or int8, as `encodeValues` takes them. */
+  readonly stored: Float32Array | Uint16Array | Int8Array
+  /** [n]; int8 only. */
+  readonly scales: Float32Array | undefined
+}
+
+/**
+ * The same without a graph: stored numbers of float32 rows, bit for bit those of `appendQuantize`.
+ * @param vectors - row-major float32, shape [n, dim]
+ */
+export function quantizeRows(vectors: Float32Array, dim: number, dtype: VectorDtype): QuantizedRows {
+  if (dtype === 'f32') return { stored: vectors, scales: undefined }
+  if (dtype === 'f16') return { stored: encodeFloat16(vectors), scales: undefined }
+  const stored = new Int8Array(vectors.length)
+  const scales = new Float32Array(vectors.length / dim)
+  for (let row = 0; row < scales.length; row++) {
+    const from = row * dim
+    let largest = 0
+    for (let i = from; i < from + dim; i++) largest = Math.max(largest, Math.abs(vectors[i]!))
+    const scale = Math.fround(largest / 127)
+    scales[row] = scale
+    const divisor = scale > 0 ? scale : 1
+    for (let i = from; i < from + dim; i++) stored[i] = roundToEven(Math.fround(vectors[i]! / divisor)) // float32, as the graph divides
+  }
+  return { stored, scales }
+}
+
+function roundToEven(x: number): number {
+  const floor = Math.floor(x)
+  const rest = x - floor
+  if (rest !== 0.5) return rest < 0.5 ? floor : floor + 1
+  return floor % 2 === 0 ? floor : floor + 1
 }
