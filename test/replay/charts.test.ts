@@ -1,0 +1,182 @@
+import { deepEqual, doesNotMatch, equal, match, notEqual, ok } from 'node:assert/strict'
+import { test } from 'node:test'
+import { barChart, heatStrip, histogram, lineChart, scatterChart, usageChart } from '../../replay/index.ts'
+
+const frame = { title: 'Loss <b>"&', description: 'Falls from 5 to 2.' }
+const start = Date.UTC(2024, 10, 19)
+const charts: Record<string, () => Promise<string>> = {
+  'a line chart': () =>
+    lineChart({
+      ...frame,
+      x: { name: 'step' },
+      y: { name: 'loss, nats' },
+      series: [
+        {
+          name: 'train <i>',
+          points: [
+            [0, 5],
+            [1, 3],
+            [2, null],
+            [3, 2],
+          ],
+        },
+        {
+          name: 'held out',
+          points: [
+            [0, 5.5],
+            [3, 2.5],
+          ],
+        },
+      ],
+      references: [{ name: 'chance', value: 4 }],
+    }),
+  'a time line': () =>
+    lineChart({
+      ...frame,
+      x: { name: 'time, UTC', scale: 'time' },
+      y: { name: 'lag, ms' },
+      series: [{ name: 'lag', points: [0, 6, 12, 18].map((hour) => [start + hour * 3_600_000, hour] as const) }],
+    }),
+  'a bar chart': () =>
+    barChart({
+      ...frame,
+      categories: ['warm', 'cold'],
+      y: { name: 'AUC', min: 0 },
+      series: [
+        { name: 'raw', values: [0.5, null] },
+        { name: 'v2', values: [0.625, 0.568] },
+      ],
+    }),
+  'a histogram': () =>
+    histogram({ ...frame, values: [1, 2, 2, 3, 9], x: { name: 'ms', scale: 'log' }, references: [{ name: 'p50', value: 2 }] }),
+  'a usage chart': () =>
+    usageChart({
+      ...frame,
+      levels: [
+        { name: 'level 1', counts: [3, 0, 9, 1] },
+        { name: 'level 2', counts: new Uint32Array([1, 1, 1, 1]) },
+      ],
+    }),
+  'a heat strip': () =>
+    heatStrip({
+      ...frame,
+      columns: ['level 1', 'level 2'],
+      rows: [
+        { name: 'kept', values: [0.25, 8] },
+        { name: 'cold', values: [40, null] },
+      ],
+      valueName: '% changed',
+    }),
+  'a scatter chart': () =>
+    scatterChart({
+      ...frame,
+      x: { name: 'exposures', scale: 'log' },
+      y: { name: 'lift' },
+      series: [
+        {
+          name: 'items',
+          points: [
+            [1, 0.1],
+            [10, -0.25],
+          ],
+        },
+      ],
+    }),
+}
+
+for (const [what, draw] of Object.entries(charts)) {
+  test(`${what} is one static SVG that loads and runs nothing`, async () => {
+    const svg = await draw()
+    match(svg, /^<svg [^>]*viewBox="0 0 560 330"[^>]*>/)
+    match(svg, /<\/svg>$/)
+    doesNotMatch(svg, /<script|<style|<image|<foreignObject|href=|class=|\son\w+=/)
+    equal(svg.replace('xmlns="http://www.w3.org/2000/svg"', '').includes('http'), false)
+    doesNotMatch(svg, /NaN|undefined|Infinity/)
+  })
+
+  test(`${what} can be read by those who cannot see it`, async () => {
+    const svg = await draw()
+    const labels = /role="img" aria-labelledby="(\S+) (\S+)"/.exec(svg)
+    ok(labels)
+    ok(svg.includes(`<title id="${labels[1]!}">Loss &lt;b&gt;&quot;&amp;</title>`))
+    ok(svg.includes(`<desc id="${labels[2]!}">Falls from 5 to 2.</desc>`))
+  })
+
+  test(`${what} gives the same bytes each time, in any time zone`, async (t) => {
+    const zone = process.env['TZ']
+    t.after(() => {
+      if (zone === undefined) delete process.env['TZ']
+      else process.env['TZ'] = zone
+    })
+    process.env['TZ'] = 'UTC'
+    const first = await draw()
+    await charts['a line chart']!()
+    process.env['TZ'] = 'Pacific/Auckland'
+    equal(await draw(), first)
+  })
+}
+
+test('two charts on one page share no id, references inside a chart resolve', async () => {
+  const svgs = await Promise.all(Object.values(charts).map((draw) => draw()))
+  const ids = svgs.map((svg) => [...svg.matchAll(/ id="([^"]+)"/g)].map((found) => found[1]!))
+  equal(new Set(ids.flat()).size, ids.flat().length)
+  svgs.forEach((svg, i) => {
+    for (const [, id] of svg.matchAll(/url\(#([^)]+)\)/g)) ok(ids[i]!.includes(id!), `${id!} is not defined`)
+  })
+})
+
+test('text of series is escaped, axes are named', async () => {
+  const svg = await charts['a line chart']!()
+  ok(svg.includes('train &lt;i&gt;'))
+  for (const text of ['step', 'loss, nats', 'held out', 'chance']) ok(svg.includes(`>${text}<`), text)
+})
+
+test('lines differ by dash as well as by color', async () => {
+  const svg = await charts['a line chart']!()
+  const lines = [...svg.matchAll(/<path [^>]*stroke-width="2.25"[^>]*>/g)].map(([line]) => line)
+  notEqual(lines.find((line) => line.includes('#0072B2'))?.includes('stroke-dasharray'), true)
+  ok(lines.find((line) => line.includes('#D55E00'))?.includes('stroke-dasharray'))
+})
+
+test('times are shown in UTC', async () => {
+  const svg = await charts['a time line']!()
+  for (const text of ['06:00', '12:00', '18:00']) ok(svg.includes(`>${text}<`), text)
+})
+
+test('bars carry their values; a missing one is left out', async () => {
+  const svg = await charts['a bar chart']!()
+  for (const text of ['0.5', '0.625', '0.568']) ok(svg.includes(`>${text}<`), text)
+})
+
+test('no data at all is an empty chart, not an error', async () => {
+  const empty = [
+    lineChart({ ...frame, x: { name: 'x' }, y: { name: 'y' }, series: [] }),
+    barChart({ ...frame, categories: [], y: { name: 'y' }, series: [] }),
+    histogram({ ...frame, values: [], x: { name: 'x' } }),
+    histogram({ ...frame, values: [], x: { name: 'x', scale: 'log' } }),
+    usageChart({ ...frame, levels: [{ name: 'level 1', counts: [] }] }),
+    heatStrip({ ...frame, columns: [], rows: [], valueName: 'x' }),
+    scatterChart({ ...frame, x: { name: 'x' }, y: { name: 'y' }, series: [] }),
+  ]
+  for (const svg of await Promise.all(empty)) match(svg, /^<svg /)
+})
+
+test('width and height are as asked for', async () => {
+  const svg = await lineChart({
+    ...frame,
+    width: 900,
+    height: 200,
+    x: { name: 'x' },
+    y: { name: 'y' },
+    series: [
+      {
+        name: 'a',
+        points: [
+          [0, 1],
+          [1, 2],
+        ],
+      },
+    ],
+  })
+  deepEqual(/width="(\d+)" height="(\d+)"/.exec(svg)?.slice(1), ['900', '200'])
+})
