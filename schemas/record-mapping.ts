@@ -111,6 +111,7 @@ function itemContent(value: Loose, { modalities, unknownModality: onUnknown }: D
   let count = 0
   for (const [name, vector] of entries) {
     check.checkText('the name of a modality', name)
+    if (name === '__proto__') throw check.invalid('vectors', 'hold a modality named __proto__; choose another name')
     const dim = modalities?.get(name)
     if (modalities !== undefined && dim === undefined) {
       if (onUnknown === 'refuse') throw unknownModality(name, modalities.keys())

@@ -197,6 +197,7 @@ const badContent: [string, Partial<TopicRecords['item-content']>, ErrorCode, Reg
   ],
   ['NaN', { vectors: { a: new Float32Array([0, NaN]) } }, 'SIDESTREAM_VECTOR_NOT_FINITE', /vectors.a holds NaN at position 1/],
   ['infinity', { vectors: { a: new Float32Array([-Infinity]) } }, 'SIDESTREAM_VECTOR_NOT_FINITE', /-Infinity at position 0/],
+  ['a modality named __proto__', { vectors: JSON.parse('{"__proto__":[1]}') as never }, 'SIDESTREAM_RECORD_INVALID', /named __proto__/],
   ['a list of numbers for a vector', { vectors: { a: [1] as never } }, 'SIDESTREAM_RECORD_INVALID', /vectors.a is not a vector/],
   ['257 labels', { labels: Array.from({ length: 257 }, () => 'x') }, 'SIDESTREAM_RECORD_INVALID', /257 entries, at most 256/],
   ['an empty label', { labels: [''] }, 'SIDESTREAM_RECORD_INVALID', /labels is empty/],
