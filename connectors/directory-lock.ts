@@ -39,10 +39,14 @@ export function lockDirectory(path: string): DirectoryLock {
   const owner = JSON.stringify({ pid: process.pid, startTime: startTimeOf(process.pid) } satisfies Owner)
   if (!createWhole(file, owner)) takeOver(directory, file, owner)
   held.add(directory)
+  let released = false
   return {
     path: directory,
     release: () => {
-      if (held.delete(directory) && readText(file) === owner) fs.rmSync(file, { force: true })
+      if (released) return
+      released = true
+      held.delete(directory)
+      if (readText(file) === owner) fs.rmSync(file, { force: true })
     },
   }
 }
@@ -129,17 +133,32 @@ function isAlive({ pid, startTime }: Owner): boolean {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false // EPERM: alive, another user's
   }
+  if (isZombie(pid)) return false
   const now = startTimeOf(pid)
   return startTime === null || now === null || now === startTime
 }
 
+/** True for a process that has ended and whose parent has not asked yet; one whose threads still write has not ended. */
+function isZombie(pid: number): boolean {
+  const state = statFields(pid)?.[0]
+  if (state !== 'Z' && state !== 'X') return false
+  try {
+    return fs.readdirSync(`/proc/${pid}/task`).length <= 1
+  } catch {
+    return true
+  }
+}
+
+/** `/proc/<pid>/stat` from its third field on; the name before them may hold spaces and parentheses. */
+function statFields(pid: number): string[] | undefined {
+  const stat = readText(`/proc/${pid}/stat`)
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')
+}
+
 /** Boot id and start tick on Linux; `ps` elsewhere; null when neither is there. */
 function startTimeOf(pid: number): string | null {
-  const stat = readText(`/proc/${pid}/stat`)
-  if (stat !== undefined) {
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ') // the name before may hold spaces; field 22 is the start
-    return `${readText('/proc/sys/kernel/random/boot_id')?.trim() ?? ''}/${fields[19]}`
-  }
+  const started = statFields(pid)?.[19]
+  if (started !== undefined) return `${readText('/proc/sys/kernel/random/boot_id')?.trim() ?? ''}/${started}`
   if (process.platform === 'win32' || process.platform === 'linux') return null
   try {
     return (

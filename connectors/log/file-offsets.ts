@@ -23,6 +23,9 @@ export class FileOffsets implements OffsetStore {
   #size: number
   #compactAt: number
   #work: Promise<void> = Promise.resolve()
+  #pending: Entry[] = []
+  /** The write that will take `#pending` along. */
+  #next: Promise<void> | undefined
 
   /** Reads the log up to its first bad entry, keeps the newest hint of each partition, and writes it anew. */
   static async open(path: string): Promise<FileOffsets> {
@@ -38,6 +41,7 @@ export class FileOffsets implements OffsetStore {
       at = end
     }
     const written = await writeAnew(path, offsets)
+    await syncDirectory(dirname(path))
     return new FileOffsets(path, offsets, written)
   }
 
@@ -64,39 +68,60 @@ export class FileOffsets implements OffsetStore {
   }
 
   flush(): Promise<void> {
-    return this.#queue(() => syncData(this.#fd))
+    return this.#queue(() => this.#sync())
   }
 
   close(): Promise<void> {
     return this.#queue(async () => {
-      await syncData(this.#fd)
+      await this.#sync()
       await closeFile(this.#fd)
     })
   }
 
+  /** Entries that wait for the same turn share a write. */
   #append(entries: readonly Entry[]): Promise<void> {
-    return this.#queue(async () => {
-      const bytes = Buffer.concat(entries.map(encode))
-      try {
-        await writeAll(this.#fd, bytes, this.#size)
-      } catch (cause) {
-        await truncateFile(this.#fd, this.#size)
-        if (!isDiskFull(cause)) throw new SidestreamError('SIDESTREAM_LOG_WRITE_FAILED', `cannot write ${this.#path}`, { cause })
-        throw new SidestreamError('SIDESTREAM_DISK_FULL', `no space left for ${this.#path}: free space and commit again`, { cause })
-      }
-      this.#size += bytes.length
-      for (const entry of entries) remember(this.#offsets, entry)
-      if (this.#size > this.#compactAt) await this.#compact()
+    this.#pending.push(...entries)
+    this.#next ??= this.#queue(() => this.#write())
+    return this.#next
+  }
+
+  async #write(): Promise<void> {
+    const entries = this.#pending
+    this.#pending = []
+    this.#next = undefined
+    const bytes = Buffer.concat(entries.map(encode))
+    try {
+      await writeAll(this.#fd, bytes, this.#size)
+    } catch (cause) {
+      await truncateFile(this.#fd, this.#size)
+      if (!isDiskFull(cause)) throw new SidestreamError('SIDESTREAM_LOG_WRITE_FAILED', `cannot write ${this.#path}`, { cause })
+      throw new SidestreamError('SIDESTREAM_DISK_FULL', `no space left for ${this.#path}: free space and commit again`, { cause })
+    }
+    this.#size += bytes.length
+    for (const entry of entries) remember(this.#offsets, entry)
+    if (this.#size > this.#compactAt) await this.#compact()
+  }
+
+  async #sync(): Promise<void> {
+    await syncData(this.#fd).catch((cause: unknown) => {
+      throw new SidestreamError('SIDESTREAM_LOG_WRITE_FAILED', `cannot sync ${this.#path}: check the disk, then restart`, { cause })
     })
   }
 
+  /** No space for a fresh file is no reason to refuse a hint: the old one goes on, and is tried again later. */
   async #compact(): Promise<void> {
+    this.#compactAt = this.#size + compactBytes
+    const written = await writeAnew(this.#path, this.#offsets).catch((error: unknown) => {
+      if (isDiskFull(error)) return undefined
+      throw new SidestreamError('SIDESTREAM_LOG_WRITE_FAILED', `cannot write ${this.#path} anew`, { cause: error })
+    })
+    if (written === undefined) return
     const old = this.#fd
-    const { fd, size } = await writeAnew(this.#path, this.#offsets)
-    this.#fd = fd
-    this.#size = size
-    this.#compactAt = size + compactBytes
+    this.#fd = written.fd
+    this.#size = written.size
+    this.#compactAt = written.size + compactBytes
     await closeFile(old)
+    await syncDirectory(dirname(this.#path))
   }
 
   #queue(work: () => Promise<void>): Promise<void> {
@@ -124,7 +149,7 @@ function encode(entry: Entry): Buffer {
   return Buffer.concat([head, body])
 }
 
-/** Writes a fresh file beside the old one and puts it in its place. */
+/** Writes a fresh file beside the old one and puts it in its place; the directory is still to be synced. */
 async function writeAnew(path: string, offsets: ReadonlyMap<string, Entry>): Promise<{ fd: number; size: number }> {
   const bytes = Buffer.concat([...offsets.values()].map(encode))
   const fd = await openFile(`${path}.new`, 'w+')
@@ -132,7 +157,6 @@ async function writeAnew(path: string, offsets: ReadonlyMap<string, Entry>): Pro
     await writeAll(fd, bytes, 0)
     await syncData(fd)
     await rename(`${path}.new`, path)
-    await syncDirectory(dirname(path))
   } catch (error) {
     await closeFile(fd)
     throw error
