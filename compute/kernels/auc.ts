@@ -4,7 +4,7 @@
  */
 
 import { SidestreamError } from '../../schemas/index.ts'
-import { orderedKeys, radixOrder } from './order.ts'
+import { orderedKeys, radixOrder, sortKeys } from './order.ts'
 
 /**
  * AUC of `scores` by 0/1 `labels`.
@@ -14,71 +14,35 @@ import { orderedKeys, radixOrder } from './order.ts'
 export function auc(scores: Float32Array | Float64Array, labels: ArrayLike<number>): number {
   if (scores instanceof Float64Array) return weightedAuc(scores, labels)
   checkRows(scores, labels)
-  return countedAuc(
-    orderedKeys(scores),
-    Uint8Array.from(labels, (label) => (label > 0 ? 1 : 0)),
-  )
+  const keys = orderedKeys(scores)
+  const positives = keepLabeled(keys, labels, true)
+  const negatives = keepLabeled(keys, labels, false)
+  return pairsWon(sortKeys(positives), sortKeys(negatives)) / (positives.length * negatives.length)
 }
 
-/** AUC from sortable keys; sorts keys and labels together in three passes, so that no pass jumps through memory by index. */
-function countedAuc(keys: Uint32Array, labels: Uint8Array): number {
-  const n = keys.length
-  let [from, to]: [Uint32Array, Uint32Array] = [keys, new Uint32Array(n)]
-  let [fromLabels, toLabels]: [Uint8Array, Uint8Array] = [labels, new Uint8Array(n)]
-  const counts = [new Uint32Array(2048), new Uint32Array(2048), new Uint32Array(2048)] as const
-  for (let i = 0; i < n; i++) {
-    const key = keys[i]!
-    counts[0][key & 2047]!++
-    counts[1][(key >>> 11) & 2047]!++
-    counts[2][key >>> 22]!++
+function keepLabeled(keys: Uint32Array, labels: ArrayLike<number>, positive: boolean): Uint32Array {
+  const kept = new Uint32Array(keys.length)
+  let count = 0
+  for (let i = 0; i < keys.length; i++) {
+    kept[count] = keys[i]!
+    count += labels[i]! > 0 === positive ? 1 : 0
   }
-  for (let pass = 0; pass < 3; pass++) {
-    radixPass(from, fromLabels, to, toLabels, counts[pass]!, 11 * pass)
-    ;[from, to] = [to, from]
-    ;[fromLabels, toLabels] = [toLabels, fromLabels]
-  }
-  return sweep(from, fromLabels)
+  return kept.subarray(0, count)
 }
 
-function radixPass(
-  from: Uint32Array,
-  fromLabels: Uint8Array,
-  to: Uint32Array,
-  toLabels: Uint8Array,
-  counts: Uint32Array,
-  shift: number,
-): void {
-  let sum = 0
-  for (let digit = 0; digit < 2048; digit++) {
-    const count = counts[digit]!
-    counts[digit] = sum
-    sum += count
+/** Pairs in which the positive has the larger key, ties half; both sides ascending, merged in one walk. */
+function pairsWon(positives: Uint32Array, negatives: Uint32Array): number {
+  let doubled = 0
+  let below = 0
+  let notAbove = 0
+  for (let i = 0; i < positives.length; i++) {
+    const key = positives[i]!
+    while (below < negatives.length && negatives[below]! < key) below++
+    if (notAbove < below) notAbove = below
+    while (notAbove < negatives.length && negatives[notAbove]! === key) notAbove++
+    doubled += below + notAbove
   }
-  for (let i = 0; i < from.length; i++) {
-    const key = from[i]!
-    const at = counts[(key >>> shift) & 2047]!++
-    to[at] = key
-    toLabels[at] = fromLabels[i]!
-  }
-}
-
-/** Pairs in the right order over all pairs, from keys in ascending order. */
-function sweep(keys: Uint32Array, labels: Uint8Array): number {
-  const n = keys.length
-  let negativesBelow = 0
-  let positives = 0
-  let doubledWins = 0
-  for (let i = 0; i < n;) {
-    const key = keys[i]!
-    const start = i
-    let tiedPositives = 0
-    for (; i < n && keys[i] === key; i++) tiedPositives += labels[i]!
-    const tiedNegatives = i - start - tiedPositives
-    doubledWins += tiedPositives * (2 * negativesBelow + tiedNegatives)
-    negativesBelow += tiedNegatives
-    positives += tiedPositives
-  }
-  return positives > 0 && negativesBelow > 0 ? doubledWins / (2 * positives * negativesBelow) : NaN
+  return doubled / 2
 }
 
 function checkRows(scores: Float32Array | Float64Array, labels: ArrayLike<number>, weights?: ArrayLike<number>): void {

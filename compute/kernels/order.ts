@@ -45,6 +45,41 @@ export function radixOrder(keys: Uint32Array): Uint32Array {
   return from
 }
 
+/** `keys` ascending in three passes; the input is used as working space. */
+export function sortKeys(keys: Uint32Array): Uint32Array {
+  let from: Uint32Array = keys
+  let to: Uint32Array = new Uint32Array(keys.length)
+  const counts = [new Uint32Array(2048), new Uint32Array(2048), new Uint32Array(2048)] as const
+  countDigits(keys, ...counts)
+  for (let pass = 0; pass < 3; pass++) {
+    moveByDigit(from, to, counts[pass]!, 11 * pass)
+    ;[from, to] = [to, from]
+  }
+  return from
+}
+
+function countDigits(keys: Uint32Array, low: Uint32Array, middle: Uint32Array, high: Uint32Array): void {
+  for (let i = 0; i < keys.length; i++) {
+    const key = keys[i]!
+    low[key & 2047]!++
+    middle[(key >>> 11) & 2047]!++
+    high[key >>> 22]!++
+  }
+}
+
+function moveByDigit(from: Uint32Array, to: Uint32Array, counts: Uint32Array, shift: number): void {
+  let sum = 0
+  for (let digit = 0; digit < 2048; digit++) {
+    const count = counts[digit]!
+    counts[digit] = sum
+    sum += count
+  }
+  for (let i = 0; i < from.length; i++) {
+    const key = from[i]!
+    to[counts[(key >>> shift) & 2047]!++] = key
+  }
+}
+
 /** Indices of `scores` from smallest to largest, equal scores by lower index. */
 export function orderAscending(scores: Float32Array): Uint32Array {
   return radixOrder(orderedKeys(scores))

@@ -161,7 +161,6 @@ function cases(): Record<OpName, Case[]> {
   const tied = tensorOf('float64', [2, 3], [1, 1, 0, -2, 5, 5])
   const mask = bool([3, 4], [1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0])
   const maskRows = rowsOf(mask)
-  const withZeroRow = tensorOf('float64', [3, 2], [3, 4, 0, 0, -1, 1])
   const parts = [normal([2, 3]), normal([2, 1]), normal([2, 4])]
   const indices = [2, 0, 2, 2, 1]
   const rows5 = normal([5, 4])

@@ -161,7 +161,12 @@ test('clipping bounds what a step sees; the reported norm is the one before', as
 
 test('weight decay shrinks matrices only, unless a parameter says otherwise', async (t) => {
   const graph = new Graph({ dtype: 'float64' })
-  const one = (dims: number[]) => tensorOf('float64', dims, new Array(dims.reduce((a, b) => a * b, 1)).fill(1))
+  const one = (dims: number[]) =>
+    tensorOf(
+      'float64',
+      dims,
+      Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => 1),
+    )
   const [matrix, bias, still] = [
     graph.parameter('matrix', one([2, 2])),
     graph.parameter('bias', one([2])),
