@@ -1,0 +1,30 @@
+/**
+ * Copies the pointer's history to the `feature-versions` topic, so that store and log never disagree for long.
+ * Invariant: every change is appended at least once and in order; `seq` makes repeats harmless.
+ */
+
+import type { Store } from '../connectors/index.ts'
+import type { FeatureVersion } from '../schemas/index.ts'
+import { requireVersion } from './versions.ts'
+
+export interface FeatureVersionSink {
+  /** Resolves when the rows are durable. */
+  append(rows: readonly FeatureVersion[]): Promise<void>
+}
+
+/**
+ * Copies changes with seq > `afterSeq`.
+ * @param afterSeq - seq of the newest row that is in the log for sure; 0 when none is
+ * @returns seq of the last change copied, to be passed next time
+ */
+export async function copyOutbox(store: Store, project: string, afterSeq: number, sink: FeatureVersionSink): Promise<number> {
+  const changes = await store.history(project, afterSeq)
+  if (changes.length === 0) return afterSeq
+  const rows: FeatureVersion[] = []
+  for (const { seq, version, action, at, commandId } of changes) {
+    const { head, codebook, trainedUntil, teacherUntil, codebookUntil } = await requireVersion(store, project, version)
+    rows.push({ seq, version, action, at, commandId, head, codebook, trainedUntil, teacherUntil, codebookUntil })
+  }
+  await sink.append(rows)
+  return changes.at(-1)!.seq
+}
