@@ -155,8 +155,10 @@ export function appendWalk(
       const keep = graph.and(onOldPrefix, graph.not(graph.less(graph.scalar(0), excess)))
       const excessScale = graph.mul(graph.add(sticky.factor, graph.scalar(1)), graph.add(scale, oldLeft))
       const decided = graph.div(graph.node('Abs', [excess], excess), excessScale)
-      const both = graph.node('Min', [lead, decided], lead)
-      margin = graph.where(keep, decided, graph.where(onOldPrefix, both, lead))
+      // An old code that leads clearly stays, however close the bound is (at delta 0 it is as close as can be).
+      const leads = graph.equal(graph.cast(old, 'int64'), top.code)
+      const kept = graph.where(leads, graph.node('Max', [lead, decided], lead), decided)
+      margin = graph.where(keep, kept, graph.where(onOldPrefix, graph.node('Min', [lead, decided], lead), lead))
       code = graph.where(keep, graph.cast(old, 'int64'), code)
       chosen = graph.where(keep, oldLeft, least)
       onOldPrefix = keep

@@ -9,7 +9,7 @@ import type { SidOrigin } from '../schemas/index.ts'
 import type { Bundle } from './bundle.ts'
 import { requireFinite, rowsOf, type Codebooks, type EncodeSettings } from './codebooks.ts'
 import { appendEncode } from './encode-graph.ts'
-import { originsOf, settle } from './settle.ts'
+import { originsOf, settle, type Proposal } from './settle.ts'
 import { batchRowsFor, codeTensor, Crew, rowTensor, WalkPool } from './walk-pool.ts'
 
 export interface EncoderOptions {
@@ -41,6 +41,16 @@ export function encodeModel(codebooks: Codebooks, settings: EncodeSettings, delt
   return toModel(graph)
 }
 
+/**
+ * Final semantic IDs of a batch whose codes some graph has proposed (`appendEncode`): a pure function of vectors and bundle.
+ * @param vectors - the published numbers that the graph encoded, row-major float32, shape [rows, dim]
+ * @param old - `bundle.parents.lookup(ids)`, as fed to the graph
+ */
+export function assign(bundle: Bundle, vectors: Float32Array, old: Int32Array, proposal: Proposal): Assigned {
+  const { codes, rechecked } = settle(vectors, proposal, bundle.codebooks, bundle.settings, { old, delta: bundle.delta })
+  return { codes, origins: originsOf(codes, old, bundle.codebooks.sizes.length), rechecked }
+}
+
 export class SemanticIdEncoder {
   readonly bundle: Bundle
   readonly #crew: Crew
@@ -70,7 +80,7 @@ export class SemanticIdEncoder {
    * @throws SIDESTREAM_SHAPE_MISMATCH, SIDESTREAM_VECTOR_NOT_FINITE
    */
   async encode(vectors: Float32Array, ids?: readonly string[]): Promise<Assigned> {
-    const { codebooks, settings, delta, parents } = this.bundle
+    const { codebooks, parents } = this.bundle
     const rows = rowsOf(vectors, codebooks.dim)
     const levels = codebooks.sizes.length
     if (ids !== undefined && ids.length !== rows) {
@@ -89,10 +99,10 @@ export class SemanticIdEncoder {
       }),
       (from, to, outputs) => {
         const proposal = { codes: outputs['codes']!.data as Int32Array, margins: outputs['margins']!.data as Float32Array }
-        const parent = sticky ? { old: old.subarray(from * levels, to * levels), delta } : undefined
-        const settled = settle(vectors.subarray(from * codebooks.dim, to * codebooks.dim), proposal, codebooks, settings, parent)
-        codes.set(settled.codes, from * levels)
-        rechecked += settled.rechecked
+        const batch = vectors.subarray(from * codebooks.dim, to * codebooks.dim)
+        const assigned = assign(this.bundle, batch, old.subarray(from * levels, to * levels), proposal)
+        codes.set(assigned.codes, from * levels)
+        rechecked += assigned.rechecked
       },
     )
     return { codes, origins: originsOf(codes, old, levels), rechecked }

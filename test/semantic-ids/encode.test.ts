@@ -1,6 +1,9 @@
 import { deepStrictEqual, equal, ok, throws } from 'node:assert/strict'
 import { test } from 'node:test'
+import { Graph, Session, tensor, toModel } from '../../compute/index.ts'
 import {
+  appendEncode,
+  assign,
   bundleOf,
   codebooksOf,
   decode,
@@ -9,6 +12,7 @@ import {
   encodeSticky,
   originsOf,
   ParentCodes,
+  reconstruction,
   SemanticIdEncoder,
   type Bundle,
   type Codebooks,
@@ -86,7 +90,8 @@ test('worker codes equal the sticky reference for every switching cost', async (
   for (const delta of [0, 0.05, 0.5, 4, Infinity]) {
     const encoder = await SemanticIdEncoder.create(bundleOf({ codebooks: books, settings: encodeDefaults, delta, parents, origin }))
     t.after(() => encoder.close())
-    const { codes, origins } = await encoder.encode(vectors, ids)
+    const { codes, origins, rechecked } = await encoder.encode(vectors, ids)
+    ok(rechecked < 200, `only near-ties are decided again, got ${rechecked} at delta ${delta}`)
     deepStrictEqual(codes, encodeSticky(vectors, books, encodeDefaults, { old, delta }))
     equal(
       origins.filter((from) => from === 'kept').length,
@@ -122,6 +127,36 @@ test('scale does not matter: zero, tiny and huge vectors are settled by the refe
     t.after(() => encoder.close())
     deepStrictEqual((await encoder.encode(vectors)).codes, encode(vectors, books, { normalize }))
   }
+})
+
+test('appended behind other nodes, the IDs are those of the published numbers', async (t) => {
+  const dim = 16
+  const rows = 700
+  const books = drawn(clustered(200, dim, 20, 9), dim, [30, 30])
+  const content = clustered(rows, dim, 25, 10)
+  const ids = Array.from({ length: rows }, (_, row) => `item-${row}`)
+  const parents = ParentCodes.of(ids.slice(0, 300), encode(content.subarray(3 * dim, 303 * dim), books, encodeDefaults), 2)
+  const bundle = bundleOf({ codebooks: books, settings: encodeDefaults, delta: 0.3, parents, origin })
+  const graph = new Graph()
+  const input = graph.input('content', 'float32', ['n', dim])
+  const old = graph.input('old', 'int32', ['n', 2])
+  const published = graph.cast(graph.cast(graph.scale(input, 0.37), 'float16'), 'float32')
+  const walk = appendEncode(graph, published, books, bundle.settings, { old, delta: bundle.delta })
+  graph.output('published', published)
+  graph.output('codes', walk.codes)
+  graph.output('margins', walk.margins)
+  graph.output('errors', walk.errors)
+  const session = await Session.create(toModel(graph))
+  t.after(() => session.close())
+  const known = parents.lookup(ids)
+  const outputs = await session.run({ content: tensor('float32', [rows, dim], content), old: tensor('int32', [rows, 2], known) })
+  const numbers = outputs['published']!.data as Float32Array
+  const proposal = { codes: outputs['codes']!.data as Int32Array, margins: outputs['margins']!.data as Float32Array }
+  const { codes, origins } = assign(bundle, numbers, known, proposal)
+  deepStrictEqual(codes, encodeSticky(numbers, books, encodeDefaults, { old: known, delta: 0.3 }))
+  ok(origins.includes('kept') && origins.slice(0, 300).includes('encoded'))
+  const mean = (outputs['errors']!.data as Float32Array).reduce((sum, error) => sum + error, 0) / rows
+  ok(Math.abs(mean - reconstruction(numbers, codes, books, encodeDefaults).distortion) < 1e-4)
 })
 
 test('an ID does not depend on the batch it came in', async (t) => {
