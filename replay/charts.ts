@@ -3,31 +3,18 @@
  * Invariant: color is never the only sign; lines also differ by dash, points by shape, and every axis says what it counts.
  */
 import type { EChartsOption, SeriesOption } from 'echarts'
+import { addReferences, categoryAxis, dashes, numberAxis, plane, shapes } from './chart-axes.ts'
+import type { Axis, ReferenceLine } from './chart-axes.ts'
 import { chartDefaults, fontFamily, ink, palette, renderChart } from './chart-svg.ts'
 import type { ChartFrame } from './chart-svg.ts'
-import { binValues, logTicks } from './histogram-bins.ts'
 import { formatNumber } from './number-text.ts'
-
-/** An axis of numbers. */
-export interface Axis {
-  /** What it counts, with its unit. */
-  readonly name: string
-  /** `time`: milliseconds since epoch, shown in UTC. @default 'value' */
-  readonly scale?: 'value' | 'log' | 'time'
-  readonly min?: number
-  readonly max?: number
-}
-
-/** A horizontal or vertical line that the data are compared with. */
-export interface ReferenceLine {
-  readonly name: string
-  readonly value: number
-}
 
 /** Points of one name; null breaks a line. */
 export interface PointSeries {
   readonly name: string
   readonly points: readonly (readonly [x: number, y: number | null])[]
+  /** A thin, pale line, for values that another line smooths. */
+  readonly faint?: boolean
 }
 
 export interface LineChart extends ChartFrame {
@@ -41,7 +28,7 @@ export interface LineChart extends ChartFrame {
 /** Lines over a number or time. */
 export function lineChart(chart: LineChart): Promise<string> {
   const longest = Math.max(0, ...chart.series.map(({ points }) => points.length))
-  const series = chart.series.map(({ name, points }, i): SeriesOption => {
+  const series = chart.series.map(({ name, points, faint = false }, i): SeriesOption => {
     return {
       type: 'line',
       name,
@@ -49,10 +36,10 @@ export function lineChart(chart: LineChart): Promise<string> {
       symbol: longest <= 40 ? shapes[i % shapes.length]! : 'none',
       symbolSize: 7,
       sampling: 'lttb',
-      lineStyle: { width: 2.25, type: dashes[i % dashes.length]! },
+      lineStyle: faint ? { width: 1, opacity: 0.45 } : { width: 2.25, type: dashes[i % dashes.length]! },
     }
   })
-  addReferences(series, chart.references, 'yAxis')
+  addReferences(series, chart.references, 'yAxis', chart.series[0]?.points[0]?.[0] ?? 0)
   const names = chart.series.map(({ name }) => name)
   return renderChart({ ...plane(numberAxis(chart.x), numberAxis(chart.y), names), series }, chart)
 }
@@ -82,53 +69,9 @@ export function barChart(chart: BarChart): Promise<string> {
       label: { show: hasRoom, position: 'top', fontFamily, fontSize: 11, color: ink.text, formatter: labelOf },
     }
   })
-  addReferences(series, chart.references, 'yAxis')
+  addReferences(series, chart.references, 'yAxis', 0)
   const names = chart.series.map(({ name }) => name)
   return renderChart({ ...plane(categoryAxis(chart.categories), numberAxis(chart.y, false), names), series }, chart)
-}
-
-export interface Histogram extends ChartFrame {
-  readonly values: ArrayLike<number>
-  /** What a value is, with its unit; `log` needs values above 0, others are counted in the first bin. */
-  readonly x: Axis
-  /** What is counted. @default 'count' */
-  readonly counted?: string
-  /** @default 30 */
-  readonly bins?: number
-  /** Vertical lines, e.g. median and 99th percentile. */
-  readonly references?: readonly ReferenceLine[]
-}
-
-/** How often values fall into bins of equal width (equal ratio on a log axis). */
-export function histogram(chart: Histogram): Promise<string> {
-  const { edges, counts } = binValues(chart.values, chart.bins ?? 30, chart.x.scale === 'log')
-  const series: SeriesOption[] = [
-    {
-      type: 'custom',
-      encode: { x: [0, 1], y: 2 },
-      data: Array.from(counts, (count, i) => [edges[i]!, edges[i + 1]!, count]),
-      renderItem: (_, api) => {
-        const [left = 0, top = 0] = api.coord([api.value(0), api.value(2)])
-        const [right = 0, bottom = 0] = api.coord([api.value(1), 0])
-        return {
-          type: 'rect',
-          shape: { x: left, y: top, width: Math.max(right - left - 1, 0.5), height: bottom - top },
-          style: { fill: palette[0]! },
-        }
-      },
-    },
-  ]
-  addReferences(series, chart.references, 'xAxis')
-  const min = edges[0]!
-  const max = edges[edges.length - 1]!
-  const x = numberAxis({ min, max, ...chart.x })
-  // The ends are the least and largest value: odd numbers, not ticks.
-  const isLog = chart.x.scale === 'log'
-  const ticks = isLog ? { customValues: logTicks(min, max) } : {}
-  const labels = isLog ? ticks : { showMinLabel: false, showMaxLabel: false }
-  const axis = { ...x, axisTick: ticks, axisLabel: { ...(x['axisLabel'] as object), ...labels } }
-  const plot = plane(axis, numberAxis({ name: chart.counted ?? 'count', min: 0 }), [], hasReferences(chart) ? 20 : 0)
-  return renderChart({ ...plot, series }, chart)
 }
 
 export interface UsageChart extends ChartFrame {
@@ -152,7 +95,7 @@ export function usageChart(chart: UsageChart): Promise<string> {
       lineStyle: { width: 2.25, type: dashes[i % dashes.length]! },
     }
   })
-  addReferences(series, [{ name: 'even use', value: 100 / widest }], 'yAxis')
+  addReferences(series, [{ name: 'even use', value: 100 / widest }], 'yAxis', 0)
   const x = numberAxis({ name: 'codes, most used first', min: 0, max: widest })
   const names = chart.levels.map(({ name }) => name)
   return renderChart({ ...plane(x, numberAxis({ name: 'share of items, %', min: 0 }), names), series }, chart)
@@ -234,102 +177,6 @@ export function scatterChart(chart: ScatterChart): Promise<string> {
   })
   const names = chart.series.map(({ name }) => name)
   return renderChart({ ...plane(numberAxis(chart.x), numberAxis(chart.y), names, 0, 12), series }, chart)
-}
-
-const dashes: readonly ('solid' | number[])[] = ['solid', [8, 4], [2, 3], [10, 3, 2, 3], [5, 2], [1, 2]]
-const shapes: readonly string[] = ['circle', 'rect', 'triangle', 'diamond', 'roundRect', 'pin']
-
-type AxisOption = Record<string, unknown>
-
-function hasReferences({ references }: { readonly references?: readonly ReferenceLine[] }): boolean {
-  return references !== undefined && references.length > 0
-}
-
-/** Labels of a time axis, coarser units in words that cannot be taken for hours. */
-const timeLabels = {
-  year: '{yyyy}',
-  month: '{MMM} {yyyy}',
-  day: '{d} {MMM}',
-  hour: '{HH}:{mm}',
-  minute: '{HH}:{mm}',
-  second: '{HH}:{mm}:{ss}',
-  millisecond: '{ss}.{SSS} s',
-}
-
-const axisText = { fontFamily, fontSize: 12, color: ink.soft }
-
-function numberAxis({ name, scale = 'value', min, max }: Axis, fits = true): AxisOption {
-  return {
-    type: scale,
-    name,
-    scale: fits,
-    ...(min !== undefined && { min }),
-    ...(max !== undefined && { max }),
-    axisLabel: { ...axisText, hideOverlap: true, formatter: scale === 'time' ? timeLabels : (value: number) => formatNumber(value) },
-  }
-}
-
-function categoryAxis(names: readonly string[]): AxisOption {
-  const longest = Math.max(0, ...names.map((name) => name.length))
-  const isCrowded = longest > 4 && names.length * longest > 75
-  return {
-    type: 'category',
-    data: [...names],
-    axisTick: { show: false },
-    axisLabel: { ...axisText, hideOverlap: true, ...(isCrowded && { rotate: 35, width: 130, overflow: 'truncate' }) },
-  }
-}
-
-/** The plot area with its axes, below title and legend. */
-function plane(x: AxisOption, y: AxisOption, legend: readonly string[], extraTop = 0, itemWidth = 30): EChartsOption {
-  const hasLegend = legend.length > 1
-  const line = { lineStyle: { color: ink.line } }
-  return {
-    ...(hasLegend && {
-      legend: {
-        data: [...legend],
-        left: 4,
-        top: 30,
-        itemWidth,
-        itemGap: 18,
-        padding: [2, 4],
-        textStyle: { fontFamily, fontSize: 13, color: ink.text },
-      },
-    }),
-    grid: { left: 14, right: 28, top: (hasLegend ? 70 : 46) + extraTop, bottom: 12, outerBoundsMode: 'same', outerBoundsContain: 'all' },
-    xAxis: {
-      splitLine: { show: false },
-      axisLine: { ...line, onZero: false },
-      ...x,
-      nameLocation: 'middle',
-      nameGap: 28,
-      nameTextStyle: { fontFamily, fontSize: 13, color: ink.text },
-    } as NonNullable<EChartsOption['xAxis']>,
-    yAxis: {
-      splitLine: { lineStyle: { color: ink.grid } },
-      axisLine: { show: false },
-      axisTick: { show: false },
-      ...y,
-      nameLocation: 'end',
-      nameGap: 10,
-      nameTextStyle: { fontFamily, fontSize: 13, color: ink.text, align: 'left', padding: [0, 0, 0, -10] },
-    } as NonNullable<EChartsOption['yAxis']>,
-  }
-}
-
-/** Adds dashed lines with their names to the first series. */
-function addReferences(series: SeriesOption[], references: readonly ReferenceLine[] | undefined, axis: 'xAxis' | 'yAxis'): void {
-  const first = series[0]
-  if (first === undefined || references === undefined || references.length === 0) return
-  Object.assign(first, {
-    markLine: {
-      silent: true,
-      symbol: 'none',
-      lineStyle: { color: ink.soft, type: [4, 4], width: 1.25 },
-      label: { fontFamily, fontSize: 12, color: ink.text, position: axis === 'xAxis' ? 'end' : 'insideEndTop', formatter: '{b}' },
-      data: references.map(({ name, value }) => ({ name, [axis]: value })),
-    },
-  })
 }
 
 function labelOf({ value }: { value?: unknown }): string {

@@ -32,6 +32,8 @@ export interface Table {
   readonly kind: 'table'
   readonly caption?: string
   readonly columns: readonly string[]
+  /** Digits after the point, by column, so that points stand below each other; null: as few as say all. */
+  readonly decimals?: readonly (number | null)[]
   /** Cells by column; null is shown as a dash. */
   readonly rows: readonly (readonly (string | number | null)[])[]
 }
@@ -111,10 +113,12 @@ function figureHtml({ label, value, note }: Figure): string {
   return `<div><dt>${escapeXml(label)}</dt><dd>${cellText(value)}</dd>${small}</div>`
 }
 
-function tableHtml({ caption, columns, rows }: Table): string {
+function tableHtml({ caption, columns, rows, decimals = [] }: Table): string {
   const classes = columns.map((_, i) => (isNumeric(rows.map((row) => row[i] ?? null)) ? ' class="number"' : ''))
   const head = columns.map((name, i) => `<th scope="col"${classes[i]!}>${escapeXml(name)}</th>`).join('')
-  const body = rows.map((row) => `<tr>${columns.map((_, i) => `<td${classes[i]!}>${cellText(row[i] ?? null)}</td>`).join('')}</tr>`)
+  const body = rows.map(
+    (row) => `<tr>${columns.map((_, i) => `<td${classes[i]!}>${cellText(row[i] ?? null, decimals[i])}</td>`).join('')}</tr>`,
+  )
   const title = caption === undefined ? '' : `<caption>${escapeXml(caption)}</caption>`
   return `<div class="scroll" tabindex="0"><table>${title}<thead><tr>${head}</tr></thead><tbody>\n${body.join('\n')}\n</tbody></table></div>`
 }
@@ -124,8 +128,8 @@ function isNumeric(cells: readonly (string | number | null)[]): boolean {
   return given.length > 0 && given.every((cell) => typeof cell === 'number')
 }
 
-function cellText(value: string | number | null): string {
-  return typeof value === 'string' ? escapeXml(value) : formatNumber(value)
+function cellText(value: string | number | null, decimals?: number | null): string {
+  return typeof value === 'string' ? escapeXml(value) : formatNumber(value, decimals ?? undefined)
 }
 
 function chartHtml({ svg, caption }: Chart): string {

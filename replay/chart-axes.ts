@@ -1,0 +1,130 @@
+/**
+ * Axes, legend and lines to compare with: what the charts share.
+ * Invariant: a reference line is always inside the plot.
+ */
+import type { EChartsOption, SeriesOption } from 'echarts'
+import { fontFamily, ink } from './chart-svg.ts'
+import { formatNumber } from './number-text.ts'
+
+/** An axis of numbers. */
+export interface Axis {
+  /** What it counts, with its unit. */
+  readonly name: string
+  /** `time`: milliseconds since epoch, shown in UTC. @default 'value' */
+  readonly scale?: 'value' | 'log' | 'time'
+  readonly min?: number
+  readonly max?: number
+}
+
+/** A horizontal or vertical line that the data are compared with. */
+export interface ReferenceLine {
+  readonly name: string
+  readonly value: number
+}
+
+/** Dashes of lines, by series. */
+export const dashes: readonly ('solid' | number[])[] = ['solid', [8, 4], [2, 3], [10, 3, 2, 3], [5, 2], [1, 2]]
+/** Shapes of points, by series. */
+export const shapes: readonly string[] = ['circle', 'rect', 'triangle', 'diamond', 'roundRect', 'pin']
+
+/** An axis as echarts takes it. */
+export type AxisOption = Record<string, unknown>
+
+/** Labels of a time axis, coarser units in words that cannot be taken for hours. */
+const timeLabels = {
+  year: '{yyyy}',
+  month: '{MMM} {yyyy}',
+  day: '{d} {MMM}',
+  hour: '{HH}:{mm}',
+  minute: '{HH}:{mm}',
+  second: '{HH}:{mm}:{ss}',
+  millisecond: '{ss}.{SSS} s',
+}
+
+const axisText = { fontFamily, fontSize: 12, color: ink.soft }
+
+/** @param fits - the axis need not begin at 0 */
+export function numberAxis({ name, scale = 'value', min, max }: Axis, fits = true): AxisOption {
+  return {
+    type: scale,
+    name,
+    scale: fits,
+    ...(min !== undefined && { min }),
+    ...(max !== undefined && { max }),
+    axisLabel: { ...axisText, hideOverlap: true, formatter: scale === 'time' ? timeLabels : (value: number) => formatNumber(value) },
+  }
+}
+
+/** An axis of names; many or long ones are slanted. */
+export function categoryAxis(names: readonly string[]): AxisOption {
+  const longest = Math.max(0, ...names.map((name) => name.length))
+  const isCrowded = longest > 4 && names.length * longest > 75
+  return {
+    type: 'category',
+    data: [...names],
+    axisTick: { show: false },
+    axisLabel: { ...axisText, hideOverlap: true, ...(isCrowded && { rotate: 35, width: 130, overflow: 'truncate' }) },
+  }
+}
+
+/** The plot area with its axes, below title and legend. */
+export function plane(x: AxisOption, y: AxisOption, legend: readonly string[], extraTop = 0, itemWidth = 30): EChartsOption {
+  const hasLegend = legend.length > 1
+  const line = { lineStyle: { color: ink.line } }
+  return {
+    ...(hasLegend && {
+      legend: {
+        data: [...legend],
+        left: 4,
+        top: 30,
+        itemWidth,
+        itemGap: 18,
+        padding: [2, 4],
+        textStyle: { fontFamily, fontSize: 13, color: ink.text },
+      },
+    }),
+    grid: { left: 14, right: 28, top: (hasLegend ? 70 : 46) + extraTop, bottom: 12, outerBoundsMode: 'same', outerBoundsContain: 'all' },
+    xAxis: {
+      splitLine: { show: false },
+      axisLine: { ...line, onZero: false },
+      ...x,
+      nameLocation: 'middle',
+      nameGap: 28,
+      nameTextStyle: { fontFamily, fontSize: 13, color: ink.text },
+    } as NonNullable<EChartsOption['xAxis']>,
+    yAxis: {
+      splitLine: { lineStyle: { color: ink.grid } },
+      axisLine: { show: false },
+      axisTick: { show: false },
+      ...y,
+      nameLocation: 'end',
+      nameGap: 10,
+      nameTextStyle: { fontFamily, fontSize: 13, color: ink.text, align: 'left', padding: [0, 0, 0, -10] },
+    } as NonNullable<EChartsOption['yAxis']>,
+  }
+}
+
+/**
+ * Adds dashed lines with their names to the first series, and points that are not drawn, so that the axis reaches them.
+ * @param anchor - any place on the other axis
+ */
+export function addReferences(
+  series: SeriesOption[],
+  references: readonly ReferenceLine[] | undefined,
+  axis: 'xAxis' | 'yAxis',
+  anchor: number,
+): void {
+  const first = series[0]
+  if (first === undefined || references === undefined || references.length === 0) return
+  Object.assign(first, {
+    markLine: {
+      silent: true,
+      symbol: 'none',
+      lineStyle: { color: ink.soft, type: [4, 4], width: 1.25 },
+      label: { fontFamily, fontSize: 12, color: ink.text, position: axis === 'xAxis' ? 'end' : 'insideEndTop', formatter: '{b}' },
+      data: references.map(({ name, value }) => ({ name, [axis]: value })),
+    },
+  })
+  const data = references.map(({ value }) => (axis === 'xAxis' ? [value, anchor] : [anchor, value]))
+  series.push({ type: 'scatter', symbol: 'none', silent: true, data })
+}
