@@ -1,7 +1,7 @@
 /**
  * Next-item evaluation in strict time order: which events are scored, against which negatives.
  * Invariant: an event sees only what happened before it; the plan holds no vectors, so several vector sets are scored on
- * the very same events and their differences can be paired. Protocol: `docs/`, the one of examples/globo-news in general form.
+ * the very same events and their differences can be paired. The protocol of examples/globo-news in general form.
  */
 
 /** Interactions of all users in time order; users and items by number. */

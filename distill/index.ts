@@ -17,7 +17,7 @@ export { checkEventTime, LaneWatermark, RoundClock, roundDefaults } from './roun
 export type { ClockEvent, RoundOptions, RoundSnapshot } from './rounds.ts'
 export { addContent, contentAsOf, pruneContent } from './round-content.ts'
 export type { ContentEntry } from './round-content.ts'
-export { prepareRound, RoundRows } from './round-rows.ts'
+export { prepareRound } from './round-rows.ts'
 export type { PreparedRound, RoundRow } from './round-rows.ts'
 export { evaluationDefaults, planEvaluation } from './evaluation.ts'
 export type { EvaluationOptions, EvaluationPlan, EvaluationStream } from './evaluation.ts'

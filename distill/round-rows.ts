@@ -5,10 +5,10 @@
  */
 import { hashUnit } from '../compute/index.ts'
 import type { DistillSample } from '../schemas/index.ts'
-import { sampleKey } from './samples.ts'
 
-/** A sample with its key, waiting in a round. */
+/** A sample that waits in a round. */
 export interface RoundRow {
+  /** `sampleKey` of the sample. */
   readonly key: string
   readonly sample: DistillSample
   /** It has waited a round for an item already. */
@@ -24,6 +24,8 @@ export interface PreparedRound {
   readonly waiting: readonly RoundRow[]
   readonly counts: {
     readonly taken: number
+    /** Rows whose key another row of the round has. */
+    readonly duplicates: number
     readonly rows: number
     /** Liked items without a history: nothing to learn from. */
     readonly empty: number
@@ -35,56 +37,20 @@ export interface PreparedRound {
   }
 }
 
-/** Rows of open rounds in memory; rebuilt by reading the samples again from the cut of the last closed round. */
-export class RoundRows {
-  readonly #rounds = new Map<number, Map<string, RoundRow>>()
-  #duplicates = 0
-
-  /** Samples that fell because their key was there already. */
-  get duplicates(): number {
-    return this.#duplicates
+/** One row per key, chosen so that it does not matter which came first. */
+function uniqueRows(rows: Iterable<RoundRow>): Map<string, RoundRow> {
+  const unique = new Map<string, RoundRow>()
+  for (const row of rows) {
+    const known = unique.get(row.key)
+    if (!known || precedes(row, known)) unique.set(row.key, row)
   }
-
-  /** Number of rows waiting in a round. */
-  size(round: number): number {
-    return this.#rounds.get(round)?.size ?? 0
-  }
-
-  /** @returns false when the round has the sample already */
-  add(round: number, sample: DistillSample): boolean {
-    return this.#put(round, { key: sampleKey(sample), sample, waited: false })
-  }
-
-  /** Puts rows that wait once more into a round. */
-  wait(round: number, rows: readonly RoundRow[]): void {
-    for (const row of rows) this.#put(round, { ...row, waited: true })
-  }
-
-  /** Everything that still waits, per round: what a checkpoint keeps besides the log's cut. */
-  waiting(): readonly (readonly [round: number, rows: readonly RoundRow[]])[] {
-    return [...this.#rounds].map(([round, rows]) => [round, [...rows.values()].filter(({ waited }) => waited)] as const)
-  }
-
-  /** Takes a round's rows out. */
-  take(round: number): RoundRow[] {
-    const rows = [...(this.#rounds.get(round)?.values() ?? [])]
-    this.#rounds.delete(round)
-    return rows
-  }
-
-  #put(round: number, row: RoundRow): boolean {
-    let rows = this.#rounds.get(round)
-    if (!rows) this.#rounds.set(round, (rows = new Map()))
-    const known = rows.get(row.key)
-    if (known) this.#duplicates++
-    // Two samples of one key differ only when their histories were read at different states: the choice must not
-    // depend on which came first.
-    if (!known || precedes(row, known)) rows.set(row.key, row)
-    return !known
-  }
+  return unique
 }
 
-/** A row that has waited wins (it must not wait twice), then the longer history, then text order. */
+/**
+ * Samples of one key differ only when their histories were read at different states. A row that has waited wins (it must
+ * not wait twice), then the longer history, then text order.
+ */
 function precedes(a: RoundRow, b: RoundRow): boolean {
   if (a.waited !== b.waited) return a.waited
   if (a.sample.history.length !== b.sample.history.length) return a.sample.history.length > b.sample.history.length
@@ -92,7 +58,7 @@ function precedes(a: RoundRow, b: RoundRow): boolean {
 }
 
 /**
- * Makes a round ready to train: unknown items leave the histories, a row without target or history waits one round and
+ * Makes a round ready to train: one row per key is left, unknown items leave the histories, a row without target or history waits one round and
  * is then dropped, and the rest is ordered by hash(seed, round, key).
  * @param isKnown - whether the item's content is there as of the round's end
  */
@@ -105,7 +71,8 @@ export function prepareRound(
   let empty = 0
   let dropped = 0
   let historyItemsUnknown = 0
-  for (const row of rows) {
+  const unique = uniqueRows(rows)
+  for (const row of unique.values()) {
     if (row.sample.history.length === 0) {
       empty++
       continue
@@ -120,6 +87,14 @@ export function prepareRound(
   }
   ready.sort((a, b) => a.order - b.order || (a.key < b.key ? -1 : 1))
   waiting.sort((a, b) => (a.key < b.key ? -1 : 1))
-  const counts = { taken: rows.length, rows: ready.length, empty, waiting: waiting.length, dropped, historyItemsUnknown }
+  const counts = {
+    taken: rows.length,
+    duplicates: rows.length - unique.size,
+    rows: ready.length,
+    empty,
+    waiting: waiting.length,
+    dropped,
+    historyItemsUnknown,
+  }
   return { round, rows: ready.map(({ sample }) => sample), waiting, counts }
 }

@@ -1,6 +1,7 @@
 import { deepStrictEqual, notDeepStrictEqual, strictEqual } from 'node:assert/strict'
 import { test } from 'node:test'
-import { prepareRound, RoundRows } from '../../distill/index.ts'
+import { prepareRound, sampleKey } from '../../distill/index.ts'
+import type { RoundRow } from '../../distill/index.ts'
 import type { DistillSample } from '../../schemas/index.ts'
 
 const sample = (userId: string, targetId: string, ...history: string[]): DistillSample => ({
@@ -15,17 +16,11 @@ const sample = (userId: string, targetId: string, ...history: string[]): Distill
 const all = { round: 0, seed: 1, isKnown: () => true }
 const onlyKnown = (...ids: string[]) => ({ ...all, isKnown: (id: string) => ids.includes(id) })
 
-function rowsOf(...samples: DistillSample[]): RoundRows {
-  const rows = new RoundRows()
-  for (const each of samples) rows.add(0, each)
-  return rows
-}
+const rowsOf = (...samples: DistillSample[]): RoundRow[] => samples.map((each) => ({ key: sampleKey(each), sample: each, waited: false }))
 
 test('a sample that comes twice is one row', () => {
-  const rows = rowsOf(sample('u', 'a', 'b'), sample('u', 'a', 'b'))
-  strictEqual(rows.duplicates, 1)
-  deepStrictEqual(prepareRound(rows.take(0), all).rows, [sample('u', 'a', 'b')])
-  deepStrictEqual(rows.take(0), [])
+  const { rows, counts } = prepareRound(rowsOf(sample('u', 'a', 'b'), sample('u', 'a', 'b')), all)
+  deepStrictEqual([rows, counts.duplicates], [[sample('u', 'a', 'b')], 1])
 })
 
 test('of two samples with one key the same is kept whichever came first', () => {
@@ -34,13 +29,13 @@ test('of two samples with one key the same is kept whichever came first', () => 
     [long, short],
     [short, long],
   ])
-    deepStrictEqual(prepareRound(rowsOf(...order).take(0), all).rows, [long])
+    deepStrictEqual(prepareRound(rowsOf(...order), all).rows, [long])
 })
 
 test('order depends on seed and round, not on arrival', () => {
   const samples = Array.from({ length: 20 }, (_, i) => sample('u', `t${i}`, 'h'))
   const order = (list: DistillSample[], options = all): string[] =>
-    prepareRound(rowsOf(...list).take(0), options).rows.map(({ targetId }) => targetId)
+    prepareRound(rowsOf(...list), options).rows.map(({ targetId }) => targetId)
   deepStrictEqual(order(samples), order(samples.toReversed()))
   notDeepStrictEqual(
     order(samples),
@@ -52,29 +47,31 @@ test('order depends on seed and round, not on arrival', () => {
 
 test('an unknown item leaves the history; a row without target or history waits one round and is then dropped', () => {
   const rows = rowsOf(sample('u', 'a', 'b', 'x'), sample('v', 'x', 'b'), sample('w', 'a', 'x'))
-  const first = prepareRound(rows.take(0), onlyKnown('a', 'b'))
+  const first = prepareRound(rows, onlyKnown('a', 'b'))
   deepStrictEqual(first.rows, [sample('u', 'a', 'b')])
-  deepStrictEqual(first.counts, { taken: 3, rows: 1, empty: 0, waiting: 2, dropped: 0, historyItemsUnknown: 1 })
+  deepStrictEqual(first.counts, { taken: 3, duplicates: 0, rows: 1, empty: 0, waiting: 2, dropped: 0, historyItemsUnknown: 1 })
 
-  rows.wait(1, first.waiting)
-  const second = prepareRound(rows.take(1), { ...onlyKnown('a', 'b'), round: 1 })
+  const second = prepareRound(first.waiting, { ...onlyKnown('a', 'b'), round: 1 })
   deepStrictEqual([second.rows, second.waiting, second.counts.dropped], [[], [], 2])
 })
 
 test('a row that waited trains when its item has come', () => {
-  const rows = rowsOf(sample('v', 'x', 'b'))
-  rows.wait(1, prepareRound(rows.take(0), onlyKnown('b')).waiting)
-  deepStrictEqual(prepareRound(rows.take(1), { ...onlyKnown('b', 'x'), round: 1 }).rows, [sample('v', 'x', 'b')])
+  const { waiting } = prepareRound(rowsOf(sample('v', 'x', 'b')), onlyKnown('b'))
+  deepStrictEqual(prepareRound(waiting, { ...onlyKnown('b', 'x'), round: 1 }).rows, [sample('v', 'x', 'b')])
 })
 
 test('a row that waited does not wait anew because it is sent again', () => {
-  const rows = rowsOf(sample('v', 'x', 'b'))
-  rows.wait(1, prepareRound(rows.take(0), onlyKnown('b')).waiting)
-  rows.add(1, sample('v', 'x', 'b'))
-  strictEqual(prepareRound(rows.take(1), { ...onlyKnown('b'), round: 1 }).counts.dropped, 1)
+  const sent = rowsOf(sample('v', 'x', 'b'))
+  const { waiting } = prepareRound(sent, onlyKnown('b'))
+  for (const rows of [
+    [...waiting, ...sent],
+    [...sent, ...waiting],
+  ]) {
+    strictEqual(prepareRound(rows, { ...onlyKnown('b'), round: 1 }).counts.dropped, 1)
+  }
 })
 
 test('a liked item without history is no row and does not wait', () => {
-  const { rows, waiting, counts } = prepareRound(rowsOf(sample('u', 'a')).take(0), all)
+  const { rows, waiting, counts } = prepareRound(rowsOf(sample('u', 'a')), all)
   deepStrictEqual([rows, waiting, counts.empty], [[], [], 1])
 })

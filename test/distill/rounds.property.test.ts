@@ -2,8 +2,8 @@
 import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { applyInteractions, LaneWatermark, prepareRound, RoundClock, RoundRows } from '../../distill/index.ts'
-import type { PreparedRound } from '../../distill/index.ts'
+import { applyInteractions, LaneWatermark, prepareRound, RoundClock, sampleKey } from '../../distill/index.ts'
+import type { PreparedRound, RoundRow } from '../../distill/index.ts'
 import type { Interaction } from '../../schemas/index.ts'
 import { likes, SequenceState } from './sequence-state.ts'
 
@@ -48,15 +48,16 @@ function trainedRounds(interactions: readonly Interaction[], { partitions, turns
     queues.map((_, p) => `interactions/${p}`),
     roundMs,
   )
-  const rows = new RoundRows()
+  const rows = new Map<number, RoundRow[]>()
+  const put = (round: number, ...more: readonly RoundRow[]): unknown => rows.set(round, [...(rows.get(round) ?? []), ...more])
   const rounds: PreparedRound[] = []
   const train = (): void => {
     for (let round = clock.ready(); round !== undefined; round = clock.ready()) {
       const endTs = clock.endOf(round)
-      const prepared = prepareRound(rows.take(round), { round, seed: 7, isKnown: (itemId) => known(itemId, endTs) })
+      const prepared = prepareRound(rows.get(round) ?? [], { round, seed: 7, isKnown: (itemId) => known(itemId, endTs) })
       clock.close(round)
       for (const _ of prepared.waiting) clock.wait(round + 1)
-      rows.wait(round + 1, prepared.waiting)
+      put(round + 1, ...prepared.waiting)
       rounds.push(prepared)
     }
   }
@@ -72,7 +73,7 @@ function trainedRounds(interactions: readonly Interaction[], { partitions, turns
     const { samples, commit } = applyInteractions(batch, state, { positiveBehaviors: likes })
     state.commit(commit)
     lanes[lane]!.next += values.length
-    for (const sample of samples) rows.add(clock.join(sample.eventTs).round, sample)
+    for (const sample of samples) put(clock.join(sample.eventTs).round, { key: sampleKey(sample), sample, waited: false })
     for (const { eventTs } of values) watermark.observe(eventTs)
     clock.apply({ kind: 'watermark', source, watermarkTs: watermark.value })
     if (restart) clock = RoundClock.restore(JSON.parse(JSON.stringify(clock.snapshot())) as ReturnType<RoundClock['snapshot']>)
