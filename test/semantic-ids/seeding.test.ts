@@ -1,0 +1,46 @@
+import { deepStrictEqual, equal, ok } from 'node:assert/strict'
+import { test } from 'node:test'
+import { placeSpares, plusPlusSeeds } from '../../semantic-ids/seeding.ts'
+import { clustered } from './golden.ts'
+
+const dim = 6
+const squared = (row: Float32Array): number => row.reduce((sum, value) => sum + value * value, 0)
+const rowsOf = (values: Float32Array): Float32Array[] =>
+  Array.from({ length: values.length / dim }, (_, row) => values.subarray(row * dim, (row + 1) * dim))
+
+test('rows shorter than 5 % of the mean squared norm are no seeds', () => {
+  const rows = clustered(400, dim, 50, 1).map((value, at) => (Math.floor(at / dim) % 2 ? value : value * 0.01))
+  const mean = squared(rows) / 400
+  const seeds = rowsOf(plusPlusSeeds(rows, dim, 32, 9, 0))
+  equal(seeds.length, 32)
+  for (const seed of seeds) ok(squared(seed) >= 0.05 * mean)
+})
+
+test('seeds are distinct rows, the same for a seed and level, others for another', () => {
+  const rows = clustered(300, dim, 40, 2)
+  const seeds = plusPlusSeeds(rows, dim, 40, 5, 1)
+  const texts = new Set(rowsOf(seeds).map((row) => row.join()))
+  equal(texts.size, 40)
+  const known = new Set(rowsOf(rows).map((row) => row.join()))
+  for (const text of texts) ok(known.has(text))
+  deepStrictEqual(plusPlusSeeds(rows, dim, 40, 5, 1), seeds)
+  ok(plusPlusSeeds(rows, dim, 40, 6, 1).join() !== seeds.join())
+  ok(plusPlusSeeds(rows, dim, 40, 5, 2).join() !== seeds.join())
+})
+
+test('seeds spread: one per far cluster', () => {
+  const noise = clustered(600, dim, 1, 3)
+  const rows = noise.map((value, at) => value * 0.001 + (Math.floor(at / dim) % dim === at % dim ? 10 : 0))
+  const axes = rowsOf(plusPlusSeeds(rows, dim, dim, 4, 0)).map((row) => row.findIndex((value) => value > 5))
+  deepStrictEqual(axes.toSorted(), [0, 1, 2, 3, 4, 5])
+})
+
+test('no more seeds than distinct rows; spares stand a 64th of the scale beside used codewords', () => {
+  const rows = new Float32Array(10 * dim).fill(1)
+  equal(plusPlusSeeds(rows, dim, 4, 1, 0).length, dim)
+  equal(plusPlusSeeds(new Float32Array(10 * dim), dim, 4, 1, 0).length, 0)
+  const codebook = new Float32Array(4 * dim).fill(1)
+  placeSpares(codebook, dim, [0], [1, 2, 3], 6.4, 1, 0)
+  for (const word of rowsOf(codebook).slice(1)) ok(Math.abs(Math.sqrt(squared(word.map((value) => value - 1))) - 0.1) < 1e-6)
+  equal(new Set(rowsOf(codebook).map((row) => row.join())).size, 4)
+})
