@@ -7,7 +7,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Codec, topics } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
-import type { LogDriver, State, Store } from '../connectors/index.ts'
+import type { Artifacts, LogDriver, State, Store } from '../connectors/index.ts'
 import { silentLogger } from './project.ts'
 import type { Logger, Project } from './project.ts'
 
@@ -28,7 +28,7 @@ export async function openProject(config: Config, { logger = silentLogger, clock
     for (const step of opened.splice(0).reverse()) await step()
   }
   try {
-    const { lockDirectory, openArtifactDirectory } = await import('../connectors/index.ts')
+    const { lockDirectory } = await import('../connectors/index.ts')
     const inMemory = config.log.driver === 'memory' && config.store.driver === 'memory'
     await mkdir(config.dataDir, { recursive: true })
     const lock = lockDirectory(config.dataDir)
@@ -37,7 +37,7 @@ export async function openProject(config: Config, { logger = silentLogger, clock
     opened.push(() => log.close())
     const store = await openStore(config, clock)
     opened.push(() => store.close())
-    const artifacts = await openArtifactDirectory({ directory: join(config.dataDir, 'artifacts') })
+    const artifacts = await openArtifacts(join(config.dataDir, 'artifacts'))
     await (await log.admin()).createTopics(
       topics.map(({ name, cleanup, partitions }) => ({ name, cleanup, partitions: partitions === 'one' ? 1 : config.log.partitions })),
     )
@@ -46,6 +46,12 @@ export async function openProject(config: Config, { logger = silentLogger, clock
     await close()
     throw error
   }
+}
+
+/** Artifacts in a directory: a project's own, or the result of an offline command. */
+export async function openArtifacts(directory: string): Promise<Artifacts> {
+  const { openArtifactDirectory } = await import('../connectors/index.ts')
+  return openArtifactDirectory({ directory })
 }
 
 async function openLog(config: Config, clock: () => number): Promise<LogDriver> {

@@ -179,7 +179,7 @@ function embedderModel({ head, views, semanticIdView, bundle }: EmbedderOptions)
     graph.output('dequantized', dequantized)
     if (bundle === undefined) continue
     const { codebooks, settings, parents, delta } = bundle
-    const old = parents.rows === 0 ? undefined : graph.input('old', 'int32', [runRows, codebooks.sizes.length])
+    const old = parents.rows === 0 ? undefined : graph.input('old', 'int32', ['n', codebooks.sizes.length])
     const walk = appendEncode(graph, dequantized, codebooks, settings, old && { old, delta })
     graph.output('codes', walk.codes)
     graph.output('margins', walk.margins)

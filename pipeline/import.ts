@@ -15,14 +15,19 @@ import type { Project } from './project.ts'
 import { readTopic } from './read-topic.ts'
 import { importedRow, importHeaders, isEndMark } from './record-headers.ts'
 
-export interface ImportRequest {
-  readonly interactions?: string
-  readonly content?: string
-  readonly idEmbeddings?: string
-  /** A recipe and the directory of its files, instead of the three files. */
-  readonly recipe?: { readonly recipe: Recipe; readonly directory: string }
+/** Any stream of input records in event-time order, with a name that tells it from any other. */
+export interface ImportSource {
+  /** Hex hash of what the events are made from: equal sources give equal events. */
+  identity(): Promise<string>
+  events(): AsyncIterable<readonly SourceEvent[]>
+}
+
+export interface ImportOptions {
   /** Whether nothing more will come: end marks are written. @default false */
   readonly end?: boolean
+  readonly onProgress?: (report: { readonly appended: number; readonly skipped: number }) => void
+  /** Awaited after every batch: whoever consumes at the same time can slow the import down. */
+  readonly pace?: () => Promise<void>
 }
 
 export interface ImportReport {
@@ -30,22 +35,18 @@ export interface ImportReport {
   readonly appended: number
   /** Rows that an earlier run had appended. */
   readonly skipped: number
-  /** Rows that went to the dead letters instead. */
+  /** Rows that could not be written: dead letters. */
   readonly refused: number
 }
 
-export interface ImportProgress {
-  (report: { readonly appended: number; readonly skipped: number }): void
-}
-
-/** Appends all rows of the files. @throws SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_FILE_INVALID, SIDESTREAM_DISK_FULL */
-export async function importFiles(project: Project, request: ImportRequest, onProgress: ImportProgress = () => {}): Promise<ImportReport> {
+/** Appends all rows of the sources. @throws what the sources throw; SIDESTREAM_DISK_FULL */
+export async function importSources(project: Project, sources: readonly ImportSource[], options: ImportOptions = {}): Promise<ImportReport> {
+  const { end = false, onProgress = () => {}, pace = async () => {} } = options
   const feed = await InputFeed.open(project)
   try {
     let appended = 0
     let skipped = 0
-    let refused = 0
-    for (const source of sourcesOf(project, request, () => refused++)) {
+    for (const source of sources) {
       const file = await source.identity()
       const done = await lastRows(project, file)
       const headers = new TextEncoder().encode(file)
@@ -64,53 +65,56 @@ export async function importFiles(project: Project, request: ImportRequest, onPr
         if (fresh.length > 0) await feed.append(fresh, rows.map((at) => importHeaders(headers, at)))
         appended += fresh.length
         onProgress({ appended, skipped })
+        await pace()
       }
     }
-    if (request.end === true && !(await hasEnded(project))) await feed.end()
-    return { appended, skipped, refused: refused + feed.counts.poison }
+    if (end && !(await hasEnded(project))) await feed.end()
+    return { appended, skipped, refused: feed.counts.poison }
   } finally {
     await feed.close()
   }
 }
 
-interface Source {
-  /** What tells this input from any other: a hash of the bytes. */
-  identity(): Promise<string>
-  events(): AsyncIterable<readonly SourceEvent[]>
+export interface ImportFiles {
+  readonly interactions?: string
+  readonly content?: string
+  readonly idEmbeddings?: string
+  /** A recipe and the directory of its files. */
+  readonly recipe?: { readonly recipe: Recipe; readonly directory: string }
 }
 
-function sourcesOf(project: Project, request: ImportRequest, onRefused: () => void): Source[] {
-  const options = { onInvalid: (error: SidestreamError, row: number) => {
-    onRefused()
-    project.logger.warn({ code: error.code, row }, error.message)
-  } }
-  const sources: Source[] = []
-  if (request.recipe !== undefined) {
-    const { recipe, directory } = request.recipe
-    sources.push({
-      identity: async () => createHash('sha256').update(JSON.stringify(recipe)).update(directory).digest('hex'),
-      events: () => readRecipe(recipe, directory, options),
-    })
-  }
+/** Files as sources, content first. `onRefused` is told of rows that break the file's contract; they are left out. */
+export function fileSources(project: Project, files: ImportFiles, onRefused: (error: SidestreamError, row: number) => void): ImportSource[] {
+  const options = { onInvalid: onRefused }
+  const sources: ImportSource[] = []
+  if (files.recipe !== undefined) sources.push(recipeSource(files.recipe.recipe, files.recipe.directory, options))
   const add = (path: string | undefined, events: (path: string) => AsyncIterable<readonly SourceEvent[]>): void => {
     if (path !== undefined) sources.push({ identity: () => hashFile(path), events: () => events(path) })
   }
-  add(request.content, async function* (path) {
+  add(files.content, async function* (path) {
     for await (const rows of readContent(path, project.config.content.modalities, options)) {
       yield rows.map(({ itemId, eventTs, content }) => ({ topic: 'item-content', itemId, eventTs, record: content }) as const)
     }
   })
-  add(request.idEmbeddings, async function* (path) {
+  add(files.idEmbeddings, async function* (path) {
     for await (const rows of readIdEmbeddings(path, options)) {
       yield rows.map((record) => ({ topic: 'id-embeddings', eventTs: record.eventTs, record }) as const)
     }
   })
-  add(request.interactions, async function* (path) {
+  add(files.interactions, async function* (path) {
     for await (const rows of readInteractions(path, {}, options)) {
       yield rows.map((record) => ({ topic: 'interactions', eventTs: record.eventTs, record }) as const)
     }
   })
   return sources
+}
+
+/** What a recipe describes, as one source. */
+export function recipeSource(recipe: Recipe, directory: string, options: { onInvalid?: (error: SidestreamError, row: number) => void } = {}): ImportSource {
+  return {
+    identity: async () => createHash('sha256').update(JSON.stringify(recipe)).update(directory).digest('hex'),
+    events: () => readRecipe(recipe, directory, options),
+  }
 }
 
 async function hashFile(path: string): Promise<string> {

@@ -4,7 +4,7 @@
  * Invariant: everything is as of the window's end, in item order; the feature store is never read.
  */
 
-import { HeadEncoder, judge } from '../distill/index.ts'
+import { evaluationDefaults, HeadEncoder, judge } from '../distill/index.ts'
 import type { ContentVectors, EvaluationStream, Head, Judgement, VectorSet } from '../distill/index.ts'
 import type { DistillSample } from '../schemas/index.ts'
 import { semanticIdView } from '../schemas/index.ts'
@@ -23,26 +23,41 @@ export interface JudgeRequest {
   readonly window: { readonly from: number; readonly until: number }
 }
 
-/** The judgment of a candidate on a complete window. Same state, same answer. */
-export async function judgeWindow({ project, state, candidate, live, window }: JudgeRequest): Promise<Judgement> {
-  const { config, codec } = project
+/** The liked items of a window and everything they are ranked against. */
+export interface WindowEvents {
+  /** Items that were liked before the window's end and have content, in item order. */
+  readonly ids: readonly string[]
+  readonly contents: readonly ContentVectors[]
+  readonly stream: EvaluationStream
+  /** When each item was first liked, [ids.length]. */
+  readonly since: Float64Array
+}
+
+/** Reads the events of a window from the owner's state. */
+export function readWindow({ config, codec }: Project, state: State, { from, until }: JudgeRequest['window']): WindowEvents {
   const roundOf = (ts: number): number => Math.floor(ts / config.training.roundMs)
   const born = new Map<string, number>()
-  for (const [itemId, eventTs] of firstLiked(state)) if (eventTs < window.until) born.set(itemId, eventTs)
+  for (const [itemId, eventTs] of firstLiked(state)) if (eventTs < until) born.set(itemId, eventTs)
   const ids: string[] = []
   const contents: ContentVectors[] = []
-  for (const { itemId, value } of catalogueAsOf(state, window.until)) {
+  for (const { itemId, value } of catalogueAsOf(state, until)) {
     if (!born.has(itemId)) continue
     ids.push(itemId)
     contents.push(codec.decode('item-content', value).vectors)
   }
-  const popularityMs = 3_600_000
-  const samples = samplesOfRounds(state, codec, roundOf(window.from - popularityMs), roundOf(window.until - 1) + 1)
+  const samples = samplesOfRounds(state, codec, roundOf(from - evaluationDefaults.popularityMs), roundOf(until - 1) + 1)
   const since = Float64Array.from(ids, (id) => born.get(id)!)
+  return { ids, contents, since, stream: streamOf(samples, ids, since, from) }
+}
+
+/** The judgment of a candidate on a complete window. Same state, same answer. */
+export async function judgeWindow({ project, state, candidate, live, window }: JudgeRequest): Promise<Judgement> {
+  const { config } = project
+  const { contents, stream, since } = readWindow(project, state, window)
   return judge(
     {
       window,
-      stream: streamOf(samples, ids, since, window.from),
+      stream,
       since,
       candidate: await encodeAll(project, candidate, contents),
       live: live && (await encodeAll(project, live, contents)),
@@ -98,7 +113,7 @@ async function encodeAll({ config }: Project, head: Head, contents: readonly Con
 }
 
 /** Content vectors side by side: each modality centered on the candidate's statistics and of unit length, zero where absent. */
-function rawVectors({ statistics }: Head, contents: readonly ContentVectors[]): VectorSet {
+export function rawVectors({ statistics }: Head, contents: readonly ContentVectors[]): VectorSet {
   const dim = statistics.reduce((sum, modality) => sum + modality.dim, 0)
   const vectors = new Float32Array(contents.length * dim)
   for (const [i, content] of contents.entries()) {

@@ -5,7 +5,8 @@
  * only after store and item-features have acknowledged; what a version cannot process is counted, never waited for.
  */
 
-import { encodeTombstone, encodeValues } from '../features/index.ts'
+import { encodeTombstone, encodeValues, judgeReadiness } from '../features/index.ts'
+import type { PartitionProgress } from '../features/index.ts'
 import { createItemContentBatch, rowStates } from '../schemas/index.ts'
 import type { ItemContentBatch } from '../schemas/index.ts'
 import type { Lane, LogBatch, LogConsumer, LogProducer, LogRecord, ProducerRecord, State, StoreEntry } from '../connectors/index.ts'
@@ -55,6 +56,7 @@ export class VersionWriter {
   readonly #coverage = new Map<number, PartitionCoverage>()
   readonly #batches = new Map<number, ItemContentBatch>()
   readonly #waiting: (() => void)[] = []
+  readonly #taken = new Map<number, { readonly newest: number; readonly lastSecond: number }>()
 
   private constructor(project: Project, options: VersionWriterOptions, state: State, consumer: LogConsumer, producer: LogProducer) {
     this.version = options.version
@@ -95,18 +97,33 @@ export class VersionWriter {
     return this.#consumer.lag()
   }
 
-  /** Resolves when every record below the cut is a row, a tombstone or counted poison, and the end of the log is near. */
+  /** Resolves when every record below the cut is counted as a row, a tombstone or poison, and the end of the log is near. */
   async ready(cut: readonly TopicPosition[], signal: AbortSignal): Promise<void> {
     for (;;) {
       signal.throwIfAborted()
-      const lag = [...(await this.lag()).values()].reduce((sum, behind) => sum + behind, 0n)
-      const covered = cut.every(({ partition, next }) => (this.#coverage.get(partition)?.next ?? 0n) >= BigInt(next))
-      if (covered && lag <= BigInt(this.#recentAppends())) return
+      if (judgeReadiness(await this.#progress(cut)).ready) return
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, 100)
+        const timer = setTimeout(resolve, 50)
         this.#waiting.push(() => (clearTimeout(timer), resolve()))
       })
     }
+  }
+
+  async #progress(cut: readonly TopicPosition[]): Promise<PartitionProgress[]> {
+    const { start, end } = await (await this.#project.log.admin()).describe(topic)
+    return this.coverage().map(({ partition, next, rows, tombstones, poison, marks }) => ({
+      topic,
+      partition,
+      start: start[partition]!,
+      cut: BigInt(cut.find((position) => position.partition === partition)?.next ?? 0),
+      position: next,
+      end: end[partition]!,
+      rows,
+      tombstones,
+      deadLetters: poison,
+      absent: marks,
+      appendsPerSecond: this.#taken.get(partition)?.lastSecond ?? 0,
+    }))
   }
 
   async stop(): Promise<void> {
@@ -114,13 +131,6 @@ export class VersionWriter {
     await this.#producer.close()
     await this.#state.close()
     for (const resolve of this.#waiting.splice(0)) resolve()
-  }
-
-  #lastSecond: { second: number; count: number; before: number } = { second: 0, count: 0, before: 0 }
-
-  /** About how many records were taken in the last second: a lag below it is under one second of appends. */
-  #recentAppends(): number {
-    return Math.max(this.#lastSecond.before, this.#lastSecond.count)
   }
 
   async #batch(batch: LogBatch, lane: Lane): Promise<void> {
@@ -198,10 +208,17 @@ export class VersionWriter {
       positions: [[positionName(topic, batch.partition), batch.next]],
     })
     this.#coverage.set(batch.partition, after)
-    const second = Math.floor(this.#project.clock() / 1000)
-    if (second !== this.#lastSecond.second) this.#lastSecond = { second, count: 0, before: this.#lastSecond.count }
-    this.#lastSecond.count += batch.records.length
+    this.#noteTaken(batch)
     for (const resolve of this.#waiting.splice(0)) resolve()
+  }
+
+  /** How many of the newest records were appended within the last second of the log: the measure of "near the end". */
+  #noteTaken({ partition, records }: LogBatch): void {
+    const newest = records.at(-1)!.timestamp
+    const before = this.#taken.get(partition)
+    const inBatch = records.filter(({ timestamp }) => timestamp > newest - 1000).length
+    const lastSecond = before !== undefined && newest - before.newest < 1000 ? Math.max(before.lastSecond, inBatch) : inBatch
+    this.#taken.set(partition, { newest, lastSecond })
   }
 }
 

@@ -1,0 +1,127 @@
+/** Sections of the demo's page about the published features: how fresh, which codes, what changed. */
+
+import { barChart, binnedHistogram, formatNumber, usageChart } from '../../replay/index.ts'
+import type { Block, Section } from '../../replay/index.ts'
+import type { DemoReport } from './demo-report.ts'
+import { churnText, countText, durationText, percentText } from './report-text.ts'
+
+/** How long records took from the log to readable features. */
+export async function freshnessSection({ freshness }: DemoReport): Promise<Section> {
+  const { count, p50Ms, p99Ms, maxMs, bins } = freshness
+  const title = 'How fresh features were'
+  if (count === 0) return { title, blocks: [text('Nothing was measured.')] }
+  const said = `Half of ${countText(count, 'item change')} were readable within ${durationText(p50Ms)}, 99 of 100 within ${durationText(p99Ms)}, the slowest in ${durationText(maxMs)}.`
+  // The last bin may be open: it reaches as far as the slowest record.
+  const closed = bins.map(({ fromMs, toMs, count: n }) => ({
+    from: fromMs,
+    to: Number.isFinite(toMs) && toMs !== null ? toMs : Math.max(maxMs, fromMs * 1.01),
+    count: n,
+  }))
+  const svg = await binnedHistogram({
+    title: 'From the log to readable',
+    description: said,
+    width: 760,
+    x: { name: 'milliseconds from log append to readable', scale: isEven(closed) ? 'value' : 'log' },
+    counted: 'item changes',
+    bins: closed,
+    references: [
+      { name: `p50 ${durationText(p50Ms)}`, value: p50Ms },
+      { name: `p99 ${durationText(p99Ms)}`, value: p99Ms },
+    ],
+  })
+  const caption = `What to see: the farther left, the sooner a new or changed item can be ranked.${isEven(closed) ? '' : ' Each labelled step to the right is a multiple, not a sum.'}`
+  return { title, blocks: [text(said), { kind: 'charts', charts: [{ svg, caption }] }] }
+}
+
+/** How evenly the codes of each level are used. */
+export async function codeSection({ versions }: DemoReport): Promise<Section> {
+  const title = 'How codes are used'
+  if (versions.length === 0) return { title, blocks: [text('No version was published.')] }
+  const charts = await Promise.all(
+    versions.map(async ({ version, levels, uniqueRate }) => {
+      const svg = await usageChart({
+        title: `Code usage of version ${version}`,
+        description: levels.map(({ used, size }, i) => `level ${i + 1}: ${used} of ${size} codes used`).join(', '),
+        levels: levels.map(({ counts }, i) => ({ name: `level ${i + 1}`, counts })),
+      })
+      const dead = levels.reduce((sum, level) => sum + level.dead, 0)
+      const end = dead === 0 ? 'no code is dead' : `${countText(dead, 'dead code')} at the right end`
+      return {
+        svg,
+        caption: `What to see: the flatter, the more evenly items are spread; ${end}. ${percentText(uniqueRate)} of items would be told apart by a semantic ID of their own.`,
+      }
+    }),
+  )
+  const rows = versions.flatMap(({ version, levels }) =>
+    levels.map(({ size, used, dead, perplexity }, i) => [`version ${version}`, `level ${i + 1}`, size, used, dead, perplexity]),
+  )
+  const blocks: Block[] = [
+    text(
+      'A semantic ID has one code per level, coarse to fine. Codes that many items share say little, codes that nobody has say nothing.',
+    ),
+    { kind: 'charts', charts },
+    { kind: 'table', columns: ['version', 'level', 'codes', 'used', 'dead', 'perplexity'], decimals: [null, null, 0, 0, 0, 1], rows },
+  ]
+  return { title, blocks }
+}
+
+/** What a reader who keeps semantic IDs or vectors has to expect of a switch. */
+export async function changeSection({ change, versions }: DemoReport): Promise<Section> {
+  const title = 'What changed between the versions'
+  const said = churnText(change)
+  if (said === undefined) {
+    return {
+      title,
+      blocks: [
+        text(
+          `There is nothing to compare: ${versions.length < 2 ? 'fewer than two versions were published' : 'the versions share no item'}.`,
+        ),
+      ],
+    }
+  }
+  const kept = change.churn <= change.churnBudget
+  const churnSvg = await barChart({
+    title: 'Semantic IDs that changed',
+    description: said,
+    categories: ['any code', 'first code'],
+    y: { name: 'share of items, %', min: 0 },
+    series: [{ name: 'changed', values: [change.churn, change.churnFirstCode].map((share) => Math.round(share * 1000) / 10) }],
+    references: [{ name: `churn budget ${formatNumber(Math.round(change.churnBudget * 1000) / 10)} %`, value: change.churnBudget * 100 }],
+  })
+  const cosineSvg = await binnedHistogram({
+    title: 'How far vectors moved',
+    description: 'Cosine of the two vectors of each item, counted in bins.',
+    x: { name: 'cosine of the old and the new vector' },
+    counted: 'items',
+    bins: change.cosineBins,
+  })
+  return {
+    title,
+    blocks: [
+      { kind: 'note', tone: kept ? 'good' : 'bad', text: `${kept ? 'Within budget' : 'Over budget'}: ${said}` },
+      {
+        kind: 'charts',
+        charts: [
+          {
+            svg: churnSvg,
+            caption: 'What to see: the left bar must stay below the line, so that models that learned from semantic IDs keep working.',
+          },
+          {
+            svg: cosineSvg,
+            caption: 'What to see: items far right kept their vector; those farther left were learned anew. Empty ends are cut off.',
+          },
+        ],
+      },
+    ],
+  }
+}
+
+/** Whether all bins are equally wide; others are drawn on a log axis, where a bar's height does not mislead. */
+function isEven(bins: readonly { readonly from: number; readonly to: number }[]): boolean {
+  const widths = bins.slice(0, -1).map(({ from, to }) => to - from)
+  return widths.every((width) => Math.abs(width - widths[0]!) <= 1e-6 * Math.abs(width))
+}
+
+function text(words: string): Block {
+  return { kind: 'text', text: words }
+}

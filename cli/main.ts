@@ -1,0 +1,63 @@
+#!/usr/bin/env node
+/**
+ * The `sidestream` command: parses, calls `pipeline` or `replay`, prints. No command does work of its own.
+ */
+
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError } from 'commander'
+import { aucCommand } from './auc.ts'
+import { demoCommand } from './demo.ts'
+import { distillCommand, embedCommand } from './distill.ts'
+import { doctorCommand } from './doctor.ts'
+import { getCommand } from './get.ts'
+import { importCommand } from './import.ts'
+import { exitCodes, reportError } from './output.ts'
+import { refreshCommand } from './refresh.ts'
+import { runCommand } from './run.ts'
+import { versionsCommand } from './versions.ts'
+
+function packageVersion(): string {
+  // Sources stand one folder below the package, the build two.
+  for (const path of ['../package.json', '../../package.json']) {
+    try {
+      return (JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8')) as { version: string }).version
+    } catch {
+      continue
+    }
+  }
+  return 'unknown'
+}
+
+function buildProgram(): Command {
+  const program = new Command('sidestream')
+    .description('Streams behavior into content embeddings and semantic IDs, and publishes them as whole versions.')
+    .version(packageVersion())
+    .showHelpAfterError('(add --help for what this command takes)')
+    .exitOverride()
+  const commands = [
+    demoCommand,
+    runCommand,
+    importCommand,
+    distillCommand,
+    embedCommand,
+    refreshCommand,
+    versionsCommand,
+    getCommand,
+    aucCommand,
+    doctorCommand,
+  ]
+  for (const command of commands) program.addCommand(command().exitOverride())
+  return program
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  try {
+    await buildProgram().parseAsync(argv, { from: 'user' })
+    return exitCodes.done
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.done : exitCodes.usage
+    return reportError(error, argv.includes('--json'))
+  }
+}
+
+process.exitCode = await main(process.argv.slice(2))

@@ -1,0 +1,52 @@
+/** Options that commands share. */
+
+import { readFile } from 'node:fs/promises'
+import { Command } from 'commander'
+import { fileError, parseConfig, SidestreamError } from '../schemas/index.ts'
+import type { Config } from '../schemas/index.ts'
+import { openProject } from '../pipeline/index.ts'
+import type { Logger, Project } from '../pipeline/index.ts'
+
+export const defaultConfigPath = 'sidestream.yaml'
+
+/** A command with `--json`. */
+export function plainCommand(name: string, description: string): Command {
+  return new Command(name).description(description).option('--json', 'print one JSON object on stdout', false)
+}
+
+/** A command that works on a project: `--config` and `--json`. */
+export function projectCommand(name: string, description: string): Command {
+  return plainCommand(name, description).option('-c, --config <file>', 'configuration file', defaultConfigPath)
+}
+
+/** @throws SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_CONFIG_INVALID */
+export async function readConfig(path: string): Promise<Config> {
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (error) {
+    throw fileError(path, error)
+  }
+  return parseConfig(text, { env: process.env, path })
+}
+
+/** Opens the project, runs `body`, and closes it whatever happens. */
+export async function withProject<T>(configPath: string, body: (project: Project) => Promise<T>, logger?: Logger): Promise<T> {
+  const project = await openProject(await readConfig(configPath), logger === undefined ? {} : { logger })
+  try {
+    return await body(project)
+  } finally {
+    await project.close()
+  }
+}
+
+/** @throws SIDESTREAM_USAGE_INVALID */
+export function wholeNumber(what: string, least = 0): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (!Number.isSafeInteger(value) || value < least) {
+      throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${what} must be a whole number of at least ${least}, not "${text}"`)
+    }
+    return value
+  }
+}

@@ -1,0 +1,45 @@
+/** `sidestream refresh`: train what is complete, judge, build and switch a version now. */
+
+import { randomUUID } from 'node:crypto'
+import type { Command } from 'commander'
+import { SidestreamError } from '../schemas/index.ts'
+import type { ErrorCode } from '../schemas/index.ts'
+import { startDaemon } from '../pipeline/index.ts'
+import { stderrLogger } from './logger.ts'
+import { projectCommand, withProject } from './options.ts'
+import { createOutput } from './output.ts'
+
+interface Options {
+  readonly config: string
+  readonly json: boolean
+  readonly id?: string
+}
+
+export function refreshCommand(): Command {
+  return projectCommand('refresh', 'Build, judge and switch a version from what is in the log now.')
+    .option('--id <id>', 'command id: a refresh that was cut short goes on when it is given again')
+    .action(async (options: Options) => {
+      const output = createOutput(options.json)
+      const id = options.id ?? randomUUID()
+      const result = await withProject(
+        options.config,
+        async (project) => {
+          const daemon = await startDaemon(project, {
+            events: {
+              onRound: ({ round, steps, loss }) => output.note(`round ${round}: ${steps} steps${loss === null ? '' : `, loss ${loss.toFixed(4)}`}`),
+              onTask: (task, done) => output.note(`${task}: ${done.message}`),
+            },
+          })
+          try {
+            await daemon.idle()
+            return await daemon.refresh(id)
+          } finally {
+            await daemon.stop()
+          }
+        },
+        stderrLogger('warn'),
+      )
+      if (result.outcome === 'refused') throw new SidestreamError((result.code ?? 'SIDESTREAM_BUILD_REFUSED') as ErrorCode, result.message)
+      output.result({ id, ...result }, result.message)
+    })
+}

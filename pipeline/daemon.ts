@@ -1,0 +1,148 @@
+/**
+ * A running project: the roles of one process over an opened project.
+ * Invariant: a fatal error of any role is told once, to whoever waits on `failed`; nothing is lost, the next start goes on.
+ */
+
+import type { FreshnessSummary } from '../features/index.ts'
+import { SidestreamError } from '../schemas/index.ts'
+import { Ingest } from './ingest.ts'
+import { Owner } from './owner.ts'
+import type { OwnerEvents, TaskResult } from './owner.ts'
+import type { Project } from './project.ts'
+import { Versions } from './versions.ts'
+
+/** What a process does. `distill` owns `control`: one process of a project has it. `serve` comes with the gRPC services. */
+export const roles = ['ingest', 'distill', 'publish'] as const
+export type Role = (typeof roles)[number]
+
+export interface DaemonOptions {
+  /** @default all */
+  readonly roles?: readonly Role[]
+  readonly events?: OwnerEvents
+}
+
+export interface DaemonStatus {
+  /** Live version; null before the first. */
+  readonly live: number | null
+  /** Records behind the end, per role and partition. */
+  readonly lag: Readonly<Record<string, number>>
+  readonly ingest: Ingest['counts'] | null
+  readonly owner: (Owner['lanes']['counts'] & { readonly late: number }) | null
+  /** From log append to readable, of records appended while a version was live. */
+  readonly freshness: FreshnessSummary
+}
+
+const maintenanceMs = 1000
+const idlePollMs = 25
+
+export class Daemon {
+  readonly versions: Versions
+  readonly ingest: Ingest | undefined
+  readonly owner: Owner | undefined
+  readonly #project: Project
+  readonly #failure: Promise<never>
+  #timer: NodeJS.Timeout | undefined
+  #maintaining: Promise<unknown> = Promise.resolve()
+
+  constructor(project: Project, parts: { versions: Versions; ingest: Ingest | undefined; owner: Owner | undefined }, failure: Promise<never>, onFatal: (error: Error) => void) {
+    this.#project = project
+    this.versions = parts.versions
+    this.ingest = parts.ingest
+    this.owner = parts.owner
+    this.#failure = failure
+    const maintain = (): void => {
+      this.#maintaining = this.versions.maintain().then((gone) => {
+        for (const version of gone) this.#project.logger.info({ version }, 'version collected')
+        this.#timer = setTimeout(maintain, maintenanceMs)
+        this.#timer.unref()
+      }, onFatal)
+    }
+    this.#timer = setTimeout(maintain, maintenanceMs)
+    this.#timer.unref()
+  }
+
+  /** Rejects when a role cannot go on; never resolves. */
+  failed(): Promise<never> {
+    return this.#failure
+  }
+
+  /** Resolves when everything in the log is done: no lag, no open round, no task. */
+  async idle(): Promise<void> {
+    await Promise.race([this.#failure, this.#untilIdle()])
+  }
+
+  /** Trains what is complete, judges, builds and switches. Asking twice with one id is asking once. */
+  async refresh(id: string): Promise<TaskResult> {
+    if (this.owner === undefined) throw new SidestreamError('SIDESTREAM_USAGE_INVALID', 'this process does not have the role distill, which refreshes')
+    return Promise.race([this.#failure, this.owner.refresh(id)])
+  }
+
+  async status(): Promise<DaemonStatus> {
+    const lag: Record<string, number> = {}
+    for (const [role, part] of [
+      ['ingest', this.ingest],
+      ['distill', this.owner?.lanes],
+      ['publish', this.versions],
+    ] as const) {
+      if (part !== undefined) for (const [name, behind] of await part.lag()) lag[`${role} ${name}`] = Number(behind)
+    }
+    return {
+      live: (await this.#project.store.live(this.#project.config.project))?.version ?? null,
+      lag,
+      ingest: this.ingest?.counts ?? null,
+      owner: this.owner === undefined ? null : { ...this.owner.lanes.counts, late: this.owner.lanes.clock.late },
+      freshness: this.versions.freshness.summary(),
+    }
+  }
+
+  /** Stops in the order of the data: ingest, owner, writers. Positions are committed; the next start goes on from there. */
+  async stop(): Promise<void> {
+    clearTimeout(this.#timer)
+    await this.#maintaining.catch(() => {})
+    clearTimeout(this.#timer)
+    await this.ingest?.stop()
+    await this.owner?.stop()
+    await this.versions.stop()
+  }
+
+  async #untilIdle(): Promise<void> {
+    for (let quiet = 0; quiet < 2; ) {
+      quiet = (await this.#isQuiet()) ? quiet + 1 : 0
+      await new Promise<void>((resolve) => setTimeout(resolve, idlePollMs))
+    }
+  }
+
+  async #isQuiet(): Promise<boolean> {
+    if (this.ingest !== undefined && !isZero(await this.ingest.lag())) return false
+    if (this.owner !== undefined && !(await this.owner.isIdle())) return false
+    return isZero(await this.versions.lag())
+  }
+}
+
+function isZero(lag: ReadonlyMap<string, bigint>): boolean {
+  for (const behind of lag.values()) if (behind > 0n) return false
+  return true
+}
+
+/** Starts the roles of this process. */
+export async function startDaemon(project: Project, { roles: wanted = roles, events = {} }: DaemonOptions = {}): Promise<Daemon> {
+  let fail: (error: Error) => void = () => {}
+  const failure = new Promise<never>((_, reject) => {
+    fail = (error) => {
+      project.logger.error({ error: error.message }, 'a role cannot go on')
+      reject(error)
+    }
+  })
+  failure.catch(() => {})
+  const versions = await Versions.start(project, fail)
+  let ingest: Ingest | undefined
+  try {
+    ingest = wanted.includes('ingest') ? await Ingest.start(project, fail) : undefined
+    const owner = wanted.includes('distill') ? await Owner.start(project, versions, events, fail) : undefined
+    return new Daemon(project, { versions, ingest, owner }, failure, fail)
+  } catch (error) {
+    await ingest?.stop()
+    await versions.stop()
+    throw error
+  }
+}

@@ -1,0 +1,30 @@
+/**
+ * Composition: the roles of a process, version writers, the owner of rounds and refreshes, and what the command line calls.
+ * @module
+ */
+
+export { openProject } from './compose.ts'
+export type { ComposeOptions } from './compose.ts'
+export { silentLogger } from './project.ts'
+export type { Logger, Project } from './project.ts'
+export { Daemon, roles, startDaemon } from './daemon.ts'
+export type { DaemonOptions, DaemonStatus, Role } from './daemon.ts'
+export type { OwnerEvents, TaskResult } from './owner.ts'
+export type { TrainedRound } from './training.ts'
+export { activateVersion, collectVersions, listVersions, readFeatures, rollbackVersion, showVersion } from './commands.ts'
+export type { VersionLine } from './commands.ts'
+export { diagnose } from './doctor.ts'
+export type { Finding } from './doctor.ts'
+export { fileSources, importSources, recipeSource } from './import.ts'
+export type { ImportFiles, ImportOptions, ImportReport, ImportSource } from './import.ts'
+export { compareVersions, describeVersion, neighborExamples, rankVersions } from './compare.ts'
+export type { LevelShare, NeighborExample, RankedSet, VersionChange, VersionFigures } from './compare.ts'
+export { versionDigest } from './digest.ts'
+export { startMetrics } from './metrics.ts'
+export type { MetricsServer } from './metrics.ts'
+export { publishedVersions } from './versions.ts'
+export type { Judgement as PipelineJudgement } from '../distill/index.ts'
+export { InputFeed } from './input-feed.ts'
+export { distillFiles, embedFiles } from './offline.ts'
+export type { DistillFiles, EmbedFiles } from './offline.ts'
+export { listDeadLetters } from './dead-letters.ts'

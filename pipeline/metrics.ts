@@ -1,0 +1,98 @@
+/**
+ * Metrics and health over HTTP: `GET /metrics` (Prometheus text) and `GET /health`. Off while `metrics.port` is 0.
+ * Invariant: what is served are counts and times, never ids, vectors or secrets.
+ */
+
+import { timingSafeEqual } from 'node:crypto'
+import { createServer } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
+import { Gauge, Registry } from 'prom-client'
+import { SidestreamError } from '../schemas/index.ts'
+import type { Daemon } from './daemon.ts'
+import type { Project } from './project.ts'
+
+export interface MetricsServer {
+  readonly url: string
+  close(): Promise<void>
+}
+
+/**
+ * Starts the server, or answers undefined when it is off.
+ * @throws SIDESTREAM_ADDRESS_IN_USE
+ */
+export async function startMetrics({ config }: Project, daemon: Daemon): Promise<MetricsServer | undefined> {
+  const { host, port, token } = config.metrics
+  if (port === 0) return undefined
+  const registry = registryOf(daemon)
+  const server = createServer((request, response) => {
+    const answer = async (): Promise<void> => {
+      if (request.url === '/health') {
+        response.setHeader('content-type', 'application/json')
+        response.end(JSON.stringify({ live: (await daemon.status()).live }))
+      } else if (request.url === '/metrics' && mayRead(request, token)) {
+        response.setHeader('content-type', registry.contentType)
+        response.end(await registry.metrics())
+      } else {
+        response.statusCode = request.url === '/metrics' ? 401 : 404
+        response.end()
+      }
+    }
+    answer().catch(() => {
+      response.statusCode = 500
+      response.end()
+    })
+  })
+  await listen(server, host, port)
+  return {
+    url: `http://${host}:${port}`,
+    close: () => new Promise((resolve) => void (server.closeAllConnections(), server.close(() => resolve()))),
+  }
+}
+
+function mayRead({ headers }: IncomingMessage, token: string | null): boolean {
+  if (token === null) return true
+  const given = Buffer.from(headers.authorization ?? '')
+  const wanted = Buffer.from(`Bearer ${token}`)
+  return given.length === wanted.length && timingSafeEqual(given, wanted)
+}
+
+function listen(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      const busy = cause.code === 'EADDRINUSE'
+      const message = busy ? `${host}:${port} is in use: stop the other process or set metrics.port` : `cannot listen on ${host}:${port}: ${cause.message}`
+      reject(new SidestreamError('SIDESTREAM_ADDRESS_IN_USE', message, { cause, host, port }))
+    })
+    server.listen(port, host, () => resolve())
+  })
+}
+
+function registryOf(daemon: Daemon): Registry {
+  const registry = new Registry()
+  const gauge = (name: string, help: string, labelNames: string[] = []): Gauge => new Gauge({ name: `sidestream_${name}`, help, labelNames, registers: [registry] })
+  const live = gauge('live_version', 'Version that readers see')
+  const lag = gauge('lag_records', 'Records behind the end of the log', ['lane'])
+  const ingested = gauge('ingest_records', 'Interactions by what became of them', ['outcome'])
+  const owned = gauge('owner_records', 'Records of the content and sample lanes by what became of them', ['outcome'])
+  const freshness = gauge('freshness_ms', 'From log append to readable, milliseconds', ['quantile'])
+  registry.setDefaultLabels({})
+  live.reset()
+  const collect = async (): Promise<void> => {
+    const status = await daemon.status()
+    if (status.live !== null) live.set(status.live)
+    for (const [lane, behind] of Object.entries(status.lag)) lag.set({ lane }, behind)
+    for (const [outcome, count] of Object.entries(status.ingest ?? {})) ingested.set({ outcome }, count)
+    for (const [outcome, count] of Object.entries(status.owner ?? {})) owned.set({ outcome }, count)
+    for (const [quantile, ms] of [
+      ['0.5', status.freshness.p50Ms],
+      ['0.99', status.freshness.p99Ms],
+    ] as const)
+      freshness.set({ quantile }, ms)
+  }
+  const metrics = registry.metrics.bind(registry)
+  registry.metrics = async () => {
+    await collect()
+    return metrics()
+  }
+  return registry
+}

@@ -1,0 +1,101 @@
+/**
+ * Distillation and embedding over files: the streaming job's code without a log.
+ * Invariant: what is written appears whole or not at all; equal files and options give equal bytes.
+ */
+
+import { decodeCheckpoint, distillOffline, embedOffline, encodeCheckpoint, headModel } from '../distill/index.ts'
+import type { OfflineProgress, OfflineReport } from '../distill/index.ts'
+import { contentDims, fileFormat, readContent, readInteractions, SidestreamError, writeEmbeddings, writeVectorsF32 } from '../schemas/index.ts'
+import type { Config } from '../schemas/index.ts'
+import { openArtifacts } from './compose.ts'
+import { sampleOptions } from './ingest.ts'
+
+export interface DistillFiles {
+  readonly interactions: string
+  readonly content: string
+  /** Directory of the result: artifact `head`. */
+  readonly out: string
+  readonly onProgress?: (progress: OfflineProgress) => void
+}
+
+const artifactName = 'head'
+const encoder = new TextEncoder()
+
+/**
+ * Trains a head on files and writes it with `head.onnx` (plain ONNX) and `report.json`.
+ * @throws what the readers and the trainer throw; SIDESTREAM_ARTIFACT_CORRUPT when `out` holds another head already
+ */
+export async function distillFiles(config: Config, files: DistillFiles): Promise<OfflineReport> {
+  const modalities = Object.entries(config.content.modalities).map(([name, { dim }]) => ({ name, dim }))
+  const { checkpoint, report } = await distillOffline({
+    interactions: readInteractions(files.interactions),
+    content: readContent(files.content, config.content.modalities),
+    options: {
+      head: {
+        modalities,
+        dims: config.head.dim,
+        hidden: config.head.hidden,
+        prefixes: config.head.prefixes,
+        contentDims: contentDims(config),
+        contentShare: config.head.contentShare,
+        seed: config.seed,
+      },
+      samples: { ...sampleOptions(config), emptyHistories: false },
+      trainer: {
+        tau: config.training.temperature,
+        historyLength: config.sequences.history,
+        batchSize: config.training.batch,
+        weightDecay: config.training.weightDecay,
+        clipNorm: config.training.clipNorm,
+        threads: config.training.threads,
+      },
+      passes: config.training.epochs,
+      learningRate: config.training.learningRate,
+      seed: config.seed,
+    },
+    ...(files.onProgress !== undefined && { onProgress: files.onProgress }),
+  })
+  const { parts, about } = encodeCheckpoint(checkpoint)
+  parts.set('head.onnx', headModel(checkpoint.head))
+  parts.set('report.json', encoder.encode(JSON.stringify(report)))
+  await (await openArtifacts(files.out)).write(artifactName, parts, about)
+  return report
+}
+
+export interface EmbedFiles {
+  /** Directory that `distillFiles` wrote. */
+  readonly head: string
+  readonly content: string
+  /** `.parquet` or `.f32`. */
+  readonly out: string
+  /** Distilled dims of a short view. @default the full vector */
+  readonly prefix?: number
+  readonly onProgress?: (items: number) => void
+}
+
+/** Writes the published vectors of all items of a content file. @returns number of items */
+export async function embedFiles(files: EmbedFiles): Promise<number> {
+  const format = fileFormat(files.out)
+  if (format !== 'parquet' && format !== 'f32') {
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `vectors are written as .parquet or .f32, not to ${files.out}`)
+  }
+  const { manifest, parts } = await (await openArtifacts(files.head)).read(artifactName)
+  const { head } = decodeCheckpoint({ parts, about: manifest.about }, { training: false })
+  const dims = Object.fromEntries(head.spec.modalities.map(({ name, dim }) => [name, { dim }]))
+  const batches = embedOffline({
+    head,
+    content: readContent(files.content, dims),
+    ...(files.prefix !== undefined && { prefix: files.prefix }),
+  })
+  const counted = countItems(batches, files.onProgress)
+  return format === 'parquet' ? writeEmbeddings(files.out, counted) : writeVectorsF32(files.out, counted)
+}
+
+async function* countItems<T extends { readonly ids: readonly string[] }>(batches: AsyncIterable<T>, onProgress: (items: number) => void = () => {}): AsyncGenerator<T> {
+  let items = 0
+  for await (const batch of batches) {
+    items += batch.ids.length
+    yield batch
+    onProgress(items)
+  }
+}

@@ -1,0 +1,207 @@
+/**
+ * A refresh: decide (which head, judged on the window after it), then build (codebooks under the churn budget, version,
+ * writer, switch). Pass 1 works on the catalogue as of the cut; pass 2 is a version writer like any other.
+ * Invariant: everything a build needs stands in its control record; each step is redone from there and gives the same bytes.
+ */
+
+import { pickCandidate } from '../distill/index.ts'
+import type { Head, Judgement } from '../distill/index.ts'
+import { bundleOf, bundleToParts, fitCodebooks, ParentCodes, refreshCodebooks } from '../semantic-ids/index.ts'
+import type { Bundle } from '../semantic-ids/index.ts'
+import { isSidestreamError, semanticIdView, SidestreamError } from '../schemas/index.ts'
+import { bundleName, readBundle } from './bundles.ts'
+import { readCatalogue } from './catalogue.ts'
+import type { ControlBody, ControlEntry, ControlLog } from './control.ts'
+import { Embedder } from './embedder.ts'
+import type { ContentRows } from './embedder.ts'
+import { judgeWindow } from './judge-window.ts'
+import type { OwnerLanes } from './owner-lanes.ts'
+import type { Project } from './project.ts'
+import { checkpointRound, listCheckpoints, readCheckpoint } from './training.ts'
+import type { Versions } from './versions.ts'
+import { embeddedViews } from './views.ts'
+
+/** What a refresh works with. */
+export interface RefreshContext {
+  readonly project: Project
+  readonly lanes: OwnerLanes
+  readonly control: ControlLog
+  readonly versions: Versions
+}
+
+type BuildPlan = ControlBody<'build'>
+type TaskResult = ControlBody<'done'>
+
+/**
+ * Judges the newest checkpoint whose window is complete, if it is newer than what is live, and plans the build. Without one
+ * only the codebooks are renewed.
+ */
+export async function decideRefresh(context: RefreshContext, reason: 'scheduled' | 'command', cutTs: number): Promise<BuildPlan | TaskResult> {
+  const { project, control, versions, lanes } = context
+  const live = await versions.live()
+  if (live === undefined) return { outcome: 'nothing-new', version: null, code: null, message: 'nothing is live yet: version 1 comes first' }
+  const candidate = await newestCandidate(context, live.head, cutTs)
+  if (candidate !== undefined) {
+    const judged = control.find('judged', candidate) ?? (await judgeCandidate(context, candidate, live.head))
+    if (judged.body.verdict === 'refused' && project.config.guard.mode === 'enforce') {
+      return {
+        outcome: 'refused',
+        version: null,
+        code: 'SIDESTREAM_GUARD_REFUSED',
+        message: `the guard refused ${candidate}: ${failedClauses(judged.body.report as Judgement)}. Version ${live.version} stays live; the checkpoint is kept`,
+      }
+    }
+  }
+  return {
+    version: Math.max(...control.all('build').map(({ body }) => body.version)) + 1,
+    reason,
+    parent: live.version,
+    head: candidate ?? live.head,
+    cutTs,
+    positions: await lanes.positions('item-content'),
+  }
+}
+
+async function newestCandidate({ project, control, lanes }: RefreshContext, liveHead: string, cutTs: number): Promise<string | undefined> {
+  const liveRound = checkpointRound(liveHead) ?? -1
+  const refused = new Set(control.all('judged').filter(({ body }) => body.verdict === 'refused').map(({ id }) => id))
+  const checkpoints = (await listCheckpoints(project))
+    .map((name) => ({ name, round: checkpointRound(name)!, trainedUntil: lanes.clock.endOf(checkpointRound(name)!) }))
+    .filter(({ name, round }) => round > liveRound && !refused.has(name))
+  return pickCandidate(checkpoints, cutTs, project.config.refresh.evalWindowMs)?.name
+}
+
+async function judgeCandidate({ project, control, lanes }: RefreshContext, candidate: string, liveHead: string): Promise<ControlEntry<'judged'>> {
+  const from = lanes.clock.endOf(checkpointRound(candidate)!)
+  const report = await judgeWindow({
+    project,
+    state: lanes.state,
+    candidate: (await readCheckpoint(project, candidate, { training: false })).head,
+    live: (await readCheckpoint(project, liveHead, { training: false })).head,
+    window: { from, until: from + project.config.refresh.evalWindowMs },
+  })
+  for (const warning of report.warnings) project.logger.warn({ checkpoint: candidate }, warning)
+  await control.append('judged', candidate, { checkpoint: candidate, verdict: report.verdict === 'pass' ? 'passed' : 'refused', report })
+  return control.find('judged', candidate)!
+}
+
+function failedClauses(report: Judgement): string {
+  return report.clauses
+    .filter(({ verdict }) => verdict === 'fail')
+    .map(({ name, against, candidate, reference }) => `${name} ${figure(candidate)} against ${figure(reference)} (${against})`)
+    .join(', ')
+}
+
+const figure = (value: number | null): string => (value === null ? 'none' : value.toFixed(4))
+
+/** Carries a planned build to its end. Safe to call again after a crash at any point. */
+export async function performBuild(context: RefreshContext, build: ControlEntry<'build'>): Promise<TaskResult> {
+  const { project, versions } = context
+  const { body: plan, id } = build
+  try {
+    const { head, position } = await readCheckpoint(project, plan.head, { training: false })
+    const bundle = await bundleOfBuild(context, plan, head)
+    await versions.build({ plan, head, bundle, trainedUntil: position.trainedUntil })
+    await versions.activate(plan.version, id)
+    return { outcome: 'live', version: plan.version, code: null, message: `version ${plan.version} is live (${plan.reason}, head ${plan.head})` }
+  } catch (error) {
+    if (!isSidestreamError(error) || !refused.has(error.code)) throw error
+    await versions.abandon(plan.version, error.message)
+    return { outcome: 'refused', version: plan.version, code: error.code, message: error.message }
+  }
+}
+
+const refused: ReadonlySet<string> = new Set(['SIDESTREAM_BUDGET_REFUSED', 'SIDESTREAM_BUILD_REFUSED', 'SIDESTREAM_ITEMS_TOO_FEW'])
+
+/** The codebooks of a build: those that were written before a crash, or made now. */
+async function bundleOfBuild(context: RefreshContext, plan: BuildPlan, head: Head): Promise<Bundle> {
+  const { project, lanes } = context
+  const name = bundleName(plan.version)
+  if ((await project.artifacts.list(name)).includes(name)) return readBundle(project, name)
+  const content = readCatalogue(project, lanes.state, plan.cutTs)
+  if (content.ids.length === 0) {
+    throw new SidestreamError('SIDESTREAM_ITEMS_TOO_FEW', `no item exists before the cut ${new Date(plan.cutTs).toISOString()}: import content first`)
+  }
+  const vectors = await embed(project, head, undefined, content)
+  const bundle = plan.parent === null ? await firstBundle(project, plan, content, vectors) : await refreshedBundle(context, plan, content, vectors)
+  const { parts, about } = bundleToParts(bundle)
+  await project.artifacts.write(name, parts, about)
+  return bundle
+}
+
+/** The semantic-ID view's stored numbers of the whole catalogue, and its codes when there is a bundle. */
+async function embed(project: Project, head: Head, bundle: Bundle | undefined, content: ContentRows): Promise<{ vectors: Float32Array; dim: number; codes: Uint16Array }> {
+  const embedder = await Embedder.create({
+    head,
+    views: embeddedViews(project.config),
+    semanticIdView: semanticIdView(project.config),
+    threads: project.config.training.threads,
+    ...(bundle !== undefined && { bundle }),
+  })
+  try {
+    const { dequantized, codes } = await embedder.embed(content)
+    return { vectors: dequantized, dim: embedder.dim, codes }
+  } finally {
+    await embedder.close()
+  }
+}
+
+async function firstBundle({ config }: Project, plan: BuildPlan, content: ContentRows, { vectors, dim }: { vectors: Float32Array; dim: number }): Promise<Bundle> {
+  const { levels, normalize, iterations } = config.semanticIds
+  const seed = config.semanticIds.seed ?? config.seed
+  const fit = await fitCodebooks(vectors, content.ids, dim, { sizes: levels, seed, iterations, normalize, threads: config.training.threads })
+  return bundleOf({
+    codebooks: fit.codebooks,
+    settings: fit.settings,
+    delta: 0,
+    parents: ParentCodes.empty(levels.length),
+    origin: {
+      parent: null,
+      idSpace: bundleName(plan.version),
+      input: { view: semanticIdView(config), head: plan.head, cutTs: plan.cutTs, dim },
+      training: fit.training,
+      policy: { kind: 'first-fit', fvu: fit.fvu },
+    },
+  })
+}
+
+async function refreshedBundle(
+  { project }: RefreshContext,
+  plan: BuildPlan,
+  content: ContentRows,
+  { vectors, dim }: { vectors: Float32Array; dim: number },
+): Promise<Bundle> {
+  const { config } = project
+  const { churnBudget, distortionCeiling, iterations } = config.semanticIds
+  const parentName = bundleName(plan.parent!)
+  const parent = await readBundle(project, parentName)
+  // The parent's IDs at the cut are computed, not read: a function of the same content, its head and its bundle.
+  const parentHead = (await readCheckpoint(project, parent.origin.input['head'] as string, { training: false })).head
+  const published = await embed(project, parentHead, parent, content)
+  const levels = parent.codebooks.sizes.length
+  const parents = ParentCodes.of(content.ids, published.codes, levels)
+  const refreshed = await refreshCodebooks(
+    { bundle: parent, parents, ids: content.ids, vectors },
+    {
+      budget: { full: churnBudget },
+      seed: config.semanticIds.seed ?? config.seed,
+      ceiling: distortionCeiling,
+      iterations,
+      threads: config.training.threads,
+    },
+  )
+  const { codebooks, delta, churn, fvu, freeFvu, curve } = refreshed
+  return bundleOf({
+    codebooks,
+    settings: parent.settings,
+    delta,
+    parents,
+    origin: {
+      parent: parentName,
+      idSpace: parent.origin.idSpace,
+      input: { view: semanticIdView(config), head: plan.head, cutTs: plan.cutTs, dim },
+      training: { algorithm: 'refit-first sticky-lloyd', seed: config.semanticIds.seed ?? config.seed },
+      policy: { kind: 'refresh', churnBudget, distortionCeiling, churn, fvu, freeFvu, curve },
+    },
+  })
+}
