@@ -4,25 +4,32 @@
  * @module
  */
 
-export { bundleFromParts, bundleOf, bundleToParts } from './bundle.ts'
-export type { Bundle, BundleOrigin, BundleParts } from './bundle.ts'
-export { churn } from './churn.ts'
-export type { ChurnReport } from './churn.ts'
+// Codebooks and the bundle that decides an ID.
 export { codebooksOf, encodeDefaults } from './codebooks.ts'
 export type { Codebooks, EncodeSettings } from './codebooks.ts'
-export { appendEncode } from './encode-graph.ts'
-export type { WalkValues } from './encode-graph.ts'
+export { bundleFromParts, bundleOf, bundleToParts } from './bundle.ts'
+export type { Bundle, BundleOrigin, BundleParts } from './bundle.ts'
+export { ParentCodes } from './parent-codes.ts'
+
+// Encoding: the float64 reference, the graph, and what makes them agree.
 export { decode, encode, encodeSticky } from './encode.ts'
 export type { Sticky } from './encode.ts'
-export { assign, SemanticIdEncoder } from './encoder.ts'
-export type { Assigned, EncoderOptions } from './encoder.ts'
-export { ParentCodes } from './parent-codes.ts'
-export { duplicates, reconstruction, usage } from './quality.ts'
-export type { DuplicateReport, LevelUsage, ReconstructionReport, UsageReport } from './quality.ts'
+export { appendEncode } from './encode-graph.ts'
+export type { WalkValues } from './encode-graph.ts'
 export { originsOf, settle } from './settle.ts'
 export type { Proposal, Settled } from './settle.ts'
+export { assign, SemanticIdEncoder } from './encoder.ts'
+export type { Assigned, EncoderOptions } from './encoder.ts'
+
+// Fitting and refreshing.
 export { fitCodebooks, fitDefaults } from './fit.ts'
 export type { Fit, FitOptions } from './fit.ts'
 export { refreshCodebooks, refreshDefaults } from './refresh.ts'
 export type { CurvePoint, Refresh, RefreshOptions } from './refresh.ts'
 export type { ChurnBudget, RefreshInput } from './refresh-cohort.ts'
+
+// Judging.
+export { churn } from './churn.ts'
+export type { ChurnReport } from './churn.ts'
+export { duplicates, reconstruction, usage } from './quality.ts'
+export type { DuplicateReport, LevelUsage, ReconstructionReport, UsageReport } from './quality.ts'

@@ -1,56 +1,117 @@
 /**
  * Moves every codeword to the mean of what its items leave at that level, first level first.
- * Invariant: float64 sums in row order; codes without rows keep their codeword.
+ * Invariant: float64 sums in a fixed order; codes without rows keep their codeword.
+ *
+ * The sum of residuals of a code is the sum of its vectors less the codewords that stood before it, each as often as it did. The
+ * first part is kept from round to round and touched only by rows whose code changed; the second needs no vector at all.
  */
 
 import { codebooksOf, type Codebooks } from './codebooks.ts'
 
-/**
- * Codebooks refitted under given codes.
- * @param x - vectors as the quantizer sees them (`preparedFloat32`), row-major float32, shape [rows, dim]
- * @param codes - row-major, shape [rows, levels]; a row that starts with -1 takes no part
- */
-export function refit(x: Float32Array, codes: Uint16Array | Int32Array, codebooks: Codebooks): Codebooks {
-  const { dim, sizes } = codebooks
-  const residual = new Float64Array(dim)
-  const levels: Float32Array[] = []
-  for (let level = 0; level < sizes.length; level++) {
-    const { sums, counts } = sumResiduals(x, codes, levels, level, sizes, residual)
-    const codebook = codebooks.levels[level]!.slice()
-    for (let code = 0; code < sizes[level]!; code++) {
+export class CodeSums {
+  readonly #x: Float32Array
+  readonly #dim: number
+  readonly #sizes: readonly number[]
+  /** Codes that the sums stand for, row-major [rows, levels]; -1 where a row takes no part. */
+  readonly #codes: Int32Array
+  /** Per level: sums of vectors, float64 [size, dim], and rows per code. */
+  readonly #sums: readonly Float64Array[]
+  readonly #counts: readonly Int32Array[]
+
+  /** @param x - vectors as the quantizer sees them (`preparedFloat32`), row-major float32, shape [rows, dim] */
+  constructor(x: Float32Array, sizes: readonly number[], dim: number) {
+    this.#x = x
+    this.#dim = dim
+    this.#sizes = sizes
+    this.#codes = new Int32Array((x.length / dim) * sizes.length).fill(-1)
+    this.#sums = sizes.map((size) => new Float64Array(size * dim))
+    this.#counts = sizes.map((size) => new Int32Array(size))
+  }
+
+  /**
+   * Takes over new codes.
+   * @param codes - row-major, shape [rows, levels]; a row of -1 takes no part
+   */
+  assign(codes: Uint16Array | Int32Array): void {
+    const levels = this.#sizes.length
+    for (let at = 0; at < codes.length; at++) {
+      const to = codes[at]!
+      const from = this.#codes[at]!
+      if (to === from) continue
+      const level = at % levels
+      const row = (at - level) / levels
+      if (from >= 0) this.#add(level, from, row, -1)
+      if (to >= 0) this.#add(level, to, row, 1)
+      this.#codes[at] = to
+    }
+  }
+
+  #add(level: number, code: number, row: number, sign: 1 | -1): void {
+    const counts = this.#counts[level]!
+    counts[code] = counts[code]! + sign
+    addScaled(this.#sums[level]!, code * this.#dim, this.#x, row * this.#dim, this.#dim, sign)
+  }
+
+  /** Codebooks refitted under the codes of the last `assign`. */
+  refit(codebooks: Codebooks): Codebooks {
+    const levels: Float32Array[] = []
+    for (let level = 0; level < this.#sizes.length; level++) levels.push(this.#refitLevel(level, codebooks.levels[level]!, levels))
+    return codebooksOf(this.#dim, levels)
+  }
+
+  #refitLevel(level: number, codebook: Float32Array, before: readonly Float32Array[]): Float32Array {
+    const dim = this.#dim
+    const counts = this.#counts[level]!
+    const out = codebook.slice()
+    const members = level === 0 ? undefined : rowsByCode(this.#codes, level, this.#sizes.length, counts)
+    const times = before.map((_, earlier) => new Int32Array(this.#sizes[earlier]!))
+    const residual = new Float64Array(dim)
+    for (let code = 0; code < counts.length; code++) {
       const count = counts[code]!
       if (count === 0) continue
-      for (let at = code * dim; at < (code + 1) * dim; at++) codebook[at] = sums[at]! / count
+      const sums = this.#sums[level]!.subarray(code * dim, (code + 1) * dim)
+      residual.set(sums)
+      if (members !== undefined) {
+        const rows = members.order.subarray(members.starts[code]!, members.starts[code + 1]!)
+        for (const [earlier, words] of before.entries()) this.#subtractEarlier(residual, rows, earlier, words, times[earlier]!)
+      }
+      for (let j = 0; j < dim; j++) out[code * dim + j] = residual[j]! / count
     }
-    levels.push(codebook)
+    return out
   }
-  return codebooksOf(dim, levels)
+
+  /** Takes an earlier level's codewords off the sum, each as often as the rows hold it. `times` is scratch, zero before and after. */
+  #subtractEarlier(residual: Float64Array, rows: Int32Array, earlier: number, words: Float32Array, times: Int32Array): void {
+    const levels = this.#sizes.length
+    for (const row of rows) {
+      const code = this.#codes[row * levels + earlier]!
+      times[code] = times[code]! + 1
+    }
+    for (const row of rows) {
+      const code = this.#codes[row * levels + earlier]!
+      if (times[code] === 0) continue
+      addScaled(residual, 0, words, code * this.#dim, this.#dim, -times[code]!)
+      times[code] = 0
+    }
+  }
 }
 
-/** Sums per code of `level` of what the refitted levels before it leave; residuals are formed row by row, never stored. */
-function sumResiduals(
-  x: Float32Array,
-  codes: Uint16Array | Int32Array,
-  before: readonly Float32Array[],
-  level: number,
-  sizes: readonly number[],
-  residual: Float64Array,
-): { sums: Float64Array; counts: Int32Array } {
-  const dim = residual.length
-  const levels = sizes.length
-  const sums = new Float64Array(sizes[level]! * dim)
-  const counts = new Int32Array(sizes[level]!)
-  for (let row = 0, at = 0; at < x.length; row++, at += dim) {
-    if (codes[row * levels]! < 0) continue
-    for (let j = 0; j < dim; j++) residual[j] = x[at + j]!
-    for (let earlier = 0; earlier < level; earlier++) {
-      const codebook = before[earlier]!
-      const from = codes[row * levels + earlier]! * dim
-      for (let j = 0; j < dim; j++) residual[j] = residual[j]! - codebook[from + j]!
-    }
-    const code = codes[row * levels + level]!
-    counts[code] = counts[code]! + 1
-    for (let j = 0, to = code * dim; j < dim; j++, to++) sums[to] = sums[to]! + residual[j]!
+/** Rows sorted by their code of `level`: those of code c are `order[starts[c]] … order[starts[c + 1] - 1]`, ascending. */
+function rowsByCode(codes: Int32Array, level: number, levels: number, counts: Int32Array): { order: Int32Array; starts: Int32Array } {
+  const starts = new Int32Array(counts.length + 1)
+  for (let code = 0; code < counts.length; code++) starts[code + 1] = starts[code]! + counts[code]!
+  const next = starts.slice()
+  const order = new Int32Array(starts.at(-1)!)
+  for (let row = 0, at = level; at < codes.length; row++, at += levels) {
+    const code = codes[at]!
+    if (code < 0) continue
+    order[next[code]!] = row
+    next[code] = next[code]! + 1
   }
-  return { sums, counts }
+  return { order, starts }
+}
+
+/** to[toAt…] += factor * from[fromAt…] over `dim` numbers. */
+function addScaled(to: Float64Array, toAt: number, from: Float32Array, fromAt: number, dim: number, factor: number): void {
+  for (let j = 0; j < dim; j++) to[toAt + j] = to[toAt + j]! + factor * from[fromAt + j]!
 }

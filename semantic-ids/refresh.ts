@@ -14,7 +14,7 @@ import type { Codebooks } from './codebooks.ts'
 import { fitDefaults, fitWithCrew } from './fit.ts'
 import { reconstruction, unexplained } from './quality.ts'
 import { cohortOf, pick, type ChurnBudget, type Cohort, type RefreshInput } from './refresh-cohort.ts'
-import { refit } from './refit.ts'
+import { CodeSums } from './refit.ts'
 import { stickyLloyd } from './sticky-lloyd.ts'
 import { Crew } from './walk-pool.ts'
 
@@ -144,10 +144,12 @@ async function search(
   walk: CodebookWalk,
 ): Promise<{ best: Trial; trials: Trial[] }> {
   const { steps, largestDelta } = { ...refreshDefaults, ...options }
-  const start = refit(cohort.x, cohort.old, bundle.codebooks)
+  const sums = new CodeSums(cohort.x, bundle.codebooks.sizes, bundle.codebooks.dim)
+  sums.assign(cohort.old)
+  const start = sums.refit(bundle.codebooks)
   const trials: Trial[] = []
   const attempt = async (delta: number): Promise<Trial> => {
-    const trial = await tryDelta(cohort, start, bundle.settings, delta, options, walk)
+    const trial = await tryDelta(cohort, sums, start, bundle.settings, delta, options, walk)
     trials.push(trial)
     return trial
   }
@@ -171,6 +173,7 @@ function within({ full, firstCode, trafficWeighted = 0 }: ChurnReport, budget: C
 /** One switching cost through all rounds. */
 async function tryDelta(
   { vectors, x, spread, old, known, before, weights }: Cohort,
+  sums: CodeSums,
   start: Codebooks,
   settings: Bundle['settings'],
   delta: number,
@@ -178,7 +181,7 @@ async function tryDelta(
   walk: CodebookWalk,
 ): Promise<Trial> {
   const rounds = options.rounds ?? refreshDefaults.rounds
-  const { codebooks, codes } = await stickyLloyd({ vectors, x }, start, settings, { old, delta }, rounds, walk, options.signal)
+  const { codebooks, codes } = await stickyLloyd(vectors, sums, start, settings, { old, delta }, rounds, walk, options.signal)
   const changes = churn(before, pick(codes, known, start.sizes.length), start.sizes.length, weights)
   const fvu = unexplained(squaredError(x, codes, codebooks), spread.variance, spread.energy)
   return {

@@ -6,23 +6,18 @@
 import type { Codebooks, EncodeSettings } from './codebooks.ts'
 import type { CodebookWalk } from './codebook-walk.ts'
 import type { Sticky } from './encode.ts'
-import { refit } from './refit.ts'
-
-/** Vectors in both forms. */
-export interface StickyItems {
-  /** As published, row-major float32, shape [rows, dim]. */
-  readonly vectors: Float32Array
-  /** As the quantizer sees them (`preparedFloat32`), same shape. */
-  readonly x: Float32Array
-}
+import type { CodeSums } from './refit.ts'
 
 /**
  * Rounds of sticky assignment and refit.
+ * @param vectors - row-major float32, shape [rows, dim]
+ * @param sums - over the same rows; keeps the codes of the last refit
  * @param start - codebooks of the first assignment
  * @returns codebooks after the last refit and the codes that they give, row-major, shape [rows, levels]
  */
 export async function stickyLloyd(
-  { vectors, x }: StickyItems,
+  vectors: Float32Array,
+  sums: CodeSums,
   start: Codebooks,
   settings: EncodeSettings,
   sticky: Sticky,
@@ -33,7 +28,8 @@ export async function stickyLloyd(
   let codebooks = start
   for (let round = 0; round < rounds; round++) {
     signal?.throwIfAborted()
-    codebooks = refit(x, await walk.run(vectors, codebooks, settings, sticky), codebooks)
+    sums.assign(await walk.run(vectors, codebooks, settings, sticky))
+    codebooks = sums.refit(codebooks)
   }
   return { codebooks, codes: await walk.run(vectors, codebooks, settings, sticky) }
 }

@@ -9,7 +9,7 @@ import { tableShapes } from './encode-graph.ts'
 
 /** Scores of one batch stay within this many bytes, so they are read again from the second-level cache. */
 const scoreBytes = 2 ** 21
-const mostBatchRows = 4096
+const mostBatchRows = 1024
 
 /** Rows per run for codebooks of these sizes. */
 export function batchRowsFor(sizes: readonly number[]): number {

@@ -15,6 +15,7 @@ import {
   type RefreshInput,
   type RefreshOptions,
 } from '../../semantic-ids/index.ts'
+import { CodeSums } from '../../semantic-ids/refit.ts'
 import { stickyLloyd } from '../../semantic-ids/sticky-lloyd.ts'
 import { Crew } from '../../semantic-ids/walk-pool.ts'
 import { clustered, codebooks, encoded, flat, golden, refreshed, settings, weights } from './golden.ts'
@@ -54,7 +55,7 @@ test('sticky rounds give the golden codes, codebooks, churn and FVU', async (t) 
   t.after(() => crew.close())
   const walk = await CodebookWalk.create([6, 5], 4, false, true, crew)
   const sticky = { old: Int32Array.from(encoded), delta: 0.25 }
-  const result = await stickyLloyd({ vectors: refreshed, x: refreshed }, codebooks, settings, sticky, 3, walk)
+  const result = await stickyLloyd(refreshed, new CodeSums(refreshed, [6, 5], 4), codebooks, settings, sticky, 3, walk)
   const expected = golden.refresh['sticky_lloyd_0.25_rounds_3']
   deepStrictEqual(result.codes, flat(expected.codes))
   for (const [level, words] of expected.codebooks.entries()) {
