@@ -66,7 +66,7 @@ function plainRead(files: readonly string[]): void {
   }
 }
 
-const log = await openFileLog({ directory: join(directory, 'log') })
+const log = await openFileLog({ directory: join(directory, 'log'), tailBytes: 1 }) // reads come from files
 const admin = await log.admin()
 try {
   for (const valueBytes of [1024, 2048]) {

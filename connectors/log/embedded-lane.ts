@@ -143,6 +143,7 @@ export class EmbeddedLane implements Lane {
         await this.#deliver(batch, handlers)
       }
       this.#busy = false
+      await nextTurn() // records in memory and a handler without waits must not keep timers and files from their turn
     }
   }
 
@@ -181,6 +182,10 @@ export class EmbeddedLane implements Lane {
     const message = `cannot ${what} offset ${offset} of ${this.topic}/${this.partition}: the log ends at ${this.#source.end}`
     throw new SidestreamError('SIDESTREAM_STATE_GAP', message, { topic: this.topic, partition: this.partition })
   }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }
 
 /** True for errors that may go away by waiting. */

@@ -26,7 +26,7 @@ export interface FileLogOptions extends EmbeddedOptions {
   readonly groupCommitBytes?: number
   /** Size at which a partition begins a new file. Higher: fewer files, slower opening. @default 67108864 */
   readonly segmentBytes?: number
-  /** Newest bytes of each partition kept in memory for consumers at the head. @default 4194304 */
+  /** Newest bytes of each partition kept in memory for consumers at the head. @default 2097152 */
   readonly tailBytes?: number
 }
 
@@ -35,7 +35,7 @@ export const fileLogDefaults: Readonly<Required<Omit<FileLogOptions, 'directory'
   groupCommitMs: 5,
   groupCommitBytes: 1_048_576,
   segmentBytes: 67_108_864,
-  tailBytes: 4_194_304,
+  tailBytes: 2_097_152,
 }
 
 /** A file log; `torn` names what was cut from the ends of partitions when it was opened. */

@@ -6,6 +6,7 @@
 
 export type LogHeader = readonly [name: string, value: Uint8Array]
 
+/** Bytes are views into a larger block that lives as long as any of them: copy what outlives the batch. */
 export interface LogRecord {
   readonly key: Uint8Array | null
   /** null is a tombstone. */

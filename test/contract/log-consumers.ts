@@ -1,7 +1,7 @@
 /** The consuming side of the log's contract: positions, errors, pauses, stops, and topics that come and go. */
 import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
 
-import { SidestreamError } from '../../schemas/index.ts'
+import type { SidestreamError } from '../../schemas/index.ts'
 import type { Lane, LogBatch } from '../../connectors/index.ts'
 import { recoveryContract } from './log-recovery.ts'
 import { behavior, collect, gate, numbered, record, start, text, values } from './log-fixture.ts'
