@@ -14,8 +14,18 @@ export type Table = Database<Uint8Array, string>
 
 /** Text keys as their UTF-8 bytes, so that key order is byte order. The driver passes an empty buffer for "no key". */
 const keyEncoder = {
-  writeKey: (key: unknown, target: Buffer, start: number): number =>
-    typeof key === 'string' ? start + target.write(key, start, 'utf8') : start,
+  writeKey: (key: unknown, target: Buffer, start: number): number => {
+    if (typeof key !== 'string') return start
+    // Short ASCII keys, nearly all of them, cost less here than a call into the runtime.
+    const { length } = key
+    if (length > 96) return start + target.write(key, start, 'utf8')
+    for (let i = 0; i < length; i++) {
+      const unit = key.charCodeAt(i)
+      if (unit > 127) return start + target.write(key, start, 'utf8')
+      target[start + i] = unit
+    }
+    return start + length
+  },
   readKey: (source: Buffer, start: number, end: number): string => source.toString('utf8', start, end),
 }
 
