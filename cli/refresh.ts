@@ -26,7 +26,7 @@ export function refreshCommand(): Command {
         async (project) => {
           const daemon = await startDaemon(project, {
             events: {
-              onRound: ({ round, steps, loss }) => output.note(`round ${round}: ${steps} steps${loss === null ? '' : `, loss ${loss.toFixed(4)}`}`),
+              onRound: ({ round, counts, losses }) => output.note(`round ${round}: ${counts.rows} rows, ${losses.length} steps`),
               onTask: (task, done) => output.note(`${task}: ${done.message}`),
             },
           })

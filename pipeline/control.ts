@@ -15,6 +15,15 @@ const position = z.object({ topic: z.string(), partition: z.number().int(), next
 const bodies = {
   /** A round was closed: everything below these positions belongs to it or to an earlier one. */
   cut: z.object({ round: z.number().int(), endTs: z.number(), positions: z.array(position) }),
+  /** A round was trained, or passed over because training diverged. */
+  trained: z.object({
+    round: z.number().int(),
+    rows: z.number().int(),
+    waiting: z.number().int(),
+    dropped: z.number().int(),
+    losses: z.array(z.number()),
+    diverged: z.string().nullable(),
+  }),
   /** An idle source is advanced: no event before `watermarkTs` is expected from it. */
   tick: z.object({ source: z.string(), watermarkTs: z.number() }),
   /** A command that waits for the owner. */

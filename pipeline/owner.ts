@@ -198,6 +198,10 @@ export class Owner {
     lanes.clock.close(round)
     const trained = await this.#training.train(round, cut.body.positions, (step, loss) => this.#events.onStep?.(step, loss))
     lanes.closedTs = closedUntil(this.#project, lanes)
+    const { counts, losses, diverged } = trained
+    if (control.find('trained', `round-${round}`) === undefined) {
+      await control.append('trained', `round-${round}`, { round, rows: counts.rows, waiting: counts.waiting, dropped: counts.dropped, losses: [...losses], diverged })
+    }
     await this.#forget(round)
     this.#events.onRound?.(trained)
   }

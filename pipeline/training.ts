@@ -65,9 +65,8 @@ export async function writeBootstrapHead(project: Project, lanes: OwnerLanes, cu
 export interface TrainedRound {
   readonly round: number
   readonly counts: PreparedRound['counts']
-  readonly steps: number
-  /** Mean loss of the pass; null when there was nothing to train on. */
-  readonly loss: number | null
+  /** Loss of every step; empty when there was nothing to train on, or a checkpoint of the round stood already. */
+  readonly losses: readonly number[]
   /** Set when training diverged: the round is passed over and the last good head stays. */
   readonly diverged: string | null
 }
@@ -105,7 +104,7 @@ export class RoundTraining {
     const prepared = prepareRound(rows, { round, seed: config.seed, isKnown: (itemId) => content(itemId) !== undefined })
     // The process may have ended between the checkpoint and the commit: the checkpoint stands.
     const stands = (await listCheckpoints(this.#project)).includes(checkpointName(round))
-    const outcome = prepared.rows.length > 1 && !stands ? await this.#pass(round, cut, prepared, content, onStep) : { steps: 0, loss: null, diverged: null }
+    const outcome = prepared.rows.length > 1 && !stands ? await this.#pass(round, cut, prepared, content, onStep) : { losses: [], diverged: null }
     await state.commit({ puts: [...waitingPuts(clock, codec, round + 1, prepared.waiting), trainedPut(round), clockPut(clock)] })
     return { round, counts: prepared.counts, ...outcome }
   }
@@ -121,13 +120,17 @@ export class RoundTraining {
     prepared: PreparedRound,
     content: (itemId: string) => ContentVectors | undefined,
     onStep: (step: number, loss: number) => void,
-  ): Promise<Pick<TrainedRound, 'steps' | 'loss' | 'diverged'>> {
+  ): Promise<Pick<TrainedRound, 'losses' | 'diverged'>> {
     const { config } = this.#project
     const trainer = await this.#resume()
     try {
-      const { steps, losses } = await trainer.train(prepared.rows, content, {
+      const stepLosses: number[] = []
+      const { losses } = await trainer.train(prepared.rows, content, {
         schedule: constantAfterWarmup({ max: config.training.learningRate, warmupSteps: config.training.warmupSteps }),
-        onStep: (step, { loss }) => onStep(step, loss),
+        onStep: (step, { loss }) => {
+          stepLosses.push(loss)
+          onStep(step, loss)
+        },
       })
       const offsets = Object.fromEntries(cut.filter(({ topic }) => topic === 'distill-samples').map(({ partition, next }) => [String(partition), next]))
       const checkpoint = await trainer.checkpoint({
@@ -139,12 +142,12 @@ export class RoundTraining {
       })
       const { parts, about } = encodeCheckpoint(checkpoint)
       await this.#project.artifacts.write(checkpointName(round), parts, about)
-      return { steps, loss: losses[0] ?? null, diverged: null }
+      return { losses: stepLosses, diverged: null }
     } catch (error) {
       if (!isSidestreamError(error) || error.code !== 'SIDESTREAM_TRAINING_DIVERGED') throw error
       this.#project.logger.error({ round, code: error.code }, error.message)
       await this.close()
-      return { steps: 0, loss: null, diverged: error.message }
+      return { losses: [], diverged: error.message }
     }
   }
 

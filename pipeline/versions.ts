@@ -57,7 +57,8 @@ export class Versions {
   readonly #producer: LogProducer
   readonly #running = new Map<number, Running>()
   readonly #stopping = new AbortController()
-  #liveSince = Infinity
+  /** The version readers see, and since when. */
+  #live: { readonly version: number; readonly since: number } = { version: 0, since: Infinity }
   #outboxSeq: number
 
   private constructor(project: Project, producer: LogProducer, outboxSeq: number, onFatal: (error: Error) => void) {
@@ -180,7 +181,7 @@ export class Versions {
 
   async #startWriters(): Promise<void> {
     const live = await this.live()
-    this.#liveSince = live?.liveSince ?? Infinity
+    if (live !== undefined) this.#live = { version: live.version, since: live.liveSince ?? Infinity }
     for (const record of await this.#wantedVersions()) {
       if (this.#running.has(record.version)) continue
       const { head } = await readCheckpoint(this.#project, record.head, { training: false })
@@ -197,7 +198,8 @@ export class Versions {
       embedder,
       views: record.views.map(({ name }) => name),
       onReadable: (appendTs, readableTs) => {
-        if (appendTs >= this.#liveSince) this.freshness.record(readableTs - appendTs)
+        const { version, since } = this.#live
+        if (record.version === version && appendTs >= since) this.freshness.record(readableTs - appendTs)
       },
       onFatal: this.#onFatal,
     })

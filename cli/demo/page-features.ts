@@ -1,7 +1,7 @@
 /** Sections of the demo's page about the published features: how fresh, which codes, what changed. */
 
 import { barChart, binnedHistogram, formatNumber, usageChart } from '../../replay/index.ts'
-import type { Block, Section } from '../../replay/index.ts'
+import type { Bin, Block, Section } from '../../replay/index.ts'
 import type { DemoReport } from './demo-report.ts'
 import { churnText, countText, durationText, percentText } from './report-text.ts'
 
@@ -11,25 +11,19 @@ export async function freshnessSection({ freshness }: DemoReport): Promise<Secti
   const title = 'How fresh features were'
   if (count === 0) return { title, blocks: [text('Nothing was measured.')] }
   const said = `Half of ${countText(count, 'item change')} were readable within ${durationText(p50Ms)}, 99 of 100 within ${durationText(p99Ms)}, the slowest in ${durationText(maxMs)}.`
-  // The last bin may be open: it reaches as far as the slowest record.
-  const closed = bins.map(({ fromMs, toMs, count: n }) => ({
-    from: fromMs,
-    to: Number.isFinite(toMs) && toMs !== null ? toMs : Math.max(maxMs, fromMs * 1.01),
-    count: n,
-  }))
   const svg = await binnedHistogram({
     title: 'From the log to readable',
     description: said,
     width: 760,
-    x: { name: 'milliseconds from log append to readable', scale: isEven(closed) ? 'value' : 'log' },
+    x: { name: 'milliseconds from log append to readable', scale: 'log' },
     counted: 'item changes',
-    bins: closed,
+    bins: coarser(bins),
     references: [
       { name: `p50 ${durationText(p50Ms)}`, value: p50Ms },
       { name: `p99 ${durationText(p99Ms)}`, value: p99Ms },
     ],
   })
-  const caption = `What to see: the farther left, the sooner a new or changed item can be ranked.${isEven(closed) ? '' : ' Each labelled step to the right is a multiple, not a sum.'}`
+  const caption = `What to see: the farther left, the sooner a new or changed item can be ranked. The axis is logarithmic: equal steps are equal factors.`
   return { title, blocks: [text(said), { kind: 'charts', charts: [{ svg, caption }] }] }
 }
 
@@ -37,18 +31,21 @@ export async function freshnessSection({ freshness }: DemoReport): Promise<Secti
 export async function codeSection({ versions }: DemoReport): Promise<Section> {
   const title = 'How codes are used'
   if (versions.length === 0) return { title, blocks: [text('No version was published.')] }
+  // One axis for all versions: the same height is the same share.
+  const max = Math.max(1, ...versions.flatMap(({ levels }) => levels.map(({ counts }) => Math.ceil(largestShare(counts)))))
   const charts = await Promise.all(
     versions.map(async ({ version, levels, uniqueRate }) => {
       const svg = await usageChart({
         title: `Code usage of version ${version}`,
         description: levels.map(({ used, size }, i) => `level ${i + 1}: ${used} of ${size} codes used`).join(', '),
         levels: levels.map(({ counts }, i) => ({ name: `level ${i + 1}`, counts })),
+        max,
       })
       const dead = levels.reduce((sum, level) => sum + level.dead, 0)
       const end = dead === 0 ? 'no code is dead' : `${countText(dead, 'dead code')} at the right end`
       return {
         svg,
-        caption: `What to see: the flatter, the more evenly items are spread; ${end}. ${percentText(uniqueRate)} of items would be told apart by a semantic ID of their own.`,
+        caption: `What to see: the flatter, the more evenly items are spread; ${end}. There are ${formatNumber(100 * uniqueRate, 1)} distinct semantic IDs per 100 items.`,
       }
     }),
   )
@@ -104,7 +101,7 @@ export async function changeSection({ change, versions }: DemoReport): Promise<S
         charts: [
           {
             svg: churnSvg,
-            caption: 'What to see: the left bar must stay below the line, so that models that learned from semantic IDs keep working.',
+            caption: 'What to see: the left bar must not pass the line, so that models that learned from semantic IDs keep working.',
           },
           {
             svg: cosineSvg,
@@ -116,10 +113,24 @@ export async function changeSection({ change, versions }: DemoReport): Promise<S
   }
 }
 
-/** Whether all bins are equally wide; others are drawn on a log axis, where a bar's height does not mislead. */
-function isEven(bins: readonly { readonly from: number; readonly to: number }[]): boolean {
-  const widths = bins.slice(0, -1).map(({ from, to }) => to - from)
-  return widths.every((width) => Math.abs(width - widths[0]!) <= 1e-6 * Math.abs(width))
+/** Share of the most used code, %. */
+function largestShare(counts: readonly number[]): number {
+  const total = counts.reduce((sum, count) => sum + count, 0)
+  return total === 0 ? 0 : (100 * Math.max(...counts)) / total
+}
+
+/**
+ * Bins of equal ratio, three to a doubling, from 0.5 ms: fine ones would be a comb.
+ * A fine bin counts where it begins.
+ */
+function coarser(bins: DemoReport['freshness']['bins']): Bin[] {
+  const counts: number[] = []
+  for (const { fromMs, count } of bins) {
+    const place = Math.max(0, Math.floor(3 * Math.log2(Math.max(fromMs, 0.5) / 0.5) + 1e-9))
+    while (counts.length <= place) counts.push(0)
+    counts[place]! += count
+  }
+  return counts.map((count, i) => ({ from: 0.5 * 2 ** (i / 3), to: 0.5 * 2 ** ((i + 1) / 3), count }))
 }
 
 function text(words: string): Block {

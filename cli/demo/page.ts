@@ -16,10 +16,10 @@ import {
   guardText,
   lossEnds,
   lossText,
-  moveText,
   percentText,
   pointerMoves,
   pointerText,
+  qualityText,
   sidText,
   signedText,
   smooth,
@@ -90,13 +90,12 @@ function shortSection(report: DemoReport): Section {
   const verdict = report.judgement && {
     kind: 'note' as const,
     tone: verdictTone(report.judgement),
-    text: `Guard: ${guardText(report.judgement)}`,
+    text: guardText(report.judgement),
   }
-  const moved = newest && moveText(raw?.coldRecall10, newest.coldRecall10)
   const blocks: Block[] = [
     ...(figures.length > 0 ? [{ kind: 'figures' as const, figures }] : []),
     ...(verdict ? [verdict] : []),
-    ...(moved ? [text(`For cold items, which nobody had used yet, the share of next likes found in the first ten ${moved}.`)] : []),
+    ...qualityText(quality).map(text),
     {
       kind: 'table',
       caption: 'What came in',
@@ -108,14 +107,15 @@ function shortSection(report: DemoReport): Section {
       : {
           kind: 'table',
           caption: 'What was published',
-          columns: ['version', 'reason', 'items', 'built in', 'distinct semantic IDs', 'variance unexplained (FVU)'],
-          rows: versions.map(({ version, reason, items, buildMs, uniqueRate, fvu }) => [
+          columns: ['version', 'reason', 'items', 'built in', 'distinct semantic IDs per 100', 'unexplained (FVU)', 'digest'],
+          rows: versions.map(({ version, reason, items, buildMs, uniqueRate, fvu, digest }) => [
             `version ${version}`,
             reason,
             items,
             durationText(buildMs),
-            percentText(uniqueRate),
+            formatNumber(100 * uniqueRate, 1),
             percentText(fvu),
+            digest.slice(0, 12),
           ]),
         },
   ]
@@ -139,7 +139,7 @@ async function trainingSection({ losses, rounds }: DemoReport): Promise<Section>
       svg: await lineChart({
         title: 'Loss of every training step',
         description: lossText(losses),
-        x: { name: 'training step', min: 0 },
+        x: { name: 'training step', min: 0, max: losses.length },
         y: { name: 'loss' },
         series,
       }),
@@ -218,8 +218,8 @@ async function guardSection({ judgement }: DemoReport): Promise<Section> {
       description: drawn.map(({ name, difference }) => `${clauseNames[name] ?? name} ${signedText(difference)}`).join(', '),
       width: 760,
       height: 110 + 48 * drawn.length,
-      x: { name: 'difference, points of 100' },
-      rows: drawn.map(({ name, against: other }) => `${clauseNames[name] ?? name}, to ${other}`),
+      x: { name: 'difference, percentage points' },
+      rows: drawn.map(({ name, against: other }) => `${clauseNames[name] ?? name}, vs ${other}`),
       series: [
         {
           name: 'difference',
@@ -276,7 +276,7 @@ async function pointerSection({ history }: DemoReport): Promise<Section> {
     title: 'The live pointer, move after move',
     description: moves.map((move) => move.text).join(', '),
     width: 760,
-    height: 110 + 56 * versions.length,
+    height: 100 + 56 * versions.length,
     lanes: versions.map((version) => `version ${version}`),
     steps: moves.map((move, i) => ({ name: `${i + 1}: ${move.text}`, lane: versions.indexOf(move.version) })),
   })
@@ -296,7 +296,7 @@ function exampleSection({ examples }: DemoReport): Section {
     title,
     blocks: [
       text(
-        'Nearest neighbors are the items whose published vectors point the same way. Labels were never seen in training: neighbors that share them show what the content vectors hold.',
+        'Nearest neighbors are the items whose published vectors point the same way. Labels take no part in training: neighbors that share them show what the content vectors hold.',
       ),
       {
         kind: 'table',

@@ -25,7 +25,7 @@ export function durationText(ms: number): string {
   if (seconds < 120) return `${seconds} s`
   const minutes = Math.round(seconds / 60)
   if (seconds < 600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`
-  return minutes < 120 ? `${minutes} min` : `${formatNumber(seconds / 3600, 1)} h`
+  return minutes < 120 ? `${minutes} min` : `${formatNumber(Math.round(seconds / 360) / 10)} h`
 }
 
 /** `5 Jan 2026 00:00 UTC`. */
@@ -54,6 +54,24 @@ export function moveText(from: number | null | undefined, to: number | null | un
   if (a === b) return `stayed at ${b}`
   const ratio = from > 0 && to / from >= 1.15 ? ` (${formatNumber(to / from, 1)} times as often)` : ''
   return `${to > from ? 'rose' : 'fell'} from ${a} to ${b}${ratio}`
+}
+
+/** How recall@10 and popularity AUC moved from raw content to the newest version, over all and over cold items. */
+export function qualityText(quality: readonly QualityRow[]): string[] {
+  const { raw, newest } = comparedRows(quality)
+  if (raw === undefined || newest === undefined) return []
+  const sentence = (start: string, recall: string | undefined, auc: string | undefined): string[] => {
+    const moves = [recall && `recall@10 ${recall}`, auc && `popularity AUC ${auc}`].filter(Boolean)
+    return moves.length === 0 ? [] : [`${start}, ${moves.join(', ')}.`]
+  }
+  return [
+    ...sentence(`From ${raw.name} to ${newest.name}`, moveText(raw.allRecall10, newest.allRecall10), moveText(raw.allPop, newest.allPop)),
+    ...sentence(
+      'For cold items, which nobody had used before',
+      moveText(raw.coldRecall10, newest.coldRecall10),
+      moveText(raw.coldPop, newest.coldPop),
+    ),
+  ]
 }
 
 /** Mean loss of the first and last twentieth of all steps, at most 50 each: one step alone is noise. */
@@ -120,9 +138,9 @@ export function guardText(judgement: DemoReport['judgement']): string {
   const unjudged = judgement.clauses.filter(({ verdict }) => verdict === 'insufficient').length
   const rest = unjudged === 0 ? '' : ` ${countText(unjudged, 'clause')} had too few events to be judged.`
   if (judgement.verdict === 'refused') {
-    return `Refused: ${failed.map(({ name }) => clauseNames[name] ?? name).join(', ')} lost more than is borne.${rest}`
+    return `The guard refused the candidate: ${failed.map(({ name }) => clauseNames[name] ?? name).join(', ')} lost more than is borne.${rest}`
   }
-  return `Passed: ${clauses.length === 0 ? 'no clause failed' : `none of ${countText(clauses.length, 'judged clause')} lost more than is borne`}.${rest}`
+  return `The guard passed the candidate: ${clauses.length === 0 ? 'no clause failed' : `none of ${countText(clauses.length, 'judged clause')} lost more than is borne`}.${rest}`
 }
 
 /** Guard clauses as people read them. */

@@ -54,7 +54,7 @@ export async function runDemo(request: DemoRequest): Promise<DemoReport> {
       if (result.outcome !== 'live') throw new SidestreamError('SIDESTREAM_GUARD_REFUSED', `version 2 was not published: ${result.message}`)
       await switchBackAndForward(daemon, onNote)
       await daemon.idle()
-      return await reportOf(project, daemon, request, watch, span, started)
+      return await reportOf(project, daemon, request, span, started)
     } finally {
       await daemon.stop()
     }
@@ -65,27 +65,20 @@ export async function runDemo(request: DemoRequest): Promise<DemoReport> {
 
 /** Collects what the daemon tells while it works. */
 class Watch {
-  readonly losses: number[] = []
-  readonly rounds: TrainedRound[] = []
-  readonly taskEnds = new Map<string, number>()
+  rounds = 0
   readonly #onNote: (text: string) => void
 
   constructor(onNote: (text: string) => void) {
     this.#onNote = onNote
   }
 
-  onStep(_step: number, loss: number): void {
-    this.losses.push(loss)
+  onRound({ counts, losses }: TrainedRound): void {
+    this.rounds++
+    const mean = losses.reduce((sum, loss) => sum + loss, 0) / losses.length
+    this.#onNote(`round ${this.rounds}: ${counts.rows} rows, ${losses.length === 0 ? 'nothing to train on' : `loss ${mean.toFixed(3)}`}`)
   }
 
-  onRound(round: TrainedRound): void {
-    this.rounds.push(round)
-    const loss = round.loss === null ? 'nothing to train on' : `loss ${round.loss.toFixed(3)}`
-    this.#onNote(`round ${this.rounds.length}: ${round.counts.rows} rows, ${loss}`)
-  }
-
-  onTask(id: string, { message }: { readonly message: string }): void {
-    this.taskEnds.set(id, Date.now())
+  onTask(_id: string, { message }: { readonly message: string }): void {
     this.#onNote(message)
   }
 }
@@ -121,7 +114,7 @@ async function feed(project: Project, daemon: Daemon, { source, onNote }: DemoRe
     onProgress: ({ appended, skipped }) => {
       if (Date.now() - told < 3000) return
       told = Date.now()
-      onNote(`${appended + skipped} records streamed in, ${watch.rounds.length} rounds trained`)
+      onNote(`${appended + skipped} records streamed in, ${watch.rounds} rounds trained`)
     },
   })
   onNote(`${report.appended} records streamed in${report.skipped > 0 ? `, ${report.skipped} were there already` : ''}`)
@@ -145,11 +138,12 @@ async function switchBackAndForward(daemon: Daemon, onNote: (text: string) => vo
   onNote(`rolled forward: version ${forward.change.version} is live`)
 }
 
-async function reportOf(project: Project, daemon: Daemon, request: DemoRequest, watch: Watch, span: Span, started: number): Promise<DemoReport> {
+async function reportOf(project: Project, daemon: Daemon, request: DemoRequest, span: Span, started: number): Promise<DemoReport> {
   const { config } = project
   const { lanes, control } = daemon.owner!
   const { state } = lanes
   const judged = control.all('judged').at(-1)
+  const trained = control.all('trained')
   const judgement = (judged?.body.report ?? null) as DemoReport['judgement']
   const window = judgement?.window ?? { from: span.until - config.refresh.evalWindowMs, until: span.until + 1 }
   const sets = await rankVersions(project, state, [1, 2], window)
@@ -173,14 +167,14 @@ async function reportOf(project: Project, daemon: Daemon, request: DemoRequest, 
       interactions: span.interactions,
       contents: span.contents,
       idEmbeddings: span.idEmbeddings,
-      samples: status.owner?.samples ?? 0,
+      samples: trained.reduce((sum, { body }) => sum + body.rows, 0),
       deadLetters: (await listDeadLetters(project)).length,
       late: status.owner?.late ?? 0,
     },
     from: span.from,
     until: span.until,
-    losses: watch.losses,
-    rounds: watch.rounds.map(({ round, counts, loss }) => ({ round, rows: counts.rows, loss })),
+    losses: trained.flatMap(({ body }) => body.losses),
+    rounds: trained.map(({ body: { round, rows, losses } }) => ({ round, rows, loss: losses.length === 0 ? null : losses.reduce((sum, loss) => sum + loss, 0) / losses.length })),
     versions,
     judgement,
     quality: sets.map(({ name, summary }): QualityRow => ({

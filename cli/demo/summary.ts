@@ -5,15 +5,14 @@ import { textTable } from '../output.ts'
 import type { DemoReport, QualityRow } from './demo-report.ts'
 import {
   churnText,
-  comparedRows,
   countText,
   durationText,
   guardText,
   lossText,
-  moveText,
   percentText,
   pointerMoves,
   pointerText,
+  qualityText,
   timeText,
 } from './report-text.ts'
 
@@ -22,11 +21,7 @@ export function demoSummary(report: DemoReport): string {
   const parts = [
     [`${report.title}: ${report.source}, seed ${report.seed}, ${durationText(1000 * report.seconds)}`],
     cameIn(report),
-    [
-      'What was learned',
-      `  ${lossText(report.losses)}`,
-      '  (Loss: how badly the item liked next stands out from others; lower is better.)',
-    ],
+    ['What was learned (loss: how badly the item liked next stands out from others; lower is better)', `  ${lossText(report.losses)}`],
     ranking(report),
     fresh(report),
     versions(report),
@@ -46,7 +41,6 @@ function cameIn({ counts, from, until }: DemoReport): string[] {
 function ranking({ quality, judgement }: DemoReport): string[] {
   const title = 'Do the published vectors rank higher what users liked next?'
   if (quality.length === 0) return [title, '  Not judged: there were no events after the training to judge by.']
-  const { raw, newest } = comparedRows(quality)
   const cells = (row: QualityRow): string[] => [
     row.name,
     percentText(row.allRecall10),
@@ -54,20 +48,16 @@ function ranking({ quality, judgement }: DemoReport): string[] {
     percentText(row.allPop),
     percentText(row.coldPop),
   ]
-  const table = textTable(['', 'recall@10', 'cold items', 'AUC', 'cold items'], quality.map(cells))
-  const lines = [...table.split('\n'), ...meanings(judgement)]
-  const all = newest && moveText(raw?.allRecall10, newest.allRecall10)
-  const cold = newest && moveText(raw?.coldRecall10, newest.coldRecall10)
-  if (all) lines.push(`From raw content to ${newest.name}, recall@10 ${all}.`)
-  if (cold) lines.push(`For cold items (new: no interaction before) it ${cold}.`)
-  if (judgement) lines.push(`Guard, which must pass before a trained version goes live: ${guardText(judgement)}`)
+  const table = textTable(['', 'recall@10', 'cold items', 'popularity AUC', 'cold items'], quality.map(cells))
+  const lines = [...table.split('\n'), ...meanings(judgement), ...qualityText(quality)]
+  if (judgement) lines.push(guardText(judgement))
   return [title, ...lines.map((line) => `  ${line}`)]
 }
 
 function meanings(judgement: DemoReport['judgement']): string[] {
   const lines = [
     'recall@10: how often the item liked next is among the ten ranked first of all live items.',
-    'AUC: how often it ranks above an item drawn by popularity; 50 % is guessing.',
+    'Popularity AUC: how often it ranks above an item drawn by popularity; 50 % is guessing.',
   ]
   if (judgement) {
     const { events, window } = judgement
@@ -89,14 +79,14 @@ function fresh({ freshness: { count, p50Ms, p99Ms, maxMs } }: DemoReport): strin
 function versions({ versions: built, change, history }: DemoReport): string[] {
   const lines = built.map(
     ({ version, items, buildMs, uniqueRate }) =>
-      `Version ${version}: ${countText(items, 'item')}, live after ${durationText(buildMs)}; ${percentText(uniqueRate)} distinct semantic IDs.`,
+      `Version ${version}: ${countText(items, 'item')}, live after ${durationText(buildMs)}; ${formatNumber(100 * uniqueRate, 1)} distinct semantic IDs per 100 items.`,
   )
   if (built.length === 0) lines.push('No version was published.')
   const churn = churnText(change)
   if (churn) lines.push(`From version to version, ${churn}`)
   if (history.length > 0)
     lines.push(
-      `Live pointer: ${pointerMoves(history)
+      `Readers saw: ${pointerMoves(history)
         .map(({ text }) => text)
         .join(', ')}.`,
       pointerText(history),
