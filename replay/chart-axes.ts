@@ -55,26 +55,43 @@ export function numberAxis({ name, scale = 'value', min, max }: Axis, fits = tru
   }
 }
 
-/** An axis of names; many or long ones are slanted. */
-export function categoryAxis(names: readonly string[]): AxisOption {
+/**
+ * An axis of names.
+ * @param width - pixels of a horizontal axis, on which names without room are slanted; undefined: vertical
+ */
+export function categoryAxis(names: readonly string[], width?: number): AxisOption {
   const longest = Math.max(0, ...names.map((name) => name.length))
-  const isCrowded = longest > 4 && names.length * longest > 75
+  const isCrowded = width !== undefined && longest > 4 && names.length * (longest + 1) * 6.2 > width - 95
   return {
     type: 'category',
     data: [...names],
     axisTick: { show: false },
-    axisLabel: { ...axisText, hideOverlap: true, ...(isCrowded && { rotate: 35, width: 130, overflow: 'truncate' }) },
+    axisLabel: { ...axisText, hideOverlap: width !== undefined, ...(isCrowded && { rotate: 35, width: 130, overflow: 'truncate' }) },
   }
 }
 
+/** What differs between plot areas. */
+interface PlaneLook {
+  /** Pixels left free above. */
+  readonly extraTop?: number
+  /** Width of a sign in the legend, pixels. */
+  readonly itemWidth?: number
+  /** Whether lines have points on them. @default true */
+  readonly hasPoints?: boolean
+}
+
 /** The plot area with its axes, below title and legend. */
-export function plane(x: AxisOption, y: AxisOption, legend: readonly string[], extraTop = 0, itemWidth = 30): EChartsOption {
+export function plane(x: AxisOption, y: AxisOption, legend: readonly string[], look: PlaneLook = {}): EChartsOption {
+  const { extraTop = 0, itemWidth = 30, hasPoints = true } = look
   const hasLegend = legend.length > 1
   const line = { lineStyle: { color: ink.line } }
+  // Widths are estimated where no font is known: long names get a margin.
+  const longest = Math.max(0, ...(y['type'] === 'category' ? (y['data'] as string[]) : []).map((name) => name.length))
   return {
     ...(hasLegend && {
       legend: {
-        data: [...legend],
+        // Lines without points have none in the legend either.
+        data: legend.map((name) => (hasPoints ? name : { name, itemStyle: { opacity: 0 } })),
         left: 4,
         top: 30,
         itemWidth,
@@ -83,7 +100,14 @@ export function plane(x: AxisOption, y: AxisOption, legend: readonly string[], e
         textStyle: { fontFamily, fontSize: 13, color: ink.text },
       },
     }),
-    grid: { left: 14, right: 28, top: (hasLegend ? 70 : 46) + extraTop, bottom: 12, outerBoundsMode: 'same', outerBoundsContain: 'all' },
+    grid: {
+      left: 14 + longest,
+      right: 28,
+      top: (hasLegend ? 70 : 46) + extraTop,
+      bottom: 12,
+      outerBoundsMode: 'same',
+      outerBoundsContain: 'all',
+    },
     xAxis: {
       splitLine: { show: false },
       axisLine: { ...line, onZero: false },
@@ -107,21 +131,24 @@ export function plane(x: AxisOption, y: AxisOption, legend: readonly string[], e
 /**
  * Adds dashed lines with their names to the first series, and points that are not drawn, so that the axis reaches them.
  * @param anchor - any place on the other axis
+ * @param labelAt - end of a vertical line that bears its name
  */
 export function addReferences(
   series: SeriesOption[],
   references: readonly ReferenceLine[] | undefined,
   axis: 'xAxis' | 'yAxis',
   anchor: number,
+  labelAt: 'start' | 'end' = 'end',
 ): void {
   const first = series[0]
   if (first === undefined || references === undefined || references.length === 0) return
   Object.assign(first, {
     markLine: {
+      z: 10,
       silent: true,
       symbol: 'none',
       lineStyle: { color: ink.soft, type: [4, 4], width: 1.25 },
-      label: { fontFamily, fontSize: 12, color: ink.text, position: axis === 'xAxis' ? 'end' : 'insideEndTop', formatter: '{b}' },
+      label: { fontFamily, fontSize: 12, color: ink.text, position: axis === 'xAxis' ? labelAt : 'insideEndTop', formatter: '{b}' },
       data: references.map(({ name, value }) => ({ name, [axis]: value })),
     },
   })

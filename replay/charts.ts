@@ -35,13 +35,14 @@ export function lineChart(chart: LineChart): Promise<string> {
       data: points.map(([x, y]) => [x, y ?? '-']),
       symbol: longest <= 40 ? shapes[i % shapes.length]! : 'none',
       symbolSize: 7,
+      z: faint ? 1 : 2,
       sampling: 'lttb',
-      lineStyle: faint ? { width: 1, opacity: 0.45 } : { width: 2.25, type: dashes[i % dashes.length]! },
+      lineStyle: faint ? { width: 1, opacity: 0.6, color: ink.line } : { width: 2.25, type: dashes[i % dashes.length]! },
     }
   })
   addReferences(series, chart.references, 'yAxis', chart.series[0]?.points[0]?.[0] ?? 0)
   const names = chart.series.map(({ name }) => name)
-  return renderChart({ ...plane(numberAxis(chart.x), numberAxis(chart.y), names), series }, chart)
+  return renderChart({ ...plane(numberAxis(chart.x), numberAxis(chart.y), names, { hasPoints: longest <= 40 }), series }, chart)
 }
 
 export interface BarChart extends ChartFrame {
@@ -71,12 +72,17 @@ export function barChart(chart: BarChart): Promise<string> {
   })
   addReferences(series, chart.references, 'yAxis', 0)
   const names = chart.series.map(({ name }) => name)
-  return renderChart({ ...plane(categoryAxis(chart.categories), numberAxis(chart.y, false), names), series }, chart)
+  return renderChart(
+    { ...plane(categoryAxis(chart.categories, chart.width ?? chartDefaults.width), numberAxis(chart.y, false), names), series },
+    chart,
+  )
 }
 
 export interface UsageChart extends ChartFrame {
   /** How many items have each code, per level, any order. */
   readonly levels: readonly { readonly name: string; readonly counts: ArrayLike<number> }[]
+  /** Upper end of the axis, %, for charts that are compared. */
+  readonly max?: number
 }
 
 /** Code usage per level: share of items per code, codes sorted by use. A flat line is even use, zeros at the end are dead codes. */
@@ -97,8 +103,9 @@ export function usageChart(chart: UsageChart): Promise<string> {
   })
   addReferences(series, [{ name: 'even use', value: 100 / widest }], 'yAxis', 0)
   const x = numberAxis({ name: 'codes, most used first', min: 0, max: widest })
+  const y = numberAxis({ name: 'share of items, %', min: 0, ...(chart.max !== undefined && { max: chart.max }) })
   const names = chart.levels.map(({ name }) => name)
-  return renderChart({ ...plane(x, numberAxis({ name: 'share of items, %', min: 0 }), names), series }, chart)
+  return renderChart({ ...plane(x, y, names, { hasPoints: false }), series }, chart)
 }
 
 export interface HeatStrip extends ChartFrame {
@@ -133,10 +140,10 @@ export function heatStrip(chart: HeatStrip): Promise<string> {
   ]
   const option: EChartsOption = {
     ...plane(
-      categoryAxis(chart.columns),
+      categoryAxis(chart.columns, chart.width ?? chartDefaults.width),
       { ...categoryAxis(chart.rows.map(({ name }) => name).reverse()), splitLine: { show: false } },
       [],
-      26,
+      { extraTop: 26 },
     ),
     visualMap: {
       min: least,
@@ -176,7 +183,7 @@ export function scatterChart(chart: ScatterChart): Promise<string> {
     }
   })
   const names = chart.series.map(({ name }) => name)
-  return renderChart({ ...plane(numberAxis(chart.x), numberAxis(chart.y), names, 0, 12), series }, chart)
+  return renderChart({ ...plane(numberAxis(chart.x), numberAxis(chart.y), names, { itemWidth: 12 }), series }, chart)
 }
 
 function labelOf({ value }: { value?: unknown }): string {

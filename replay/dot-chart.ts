@@ -41,7 +41,7 @@ export function dotChart(chart: DotChart): Promise<string> {
       symbol: shapes[i % shapes.length]!,
       symbolSize: 10,
       symbolOffset: [0, (i - middle) * spread],
-      itemStyle: { color: palette[i % palette.length]! },
+      itemStyle: { color: palette[i % palette.length]!, opacity: 1 },
       label: { show: labels !== undefined, position: 'right', distance: 6, fontFamily, fontSize: 11, color: ink.text, formatter: '{b}' },
     }
   })
@@ -60,9 +60,9 @@ export function dotChart(chart: DotChart): Promise<string> {
     }
   })
   const series = [...dots, ...intervals.filter(({ data }) => Array.isArray(data) && data.length > 0)]
-  addReferences(series, chart.references, 'xAxis', 0)
+  addReferences(series, chart.references, 'xAxis', 0, 'start')
   const x = { ...numberAxis(chart.x), splitLine: { show: true, lineStyle: { color: ink.grid } } }
   const y = { ...categoryAxis(chart.rows), inverse: true, splitLine: { show: false } }
   const names = chart.series.map(({ name }) => name)
-  return renderChart({ ...plane(x, y, names, chart.references?.length ? 20 : 0, 12), series }, chart)
+  return renderChart({ ...plane(x, y, names, { extraTop: chart.references?.length ? 20 : 0, itemWidth: 12 }), series }, chart)
 }

@@ -80,6 +80,6 @@ function drawBins(chart: HistogramFrame, bins: readonly Bin[]): Promise<string> 
   const ticks = isLog ? { customValues: logTicks(min, max) } : {}
   const labels = isLog ? ticks : { showMinLabel: false, showMaxLabel: false }
   const axis = { ...x, axisTick: ticks, axisLabel: { ...(x['axisLabel'] as object), ...labels } }
-  const plot = plane(axis, numberAxis({ name: chart.counted ?? 'count', min: 0 }), [], references.length > 0 ? 20 : 0)
+  const plot = plane(axis, numberAxis({ name: chart.counted ?? 'count', min: 0 }), [], { extraTop: references.length > 0 ? 20 : 0 })
   return renderChart({ ...plot, series }, chart)
 }

@@ -1,7 +1,7 @@
 /** Which of a few states holds, step after step. Invariant: each step has one bar, in the lane of its state. */
 import type { CustomSeriesRenderItemReturn, SeriesOption } from 'echarts'
 import { categoryAxis, plane } from './chart-axes.ts'
-import { ink, palette, renderChart } from './chart-svg.ts'
+import { chartDefaults, ink, palette, renderChart } from './chart-svg.ts'
 import type { ChartFrame } from './chart-svg.ts'
 
 export interface LaneChart extends ChartFrame {
@@ -24,16 +24,22 @@ export function laneChart(chart: LaneChart): Promise<string> {
         const left = x - width / 2
         const before = chart.steps[dataIndex - 1]
         const from = before === undefined ? y : (api.coord([api.value(0), before.lane])[1] ?? y)
+        const half = (Math.sign(y - from) * thick) / 2
         return {
           type: 'group',
           children: [
-            { type: 'line', shape: { x1: left, x2: left, y1: from, y2: y }, style: { stroke: palette[0]!, lineWidth: 2 } },
+            { type: 'line', shape: { x1: left, x2: left, y1: from + half, y2: y - half }, style: { stroke: palette[0]!, lineWidth: 2 } },
             { type: 'rect', shape: { x: left, y: y - thick / 2, width, height: thick }, style: { fill: palette[0]! } },
           ],
         }
       },
     },
   ]
+  const width = chart.width ?? chartDefaults.width
+  const x = categoryAxis(
+    chart.steps.map(({ name }) => name),
+    width,
+  )
   const y = { ...categoryAxis(chart.lanes), inverse: true, splitLine: { show: true, lineStyle: { color: ink.grid } } }
-  return renderChart({ ...plane(categoryAxis(chart.steps.map(({ name }) => name)), y, []), series }, chart)
+  return renderChart({ ...plane(x, y, []), series }, chart)
 }

@@ -1,9 +1,20 @@
 import { deepEqual, doesNotMatch, equal, match, notEqual, ok } from 'node:assert/strict'
 import { test } from 'node:test'
-import { barChart, heatStrip, histogram, lineChart, scatterChart, usageChart } from '../../replay/index.ts'
+import {
+  barChart,
+  binnedHistogram,
+  dotChart,
+  heatStrip,
+  histogram,
+  laneChart,
+  lineChart,
+  scatterChart,
+  usageChart,
+} from '../../replay/index.ts'
 
 const frame = { title: 'Loss <b>"&', description: 'Falls from 5 to 2.' }
 const start = Date.UTC(2024, 10, 19)
+const small = { categories: ['a', 'b'], y: { name: '%' }, series: [{ name: 'share', values: [1, 2] }] }
 const charts: Record<string, () => Promise<string>> = {
   'a line chart': () =>
     lineChart({
@@ -57,6 +68,18 @@ const charts: Record<string, () => Promise<string>> = {
         { name: 'level 2', counts: new Uint32Array([1, 1, 1, 1]) },
       ],
     }),
+  'a dot chart': () =>
+    dotChart({
+      ...frame,
+      x: { name: 'AUC' },
+      rows: ['warm', 'cold'],
+      series: [
+        { name: 'raw', values: [0.6, null], labels: ['.6', ''] },
+        { name: 'v2', values: [0.625, 0.568], intervals: [[0.61, 0.64], null] },
+      ],
+      references: [{ name: 'chance', value: 0.5 }],
+    }),
+  'a lane chart': () => laneChart({ ...frame, lanes: ['v2', 'v1'], steps: [1, 0, 1].map((lane, i) => ({ name: `move ${i}`, lane })) }),
   'a heat strip': () =>
     heatStrip({
       ...frame,
@@ -157,6 +180,9 @@ test('no data at all is an empty chart, not an error', async () => {
     usageChart({ ...frame, levels: [{ name: 'level 1', counts: [] }] }),
     heatStrip({ ...frame, columns: [], rows: [], valueName: 'x' }),
     scatterChart({ ...frame, x: { name: 'x' }, y: { name: 'y' }, series: [] }),
+    binnedHistogram({ ...frame, x: { name: 'x', scale: 'log' }, bins: [] }),
+    dotChart({ ...frame, x: { name: 'x' }, rows: [], series: [] }),
+    laneChart({ ...frame, lanes: [], steps: [] }),
   ]
   for (const svg of await Promise.all(empty)) match(svg, /^<svg /)
 })
@@ -179,4 +205,20 @@ test('width and height are as asked for', async () => {
     ],
   })
   deepEqual(/width="(\d+)" height="(\d+)"/.exec(svg)?.slice(1), ['900', '200'])
+})
+
+test('a line to compare with is inside the plot, even far from the data', async () => {
+  const svg = await barChart({ ...frame, ...small, references: [{ name: 'budget', value: 40 }] })
+  ok(svg.includes('>budget<'))
+  const ticks = [...svg.matchAll(/>(\d+)<\/text>/g)].map(([, tick]) => Number(tick))
+  ok(Math.max(...ticks) >= 40)
+})
+
+test('counts that stand in bins are drawn as they are, empty ends are left out', async () => {
+  const bins = [0, 4, 0, 7, 0].map((count, i) => ({ from: i, to: i + 1, count }))
+  const svg = await binnedHistogram({ ...frame, x: { name: 'ms' }, bins })
+  const bars = [...svg.matchAll(/<path d="[^"]*" fill="#0072B2"/g)]
+  equal(bars.length, 3)
+  equal(svg.includes('>4.5<'), false)
+  match(await binnedHistogram({ ...frame, x: { name: 'ms', scale: 'log' }, bins: [{ from: 0, to: 1, count: 3 }] }), /^<svg /)
 })

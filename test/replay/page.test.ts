@@ -74,6 +74,12 @@ test('columns of numbers are right-aligned, text and mixed ones are not, null is
   match(html, /<td>b<\/td><td class="number">–<\/td><td>2<\/td>/)
 })
 
+test('a column with fixed decimals keeps them, so that points stand below each other', () => {
+  const rows = [0.5, -0.00001, 1234].map((value) => [value])
+  const html = htmlPage(page({ kind: 'table', columns: ['AUC'], decimals: [3], rows }))
+  match(html, />0\.500<[^]*>0\.000<[^]*>1,234\.000</)
+})
+
 test('contents link to the sections of a long page', () => {
   const html = htmlPage({ title: 'Report', sections: ['a', 'b', 'c', 'd'].map((title) => ({ title, blocks: [] })) })
   for (const [, id] of html.matchAll(/href="#(\w+)"/g)) ok(html.includes(`<section id="${id!}">`))
