@@ -72,7 +72,7 @@ export function encodeValues(batch: ValueRows): Uint8Array[] {
   const source = new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength)
   const rowBytes = dim * numberBytes[dtype]
   const offsetWords = new Uint32Array(offsets.buffer, offsets.byteOffset, rows * 2) // a bigint per row would be an allocation
-  const values = new Array<Uint8Array>(rows)
+  const values: Uint8Array[] = []
   for (let row = 0; row < rows; row++) {
     const at = row * stride
     const flags = (originNumbers.get(origins[row]) ?? 0) << 1
@@ -83,7 +83,7 @@ export function encodeValues(batch: ValueRows): Uint8Array[] {
     if (dtype === 'i8') view.setFloat32(at + numbersAt - 4, batch.scales![row]!, true)
     arena.set(source.subarray(row * rowBytes, (row + 1) * rowBytes), at + numbersAt)
     view.setUint32(at + valueHeader.checksumAt, crc32c(arena, 0, at, at + size), true)
-    values[row] = arena.subarray(at, at + size)
+    values.push(arena.subarray(at, at + size))
   }
   return values
 }

@@ -92,15 +92,14 @@ class LmdbStore implements Store {
   async #writeGuarded(table: Table, prefix: string, entries: readonly StoreEntry[]): Promise<WriteOutcome[]> {
     this.#assertOpen()
     this.#assertRoom(entries)
-    const outcomes: WriteOutcome[] = new Array<WriteOutcome>(entries.length)
+    const outcomes: WriteOutcome[] = []
     const body = (): void => {
-      for (let i = 0; i < entries.length; i++) {
-        const { id, value } = entries[i]!
+      for (const { id, value } of entries) {
         const key = prefix + id
         const stored = table.getBinaryFast(key)
         const newer = stored === undefined || compareSource(value, stored) > 0
         if (newer) void table.put(key, value)
-        outcomes[i] = newer ? 'written' : 'stale'
+        outcomes.push(newer ? 'written' : 'stale')
       }
     }
     await this.#transaction(() => this.#environment.transaction(body))
@@ -111,7 +110,7 @@ class LmdbStore implements Store {
     this.#assertOpen()
     checkTarget(target)
     const live = this.#pointer(target.project)?.live
-    const values: (Uint8Array | undefined)[] = new Array<Uint8Array | undefined>(ids.length).fill(undefined)
+    const values: (Uint8Array | undefined)[] = ids.map(() => undefined)
     const table = this.#table(target.project, target.version)
     if (table === undefined) return { live, values }
     // No await between the gets: pointer and values are of one snapshot. Copies go to one arena per few hundred values.

@@ -105,6 +105,12 @@ export function stateContract(driver: StateDriver): void {
     strictEqual(state.position('p'), 49n)
   })
 
+  check('commits asked before close are finished by it', async (state) => {
+    const pending = Promise.all([1, 2].map((i) => state.commit({ puts: [['a', bytes(i)]] })))
+    await state.close()
+    strictEqual((await pending).length, 2)
+  })
+
   check('close may be called twice; anything after it is refused', async (state) => {
     await state.close()
     await state.close()

@@ -304,6 +304,13 @@ export function storeContract(driver: StoreDriver): void {
     strictEqual(await store.now(), 77)
   })
 
+  check('writes asked before close are finished by it', async (store) => {
+    await store.write(target, [{ id: 'a', value: valueOf(1) }])
+    const pending = Promise.all([2, 3].map((offset) => store.write(target, [{ id: 'a', value: valueOf(offset) }])))
+    await store.close()
+    deepStrictEqual(await pending, [['written'], ['written']])
+  })
+
   check('close may be called twice; anything after it is refused', async (store) => {
     await store.close()
     await store.close()

@@ -35,7 +35,7 @@ const random = new Float32Array(8 + 11)
 fillNormal(random, 3, 0)
 const d = [...random.subarray(0, 8)]
 const c = [...random.subarray(8)]
-const none = (length: number): number[] => new Array<number>(length).fill(0)
+const none = (length: number): number[] => Array.from({ length }, () => 0)
 
 test('a short view is made of renormalized parts, for every block and share', () => {
   for (const share of [0, 0.25, 0.5, 1]) {
