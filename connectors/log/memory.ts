@@ -88,6 +88,7 @@ class MemoryPartition implements Partition {
       })
     }
     this.#listeners.call()
+    await new Promise((resolve) => setImmediate(resolve)) // as with files, a loop of sends leaves others their turn
     return base
   }
 
