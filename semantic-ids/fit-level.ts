@@ -89,7 +89,7 @@ export async function fitLevel(rows: Float32Array, dim: number, size: number, op
   }
   return {
     codebook: clusters.codebook,
-    codes: Uint16Array.from(clusters.codes),
+    codes: new Uint16Array(clusters.codes),
     iterations: Math.min(round + 1, iterations),
     dead: codesWith(clusters.counts, (count) => count === 0).length,
   }

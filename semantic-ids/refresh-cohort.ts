@@ -94,7 +94,7 @@ export function cohortOf({ bundle, parents, ids, vectors, weights }: RefreshInpu
     spread: spreadOf(x, dim),
     old,
     known,
-    before: pick(Uint16Array.from(old), known, sizes.length),
+    before: pick(new Uint16Array(old), known, sizes.length),
     weights: weights && Float64Array.from(known, (row) => weights[order[row]!]!),
   }
 }

@@ -48,7 +48,7 @@ export function settle(
       `${rows} rows of ${levels} levels, but ${proposal.codes.length} codes, ${proposal.margins.length} margins and ${sticky?.old.length ?? 0} old codes`,
     )
   }
-  const codes = Uint16Array.from(proposal.codes)
+  const codes = new Uint16Array(proposal.codes)
   const residual = new Float64Array(codebooks.dim)
   let rechecked = 0
   for (let row = 0; row < rows; row++) {
