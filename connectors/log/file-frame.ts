@@ -13,7 +13,7 @@ import { crc32c } from '../../compute/index.ts'
 import type { LogHeader, LogRecord, ProducerRecord } from './log.ts'
 
 /** Bytes of a frame before key, value and headers. */
-export const frameFixedBytes = 40
+const frameFixedBytes = 40
 /** Most headers of one record, and most bytes of a header's name. */
 export const frameHeaderLimit = 0xffff
 
