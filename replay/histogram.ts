@@ -65,7 +65,7 @@ function drawBins(chart: HistogramFrame, bins: readonly Bin[]): Promise<string> 
         return {
           type: 'rect',
           shape: { x: left, y: top, width: Math.max(right - left - 1, 0.5), height: bottom - top },
-          style: { fill: palette[0]! },
+          style: { fill: palette[0]!, opacity: 0.75 },
         }
       },
     },

@@ -3,11 +3,11 @@
 import { barChart, binnedHistogram, formatNumber, usageChart } from '../../replay/index.ts'
 import type { Bin, Block, Section } from '../../replay/index.ts'
 import type { DemoReport } from './demo-report.ts'
-import { churnText, countText, durationText, percentText } from './report-text.ts'
+import { churnText, countText, durationText } from './report-text.ts'
 
 /** How long records took from the log to readable features. */
 export async function freshnessSection({ freshness }: DemoReport): Promise<Section> {
-  const { count, p50Ms, p99Ms, maxMs, bins } = freshness
+  const { count, p50Ms, p99Ms, maxMs } = freshness
   const title = 'How fresh features were'
   if (count === 0) return { title, blocks: [text('Nothing was measured.')] }
   const said = `Half of ${countText(count, 'item change')} were readable within ${durationText(p50Ms)}, 99 of 100 within ${durationText(p99Ms)}, the slowest in ${durationText(maxMs)}.`
@@ -17,7 +17,7 @@ export async function freshnessSection({ freshness }: DemoReport): Promise<Secti
     width: 760,
     x: { name: 'milliseconds from log append to readable', scale: 'log' },
     counted: 'item changes',
-    bins: coarser(bins),
+    bins: coarser(freshness),
     references: [
       { name: `p50 ${durationText(p50Ms)}`, value: p50Ms },
       { name: `p99 ${durationText(p99Ms)}`, value: p99Ms },
@@ -119,16 +119,17 @@ function largestShare(counts: readonly number[]): number {
   return total === 0 ? 0 : (100 * Math.max(...counts)) / total
 }
 
-/**
- * Bins of equal ratio, three to a doubling, from 0.5 ms: fine ones would be a comb.
- * A fine bin counts where it begins.
- */
-function coarser(bins: DemoReport['freshness']['bins']): Bin[] {
+/** Bins of equal ratio, three to a doubling, from 0.5 ms: fine ones would be a comb. A fine bin is shared by those it reaches into. */
+function coarser({ bins, maxMs }: DemoReport['freshness']): Bin[] {
+  const place = (ms: number): number => 3 * Math.log2(Math.max(ms, 0.5) / 0.5)
   const counts: number[] = []
-  for (const { fromMs, count } of bins) {
-    const place = Math.max(0, Math.floor(3 * Math.log2(Math.max(fromMs, 0.5) / 0.5) + 1e-9))
-    while (counts.length <= place) counts.push(0)
-    counts[place]! += count
+  for (const { fromMs, toMs, count } of bins) {
+    const from = place(fromMs)
+    const to = Math.max(place(Math.min(toMs, maxMs)), from + 1e-6)
+    for (let at = Math.floor(from); at < to; at++) {
+      while (counts.length <= at) counts.push(0)
+      counts[at]! += (count * (Math.min(to, at + 1) - Math.max(from, at))) / (to - from)
+    }
   }
   return counts.map((count, i) => ({ from: 0.5 * 2 ** (i / 3), to: 0.5 * 2 ** ((i + 1) / 3), count }))
 }

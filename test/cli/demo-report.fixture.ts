@@ -87,7 +87,11 @@ export function exampleReport(): DemoReport {
       // as the daemon's histogram keeps them: 32 to a doubling, only those that hold anything
       bins: Array.from({ length: 220 }, (_, i) => {
         const at = (step: number): number => 2 ** (2 + Math.floor(step / 32)) * (1 + (step % 32) / 32)
-        return { fromMs: at(i), toMs: at(i + 1), count: Math.round(65 * Math.exp(-((i - 80) ** 2) / 3000)) }
+        return {
+          fromMs: at(i),
+          toMs: at(i + 1),
+          count: Math.round(2400 * Math.log(at(i + 1) / at(i)) * Math.exp(-(Math.log(at(i) / 21) ** 2) / 1.6)),
+        }
       }).filter(({ count }) => count > 0),
     },
     change: {
