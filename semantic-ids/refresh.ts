@@ -80,6 +80,8 @@ export interface Refresh {
   readonly items: { readonly known: number; readonly fresh: number; readonly vanished: number }
   /** Every switching cost tried, ascending. */
   readonly curve: readonly CurvePoint[]
+  /** Plain JSON for the manifest (`BundleOrigin.policy`). */
+  readonly policy: Readonly<Record<string, unknown>>
 }
 
 /** One switching cost carried through all rounds. */
@@ -115,6 +117,11 @@ export async function refreshCodebooks(input: RefreshInput, options: RefreshOpti
     const curve = trials.map(({ point }) => point).sort((a, b) => a.delta - b.delta)
     const report = reconstruction(cohort.vectors, best.codes, best.codebooks, settings)
     if (report.fvu > ceiling * freeFvu + 1e-9) throw refused(report.fvu, freeFvu, ceiling, options.budget, best.point, curve)
+    const items = {
+      known: cohort.known.length,
+      fresh: cohort.order.length - cohort.known.length,
+      vanished: input.parents.rows - cohort.known.length,
+    }
     return {
       codebooks: best.codebooks,
       delta: best.point.delta,
@@ -124,12 +131,18 @@ export async function refreshCodebooks(input: RefreshInput, options: RefreshOpti
       distortion: report.distortion,
       newDistortion: newDistortion(cohort, best, settings),
       freeFvu,
-      items: {
-        known: cohort.known.length,
-        fresh: cohort.order.length - cohort.known.length,
-        vanished: input.parents.rows - cohort.known.length,
-      },
+      items,
       curve,
+      policy: {
+        kind: 'sticky-lloyd',
+        budget: options.budget,
+        rounds: options.rounds ?? refreshDefaults.rounds,
+        ceiling,
+        churn: best.churn,
+        fvu: report.fvu,
+        freeFvu,
+        items,
+      },
     }
   } finally {
     await crew.close()

@@ -77,6 +77,16 @@ test('churn never passes the budget, and a smaller budget costs more distortion'
     ok(result.churn.full <= full, `churn ${result.churn.full} within ${full}`)
     const before = parents.lookup(ids).subarray(0, published * 3)
     equal(churn(before, result.codes.subarray(0, published * 3), 3).full, result.churn.full)
+    deepStrictEqual(JSON.parse(JSON.stringify(result.policy)), {
+      kind: 'sticky-lloyd',
+      budget: { full },
+      rounds: 5,
+      ceiling: 10,
+      churn: result.churn,
+      fvu: result.fvu,
+      freeFvu: 1,
+      items: result.items,
+    })
     deepStrictEqual(result.items, { known: published, fresh: rows - published, vanished: 1 })
     if (full === 0.1) ok(result.churn.full > 0.08 && result.curve.length === 14, 'the budget is used')
     if (full === 1) equal(result.delta, 0)
