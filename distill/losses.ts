@@ -67,15 +67,22 @@ export interface MatryoshkaOptions {
   readonly prefixWeights?: readonly number[]
 }
 
-/** Matryoshka loss: the sum of InfoNCE over prefixes, each brought to unit length on its own, one shared temperature. */
-export function matryoshkaNce(graph: Graph, inputs: Omit<InfoNceInputs, 'hard'>, { prefixes, prefixWeights }: MatryoshkaOptions): Value {
-  const cut = (value: Value, to: number): Value => (value.shape[1] === to ? value : graph.slice(value, 1, 0, to))
+/** Queries and targets of one prefix. */
+export type PrefixInputs = (prefix: number) => Omit<InfoNceInputs, 'hard'>
+
+/** Matryoshka loss: the sum of InfoNCE over prefixes, one shared temperature. */
+export function matryoshkaNce(graph: Graph, inputs: PrefixInputs, { prefixes, prefixWeights }: MatryoshkaOptions): Value {
   const terms = prefixes.map((prefix, k) => {
-    const { loss } = infoNce(graph, { ...inputs, queries: cut(inputs.queries, prefix), targets: cut(inputs.targets, prefix) })
+    const { loss } = infoNce(graph, inputs(prefix))
     const weight = prefixWeights?.[k] ?? 1
     return weight === 1 ? loss : graph.scale(loss, weight)
   })
   return terms.reduce((sum, term) => graph.add(sum, term))
+}
+
+/** The first `prefix` dims of rows, brought to unit length: the short view of a vector. */
+export function prefixView(graph: Graph, rows: Value, prefix: number): Value {
+  return graph.l2norm(rows.shape[1] === prefix ? rows : graph.slice(rows, 1, 0, prefix))
 }
 
 /**

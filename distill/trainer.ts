@@ -22,7 +22,7 @@ import { buildBatch, splitRows, usableRows, type Batch, type ContentLookup, type
 import type { Checkpoint, CheckpointPosition, TrainingState } from './checkpoint.ts'
 import { appendDistilled, appendWhitening, headInputs, withParameters } from './head-graph.ts'
 import type { Head } from './head.ts'
-import { matryoshkaNce, meanPool } from './losses.ts'
+import { matryoshkaNce, meanPool, prefixView, type InfoNceInputs } from './losses.ts'
 
 export interface TrainerOptions {
   /**
@@ -256,10 +256,13 @@ export function seq2itemLoss(
   const allowed = graph.input('allowed', 'bool', ['rows', 'rows'])
   const weights = graph.input('weights', 'float32', ['rows'])
   const items = appendDistilled(graph, head, appendWhitening(graph, head, inputs), inputs.presence)
-  const queries = meanPool(graph, graph.gather(items, history), historyMask)
-  const targets = graph.gather(items, targetRows)
   const logTau = temperature(graph, options)
-  return matryoshkaNce(graph, { queries, targets, logTau, allowed, weights }, { prefixes: head.spec.prefixes })
+  // A user's short view is the mean of the items' short views, exactly as a reader makes it.
+  const ofPrefix = (prefix: number): Pick<InfoNceInputs, 'queries' | 'targets'> => {
+    const view = prefixView(graph, items, prefix)
+    return { queries: meanPool(graph, graph.gather(view, history), historyMask), targets: graph.gather(view, targetRows) }
+  }
+  return matryoshkaNce(graph, (prefix) => ({ ...ofPrefix(prefix), logTau, allowed, weights }), { prefixes: head.spec.prefixes })
 }
 
 function temperature(graph: Graph, { tau, tauMode }: Pick<Required<TrainerOptions>, 'tau' | 'tauMode'>): Value {

@@ -95,12 +95,13 @@ export function referenceLoss(head: Head, numbers: Numbers, batch: Batch, tau: n
   const dot = (a: Row, b: Row): number => a.reduce((sum, x, i) => sum + x * b[i]!, 0)
   let loss = 0
   for (const prefix of prefixes) {
+    const views = items.map((item) => unit(item.slice(0, prefix)))
     const queries = Array.from({ length: batch.rows }, (_, i) => {
       const places = Array.from({ length }, (_place, j) => i * length + j).filter((at) => batch.historyMask[at])
-      const picked = places.map((at) => items[Number(batch.history[at])]!)
-      return unit(items[0]!.map((_x, k) => picked.reduce((sum, row) => sum + row[k]!, 0) / picked.length).slice(0, prefix))
+      const picked = places.map((at) => views[Number(batch.history[at])]!)
+      return unit(views[0]!.map((_x, k) => picked.reduce((sum, row) => sum + row[k]!, 0) / picked.length))
     })
-    const targets = Array.from(batch.targets, (at) => unit(items[Number(at)]!.slice(0, prefix)))
+    const targets = Array.from(batch.targets, (at) => views[Number(at)]!)
     queries.forEach((query, i) => {
       const logits = targets.flatMap((target, j) => (batch.allowed[i * batch.rows + j] ? [dot(query, target) / tau] : []))
       loss += (Math.log(logits.reduce((sum, x) => sum + Math.exp(x), 0)) - dot(query, targets[i]!) / tau) / batch.rows

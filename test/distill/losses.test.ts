@@ -3,7 +3,7 @@ import { ok, strictEqual } from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { gradients, Graph, Session, tensorOf, toModel, type Tensor, type Value } from '../../compute/index.ts'
-import { infoNce, matryoshkaNce, meanPool } from '../../distill/index.ts'
+import { infoNce, matryoshkaNce, meanPool, prefixView } from '../../distill/index.ts'
 
 type Nested = number | readonly Nested[]
 
@@ -97,7 +97,11 @@ for (const source of ['copair', 'search'] as const) {
 test('the Matryoshka loss brings every prefix to unit length on its own', async () => {
   const { inputs, outputs, gradients: expected } = golden.mrl
   const found = await evaluate({ q: inputs.q, t: inputs.t, logTau: Math.log(inputs.tau) }, (graph, { q, t, logTau }) => ({
-    loss: matryoshkaNce(graph, { queries: q!, targets: t!, logTau: logTau! }, { prefixes: inputs.dims, prefixWeights: inputs.weights }),
+    loss: matryoshkaNce(
+      graph,
+      (prefix) => ({ queries: prefixView(graph, q!, prefix), targets: prefixView(graph, t!, prefix), logTau: logTau! }),
+      { prefixes: inputs.dims, prefixWeights: inputs.weights },
+    ),
   }))
   close(found['loss']!, outputs.loss)
   for (const input of ['q', 't']) close(found[`d/${input}`]!, expected[input])
