@@ -90,9 +90,12 @@ export function rowsOf(vectors: { readonly length: number }, dim: number): numbe
  * @throws SIDESTREAM_VECTOR_NOT_FINITE naming the first bad row
  */
 export function requireFinite(vectors: Float32Array, dim: number, what = 'vector'): void {
-  // Zero times a number is zero unless the number is not finite: one pass without a branch for the usual case.
+  // A number less itself is zero unless it is not finite: one pass without a branch for the usual case.
   let zero = 0
-  for (let i = 0; i < vectors.length; i++) zero += vectors[i]! * 0
+  for (let i = 0; i < vectors.length; i++) {
+    const value = vectors[i]!
+    zero += value - value
+  }
   if (zero === 0) return
   for (let i = 0; i < vectors.length; i++) {
     if (!Number.isFinite(vectors[i]!)) {
