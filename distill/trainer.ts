@@ -22,7 +22,7 @@ import { buildBatch, splitRows, usableRows, type Batch, type ContentLookup, type
 import type { Checkpoint, CheckpointPosition, TrainingState } from './checkpoint.ts'
 import { appendDistilled, appendWhitening, headInputs, withParameters } from './head-graph.ts'
 import type { Head } from './head.ts'
-import { matryoshkaNce, meanPool, prefixView, type InfoNceInputs } from './losses.ts'
+import { matryoshkaNce, prefixView, type InfoNceInputs } from './losses.ts'
 
 export interface TrainerOptions {
   /**
@@ -242,16 +242,11 @@ export function trainingGraph(head: Head, options: Required<TrainerOptions>): Gr
 
 /**
  * The sequence-to-item loss over the arrays of a `Batch`, which become the graph's inputs under their names: each distinct
- * item goes through the head once, then history places and targets pick their rows.
+ * item goes through the head once; histories are a product with the pool matrix, targets pick their rows.
  */
-export function seq2itemLoss(
-  graph: Graph,
-  head: Head,
-  options: Pick<Required<TrainerOptions>, 'historyLength' | 'tau' | 'tauMode'>,
-): Value {
+export function seq2itemLoss(graph: Graph, head: Head, options: Pick<Required<TrainerOptions>, 'tau' | 'tauMode'>): Value {
   const inputs = headInputs(graph, head, 'items')
-  const history = graph.input('history', 'int64', ['rows', options.historyLength])
-  const historyMask = graph.input('historyMask', 'float32', ['rows', options.historyLength])
+  const pool = graph.input('pool', 'float32', ['rows', 'items'])
   const targetRows = graph.input('targets', 'int64', ['rows'])
   const allowed = graph.input('allowed', 'bool', ['rows', 'rows'])
   const weights = graph.input('weights', 'float32', ['rows'])
@@ -260,7 +255,7 @@ export function seq2itemLoss(
   // A user's short view is the mean of the items' short views, exactly as a reader makes it.
   const ofPrefix = (prefix: number): Pick<InfoNceInputs, 'queries' | 'targets'> => {
     const view = prefixView(graph, items, prefix)
-    return { queries: meanPool(graph, graph.gather(view, history), historyMask), targets: graph.gather(view, targetRows) }
+    return { queries: graph.matmul(pool, view), targets: graph.gather(view, targetRows) }
   }
   return matryoshkaNce(graph, (prefix) => ({ ...ofPrefix(prefix), logTau, allowed, weights }), { prefixes: head.spec.prefixes })
 }
@@ -275,11 +270,9 @@ function temperature(graph: Graph, { tau, tauMode }: Pick<Required<TrainerOption
 /** A batch as the feeds of `seq2itemLoss`, and the learning rate. Nothing is copied. */
 export function batchFeeds(batch: Batch, { spec: { modalities } }: Head, learningRate: number): Record<string, Tensor> {
   const { rows, items } = batch
-  const length = batch.history.length / rows
   const feeds: Record<string, Tensor> = {
     presence: tensor('float32', [items, modalities.length], batch.presence),
-    history: tensor('int64', [rows, length], batch.history),
-    historyMask: tensor('float32', [rows, length], batch.historyMask),
+    pool: tensor('float32', [rows, items], batch.pool),
     targets: tensor('int64', [rows], batch.targets),
     allowed: tensor('bool', [rows, rows], batch.allowed),
     weights: tensor('float32', [rows], batch.weights),

@@ -13,12 +13,11 @@ test('a batch holds every distinct item once and points at it from every place',
   strictEqual(batch.items, 4)
   const idAt = (at: bigint): string => 'abcde'[batch.vectors[0]![Number(at) * 2]!]!
   deepStrictEqual(Array.from(batch.targets, idAt), ['a', 'b', 'a'])
-  deepStrictEqual([...batch.historyMask], [1, 1, 1, 0, 1, 1])
+  const places = Object.fromEntries(Array.from({ length: 4 }, (_, u) => [idAt(BigInt(u)), u]))
+  const pooled = (i: number): Record<string, number> =>
+    Object.fromEntries(Object.entries(places).flatMap(([id, u]) => (batch.pool[i * 4 + u] ? [[id, batch.pool[i * 4 + u]!]] : [])))
   // Of a longer history the newest items stay.
-  deepStrictEqual(
-    [...batch.history].flatMap((at, i) => (batch.historyMask[i] ? [idAt(at)] : [])),
-    ['b', 'c', 'a', 'd', 'b'],
-  )
+  deepStrictEqual([0, 1, 2].map(pooled), [{ b: 0.5, c: 0.5 }, { a: 1 }, { b: 0.5, d: 0.5 }])
   deepStrictEqual([...batch.presence], [1, 1, 1, 1])
 })
 

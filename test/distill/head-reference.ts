@@ -83,7 +83,6 @@ export function referencePublished(head: Head, item: ContentVectors, k = head.sp
 /** Loss of a batch at a fixed temperature. */
 export function referenceLoss(head: Head, numbers: Numbers, batch: Batch, tau: number): number {
   const { modalities, prefixes } = head.spec
-  const length = batch.history.length / batch.rows
   const items = Array.from({ length: batch.items }, (_, u) => {
     const item = Object.fromEntries(
       modalities.flatMap(({ name, dim }, m) =>
@@ -97,9 +96,8 @@ export function referenceLoss(head: Head, numbers: Numbers, batch: Batch, tau: n
   for (const prefix of prefixes) {
     const views = items.map((item) => unit(item.slice(0, prefix)))
     const queries = Array.from({ length: batch.rows }, (_, i) => {
-      const places = Array.from({ length }, (_place, j) => i * length + j).filter((at) => batch.historyMask[at])
-      const picked = places.map((at) => views[Number(batch.history[at])]!)
-      return unit(views[0]!.map((_x, k) => picked.reduce((sum, row) => sum + row[k]!, 0) / picked.length))
+      const shares = batch.pool.subarray(i * batch.items, (i + 1) * batch.items)
+      return unit(views[0]!.map((_x, k) => views.reduce((sum, row, u) => sum + shares[u]! * row[k]!, 0)))
     })
     const targets = Array.from(batch.targets, (at) => views[Number(at)]!)
     queries.forEach((query, i) => {

@@ -151,7 +151,7 @@ test('the loss has the gradients of central differences through the whole head',
   const { rows } = usableRows(worldRows(9, items.size), (id) => items.get(id))
   const batch = buildBatch(rows, (id) => items.get(id), { modalities, historyLength: 4 })
   const graph = new Graph()
-  const loss = seq2itemLoss(graph, head, { historyLength: 4, tau: 0.2, tauMode: 'fixed' })
+  const loss = seq2itemLoss(graph, head, { tau: 0.2, tauMode: 'fixed' })
   const names = [...head.parameters.keys()]
   const values = names.map((name) => graph.states.get(name)!.value)
   graph.output('loss', loss)

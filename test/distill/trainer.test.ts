@@ -101,16 +101,18 @@ test('stopped, written, read and gone on equals never stopped, to the bit', asyn
   ok(bits(through)['logTau']![0] !== Math.fround(Math.log(0.2)))
 })
 
-/** The same batch with every place holding its own copy of its item. */
+/** The same batch with every history place and target holding its own copy of its item. */
 function expanded(batch: Batch): Batch {
-  const places = [...batch.targets, ...batch.history].map(Number)
+  const inHistory = [...batch.pool.keys()].filter((at) => batch.pool[at]! > 0)
+  const places = [...Array.from(batch.targets, Number), ...inHistory.map((at) => at % batch.items)]
   const vectors = modalities.map(({ dim }, m) =>
     Float32Array.from(places.flatMap((at) => [...batch.vectors[m]!.subarray(at * dim, (at + 1) * dim)])),
   )
   const presence = Float32Array.from(places.flatMap((at) => [...batch.presence.subarray(at * 2, at * 2 + 2)]))
   const targets = batch.targets.map((_, i) => BigInt(i))
-  const history = batch.history.map((_, i) => BigInt(batch.rows + i))
-  return { ...batch, items: places.length, vectors, presence, targets, history }
+  const pool = new Float32Array(batch.rows * places.length)
+  for (const [k, at] of inHistory.entries()) pool[Math.floor(at / batch.items) * places.length + batch.rows + k] = batch.pool[at]!
+  return { ...batch, items: places.length, vectors, presence, targets, pool }
 }
 
 test('encoding each distinct item once gives the weights of encoding every place', async () => {
