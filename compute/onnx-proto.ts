@@ -130,8 +130,3 @@ export interface ModelProto {
 export function encodeModel(model: ModelProto): Uint8Array {
   return modelType.encode(modelType.fromObject(model)).finish()
 }
-
-/** The model of protobuf bytes (the fields above only). */
-export function decodeModel(bytes: Uint8Array): ModelProto {
-  return modelType.toObject(modelType.decode(bytes), { longs: Number, defaults: false, arrays: true }) as ModelProto
-}

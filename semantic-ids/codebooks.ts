@@ -110,8 +110,3 @@ export function requireFinite(vectors: Float32Array, dim: number, what = 'vector
     }
   }
 }
-
-/** True when both have the same dimension and sizes, so that codes of one make sense for the other. */
-export function sameShape(a: Pick<Codebooks, 'dim' | 'sizes'>, b: Pick<Codebooks, 'dim' | 'sizes'>): boolean {
-  return a.dim === b.dim && a.sizes.length === b.sizes.length && a.sizes.every((size, level) => size === b.sizes[level])
-}

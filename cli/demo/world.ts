@@ -10,7 +10,6 @@ import { RandomStream } from './random.ts'
 import { modalities, tasteDim, TasteModel } from './taste.ts'
 import { worldDefaults, type WorldOptions, type WorldSettings } from './world-options.ts'
 
-export { worldDefaults } from './world-options.ts'
 export type { WorldOptions } from './world-options.ts'
 
 /** A world that can be streamed any number of times. */

@@ -8,7 +8,7 @@ import { consumerContract } from './log-consumers.ts'
 import { behavior, collect, numbered, record, text, values } from './log-fixture.ts'
 import type { LogContractDriver } from './log-fixture.ts'
 
-export type { LogContractDriver, LogFixture } from './log-fixture.ts'
+export type { LogContractDriver } from './log-fixture.ts'
 
 /** Declares all tests of the contract for one driver. */
 export function logContract(driver: LogContractDriver): void {
