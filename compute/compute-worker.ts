@@ -110,6 +110,8 @@ function startThread(name: string): Worker {
   const source = import.meta.url.endsWith('.ts')
   const url = new URL(source ? './session-worker.ts' : './session-worker.js', import.meta.url)
   if (!source) return new Worker(url, { name })
-  const script = `import('tsx/esm/api').then((tsx) => { tsx.register(); return import(${JSON.stringify(url.href)}) })`
+  // An evaluated script resolves from the working directory, which may be anywhere.
+  const tsx = import.meta.resolve('tsx/esm/api')
+  const script = `import(${JSON.stringify(tsx)}).then((tsx) => { tsx.register(); return import(${JSON.stringify(url.href)}) })`
   return new Worker(script, { name, eval: true })
 }
