@@ -23,7 +23,10 @@ export function aucCommand(): Command {
     .option('--group <column>', 'column that groups rows, usually the user')
     .option('--item <column>', 'column of the item')
     .action(async (options: Options) => {
-      const scores = options.scores.split(',').map((name) => name.trim()).filter((name) => name !== '')
+      const scores = options.scores
+        .split(',')
+        .map((name) => name.trim())
+        .filter((name) => name !== '')
       if (scores.length === 0) throw new SidestreamError('SIDESTREAM_USAGE_INVALID', '--scores names no column')
       const columns = [options.label, ...scores, ...[options.group, options.item].filter((name) => name !== undefined)]
       const report = await aucReport(readColumns(options.in, { columns: [...new Set(columns)] }), {
@@ -32,7 +35,13 @@ export function aucCommand(): Command {
         ...(options.group !== undefined && { group: options.group }),
         ...(options.item !== undefined && { item: options.item }),
       })
-      const rows = report.arms.map((arm) => [arm.score, figure(arm.auc), figure(arm.logLoss), String(arm.tiedPairs), [arm.aucReason, arm.logLossReason].filter((reason) => reason !== undefined).join('; ')])
+      const rows = report.arms.map((arm) => [
+        arm.score,
+        figure(arm.auc),
+        figure(arm.logLoss),
+        String(arm.tiedPairs),
+        [arm.aucReason, arm.logLossReason].filter((reason) => reason !== undefined).join('; '),
+      ])
       const groups = report.groups === undefined ? '' : `, ${report.groups} groups`
       const items = report.items === undefined ? '' : `, ${report.items} items`
       const text = `${report.rows} rows, ${report.positives} positives${groups}${items}\n\n${textTable(['score', 'AUC', 'log loss', 'tied pairs', 'note'], rows)}`

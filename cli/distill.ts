@@ -16,7 +16,7 @@ interface DistillOptions {
 
 export function distillCommand(): Command {
   return projectCommand('distill', 'Train a head on files and write it, also as plain ONNX.')
-    .requiredOption('--interactions <file>', 'columns user_id, item_id, ts (ms), behaviors; in time order')
+    .requiredOption('--interactions <file>', 'columns user_id, item_id, ts (ms), behaviors')
     .requiredOption('--content <file>', 'columns item_id, ts (ms), one vector column per modality')
     .requiredOption('--out <dir>', 'directory of the result')
     .action(async (options: DistillOptions) => {

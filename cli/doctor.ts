@@ -13,9 +13,9 @@ interface Options {
 export function doctorCommand(): Command {
   return projectCommand('doctor', 'Check the configuration and everything it names.').action(async (options: Options) => {
     const findings = await diagnose(options.config, process.env)
-    const failed = findings.filter(({ ok }) => !ok).length
+    const failed = findings.filter(({ ok }) => !ok).map(({ check }) => check)
     const lines = findings.map(({ ok, check, message }) => `${ok ? 'ok    ' : 'FAILED'} ${check}: ${message}`)
-    createOutput(options.json).result({ ok: failed === 0, findings }, lines.join('\n'))
-    if (failed > 0) process.exitCode = exitCodes.failed
+    createOutput(options.json).result({ ok: failed.length === 0, findings }, lines.join('\n'))
+    if (failed.length > 0) process.exitCode = failed.includes('configuration') ? exitCodes.usage : exitCodes.failed
   })
 }

@@ -31,7 +31,10 @@ export function getCommand(): Command {
       })
       const text = rows.map((row) => {
         if (!row.found) return `${row.item}: not in version ${answer.version}`
-        const head = row.vector.slice(0, 6).map((x) => x.toFixed(4)).join(', ')
+        const head = row.vector
+          .slice(0, 6)
+          .map((x) => x.toFixed(4))
+          .join(', ')
         return `${row.item}: semantic ID ${row.sid.join('-')} (${row.sidOrigin}), content of ${new Date(row.eventTs).toISOString()}, ${row.vector.length} ${row.dtype} numbers [${head}, …]`
       })
       createOutput(options.json).result({ version: answer.version, items: rows }, [`version ${answer.version}`, ...text].join('\n'))

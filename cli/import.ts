@@ -35,9 +35,15 @@ export function importCommand(): Command {
       const output = createOutput(options.json)
       const given = [options.interactions, options.content, options.idEmbeddings, options.recipe]
       if (given.every((file) => file === undefined) && !options.end) {
-        throw new SidestreamError('SIDESTREAM_USAGE_INVALID', 'nothing to import: give --interactions, --content, --id-embeddings, --recipe or --end')
+        throw new SidestreamError(
+          'SIDESTREAM_USAGE_INVALID',
+          'nothing to import: give --interactions, --content, --id-embeddings, --recipe or --end',
+        )
       }
-      const recipe = options.recipe === undefined ? undefined : { recipe: await readRecipeFile(options.recipe), directory: options.data ?? dirname(options.recipe) }
+      const recipe =
+        options.recipe === undefined
+          ? undefined
+          : { recipe: await readRecipeFile(options.recipe), directory: options.data ?? dirname(options.recipe) }
       const report = await withProject(options.config, async (project) => {
         let refused = 0
         const files = {
@@ -51,7 +57,9 @@ export function importCommand(): Command {
         })
         const done = await importSources(project, sources, {
           end: options.end,
-          onProgress: throttled(({ appended, skipped }) => output.note(`imported ${appended} rows${skipped > 0 ? `, ${skipped} were there already` : ''}`)),
+          onProgress: throttled(({ appended, skipped }) =>
+            output.note(`imported ${appended} rows${skipped > 0 ? `, ${skipped} were there already` : ''}`),
+          ),
         })
         return { ...done, refused: done.refused + refused }
       })

@@ -11,7 +11,7 @@ import { distillCommand, embedCommand } from './distill.ts'
 import { doctorCommand } from './doctor.ts'
 import { getCommand } from './get.ts'
 import { importCommand } from './import.ts'
-import { exitCodes, reportError } from './output.ts'
+import { reportError, reportUsage } from './output.ts'
 import { refreshCommand } from './refresh.ts'
 import { runCommand } from './run.ts'
 import { versionsCommand } from './versions.ts'
@@ -32,8 +32,6 @@ function buildProgram(): Command {
   const program = new Command('sidestream')
     .description('Streams behavior into content embeddings and semantic IDs, and publishes them as whole versions.')
     .version(packageVersion())
-    .showHelpAfterError('(add --help for what this command takes)')
-    .exitOverride()
   const commands = [
     demoCommand,
     runCommand,
@@ -46,18 +44,24 @@ function buildProgram(): Command {
     aucCommand,
     doctorCommand,
   ]
-  for (const command of commands) program.addCommand(command().exitOverride())
-  return program
+  for (const command of commands) program.addCommand(command())
+  return throwing(program)
 }
 
-async function main(argv: readonly string[]): Promise<number> {
+/** Makes a command and all below it throw instead of ending the process: commands that are added do not inherit it. */
+function throwing(command: Command): Command {
+  for (const child of command.commands) throwing(child)
+  return command.exitOverride().showHelpAfterError('(add --help for what this command takes)')
+}
+
+async function main(argv: readonly string[]): Promise<void> {
+  const json = argv.includes('--json')
   try {
     await buildProgram().parseAsync(argv, { from: 'user' })
-    return exitCodes.done
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.done : exitCodes.usage
-    return reportError(error, argv.includes('--json'))
+    // A command that answers and yet failed (doctor) has set the exit code itself; errors come here.
+    process.exitCode = error instanceof CommanderError ? reportUsage(error, json) : reportError(error, json)
   }
 }
 
-process.exitCode = await main(process.argv.slice(2))
+await main(process.argv.slice(2))

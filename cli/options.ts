@@ -19,13 +19,18 @@ export function projectCommand(name: string, description: string): Command {
   return plainCommand(name, description).option('-c, --config <file>', 'configuration file', defaultConfigPath)
 }
 
-/** @throws SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_CONFIG_INVALID */
+/** @throws SIDESTREAM_CONFIG_INVALID, also when there is no such file; SIDESTREAM_FILE_UNREADABLE */
 export async function readConfig(path: string): Promise<Config> {
   let text: string
   try {
     text = await readFile(path, 'utf8')
   } catch (error) {
-    throw fileError(path, error)
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw fileError(path, error)
+    throw new SidestreamError(
+      'SIDESTREAM_CONFIG_INVALID',
+      `there is no configuration file ${path}: name yours with --config; docs/reference/configuration.md shows the smallest`,
+      { cause: error },
+    )
   }
   return parseConfig(text, { env: process.env, path })
 }

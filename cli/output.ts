@@ -4,6 +4,7 @@
  */
 
 import cliProgress from 'cli-progress'
+import type { CommanderError } from 'commander'
 import { isSidestreamError, refusalCodes } from '../schemas/index.ts'
 import type { ErrorCode } from '../schemas/index.ts'
 
@@ -71,14 +72,28 @@ export function textTable(header: readonly string[], rows: readonly (readonly st
   return [line(header), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n')
 }
 
+/** What the parser refused: it has told so on stderr already, this adds the answer for programs. Help and version are no errors. */
+export function reportUsage({ exitCode, message }: CommanderError, json: boolean): number {
+  if (exitCode === 0) return exitCodes.done
+  if (json) printError('SIDESTREAM_USAGE_INVALID', message.replace(/^error: /, ''))
+  return exitCodes.usage
+}
+
 /** Prints what went wrong and gives the exit code: the message and code for our errors, the stack for anything else. */
 export function reportError(error: unknown, json: boolean): number {
   if (!isSidestreamError(error)) {
-    process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\nThis is a defect of sidestream; please report it with the lines above.\n`)
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
+    if (json) printError(null, error instanceof Error ? error.message : text)
+    process.stderr.write(`${text}\nThis is a defect of sidestream; please report it with the lines above.\n`)
     return exitCodes.failed
   }
-  if (json) process.stdout.write(`${JSON.stringify({ error: { code: error.code, message: error.message } })}\n`)
+  if (json) printError(error.code, error.message)
   process.stderr.write(`${error.code}: ${error.message}\n`)
   if (refusalCodes.has(error.code)) return exitCodes.refused
   return usageCodes.has(error.code) ? exitCodes.usage : exitCodes.failed
+}
+
+/** @param code - null for a defect, which has none */
+function printError(code: ErrorCode | null, message: string): void {
+  process.stdout.write(`${JSON.stringify({ error: { code, message } })}\n`)
 }

@@ -1,6 +1,6 @@
 /** `sidestream versions`: what was built, what is live, and how to change it. */
 
-import type { Command } from 'commander'
+import { Command } from 'commander'
 import { activateVersion, collectVersions, listVersions, rollbackVersion, showVersion } from '../pipeline/index.ts'
 import { projectCommand, withProject, wholeNumber } from './options.ts'
 import { createOutput, textTable } from './output.ts'
@@ -11,7 +11,8 @@ interface Options {
 }
 
 export function versionsCommand(): Command {
-  const command = projectCommand('versions', 'The versions of a project.')
+  // No options of its own: a group that has them would take them from its commands.
+  const command = new Command('versions').description('The versions of a project.')
   const own = (name: string, description: string): Command => projectCommand(name, description)
   command.addCommand(
     own('list', 'all versions with state, parent and size').action(async (options: Options) => {
@@ -24,7 +25,10 @@ export function versionsCommand(): Command {
         `${(bytes / 1024).toFixed(0)} KiB`,
         head,
       ])
-      const text = rows.length === 0 ? 'no version yet: import content, then run' : textTable(['version', 'state', 'parent', 'rows', 'size', 'head'], rows)
+      const text =
+        rows.length === 0
+          ? 'no version yet: import content, then run'
+          : textTable(['version', 'state', 'parent', 'rows', 'size', 'head'], rows)
       createOutput(options.json).result({ versions }, text)
     }),
   )
@@ -53,7 +57,10 @@ export function versionsCommand(): Command {
   command.addCommand(
     own('gc', 'collect versions that nothing needs any more').action(async (options: Options) => {
       const collected = await withProject(options.config, collectVersions)
-      createOutput(options.json).result({ collected }, collected.length === 0 ? 'nothing to collect' : `collected versions ${collected.join(', ')}`)
+      createOutput(options.json).result(
+        { collected },
+        collected.length === 0 ? 'nothing to collect' : `collected versions ${collected.join(', ')}`,
+      )
     }),
   )
   return command
