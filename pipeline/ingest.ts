@@ -44,6 +44,8 @@ export function sampleOptions(config: Config): SampleOptions {
 interface IngestLane {
   readonly state: State
   readonly watermark: LaneWatermark
+  /** The watermark that the sample log has for sure. */
+  toldTs: number
 }
 
 export class Ingest {
@@ -100,10 +102,11 @@ export class Ingest {
     const state = await this.#project.openState(`ingest-${lane.partition}`)
     const stored = state.get(watermarkKey)
     const watermark = new LaneWatermark(this.#project.config.training.latenessMs, stored === undefined ? -Infinity : readFloat(stored))
-    this.#lanes.set(lane.partition, { state, watermark })
+    const assigned = { state, watermark, toldTs: -Infinity }
+    this.#lanes.set(lane.partition, assigned)
     const next = state.position(positionName(topic, lane.partition))
     // The process may have ended between the state commit and the watermark: say it again.
-    if (next !== undefined) await this.#sendWatermark(lane.partition, watermark.value, next)
+    if (next !== undefined) await this.#tellWatermark(assigned, lane.partition, next)
     return next
   }
 
@@ -113,12 +116,12 @@ export class Ingest {
   }
 
   async #batch(batch: LogBatch, lane: Lane): Promise<void> {
-    const { state, watermark } = this.#lanes.get(batch.partition)!
+    const assigned = this.#lanes.get(batch.partition)!
+    const { state, watermark } = assigned
     const { rows, poison, imported, ended } = this.#decode(batch, state)
     const applied = applyInteractions({ source: positionName(topic, batch.partition), rows, next: batch.next }, state, this.#options)
     await this.#deadLetters.send(poison)
     await this.#sendSamples(applied.samples)
-    const before = watermark.value
     for (const { value } of rows) watermark.observe(value.eventTs)
     if (ended) watermark.end()
     await state.commit({
@@ -126,7 +129,7 @@ export class Ingest {
       deletes: applied.commit.deletes,
       positions: applied.commit.positions,
     })
-    if (watermark.value > before) await this.#sendWatermark(batch.partition, watermark.value, batch.next)
+    await this.#tellWatermark(assigned, batch.partition, batch.next)
     await lane.commit(batch.next)
     this.#count(applied.counts, poison.length)
   }
@@ -170,10 +173,13 @@ export class Ingest {
     await this.#producer.send('distill-samples', undefined, records)
   }
 
-  async #sendWatermark(partition: number, watermarkTs: number, next: bigint): Promise<void> {
-    if (watermarkTs === -Infinity) return
+  /** Says the lane's watermark when it has not been said; a failed try leaves it to the next. */
+  async #tellWatermark(lane: IngestLane, partition: number, next: bigint): Promise<void> {
+    const watermarkTs = lane.watermark.value
+    if (watermarkTs <= lane.toldTs) return
     const value = this.#project.codec.encode('distill-samples', { kind: 'watermark', topic, partition, watermarkTs, next })
     for (let p = 0; p < this.#samplePartitions; p++) await this.#producer.send('distill-samples', p, [{ key: null, value }])
+    lane.toldTs = watermarkTs
   }
 
   #count(applied: { added: number; merged: number; samples: number; duplicates: number; outOfOrder: number; expired: number }, poison: number): void {

@@ -1,13 +1,14 @@
 /**
  * What the owner hears: item-content and distill-samples, into one state with the round clock.
- * Invariants: dead letters are acknowledged before the state moves past their records; the clock changes only together
- * with the commit that explains it; both lanes go on while the owner trains or builds.
+ * Invariants: dead letters are acknowledged before the state moves past their records; clock and watermarks change only
+ * when the commit that explains them is done, so whoever finds a round complete finds all of it in the state; changes are
+ * made one after the other; both lanes go on while the owner trains or builds.
  */
 
 import { LaneWatermark, RoundClock } from '../distill/index.ts'
 import { createItemContentBatch } from '../schemas/index.ts'
 import type { DistillSample, ItemContentBatch } from '../schemas/index.ts'
-import type { Lane, LogBatch, LogConsumer, LogProducer, State } from '../connectors/index.ts'
+import type { Lane, LogBatch, LogConsumer, LogProducer, State, StateCommit } from '../connectors/index.ts'
 import { floatBytes, readFloat } from './bytes.ts'
 import { modalitiesOf } from './catalogue.ts'
 import { contentPuts } from './content-state.ts'
@@ -26,7 +27,6 @@ const heardKey = (source: string): string => `heard/${source}`
 
 export class OwnerLanes {
   readonly state: State
-  readonly clock: RoundClock
   readonly counts = { contents: 0, deletes: 0, poison: 0, samples: 0 }
   /** Content records before this time may be thinned out: every decision up to it is made. */
   closedTs = -Infinity
@@ -37,6 +37,8 @@ export class OwnerLanes {
   readonly #watermarks = new Map<string, LaneWatermark>()
   /** Wall clock of the last record per source, to tell idle partitions. */
   readonly #heardAt = new Map<string, number>()
+  #clock: RoundClock
+  #changing: Promise<unknown> = Promise.resolve()
   /** Newest event time seen in item-content. */
   #newestContentTs = -Infinity
   #consumer: LogConsumer | undefined
@@ -44,7 +46,7 @@ export class OwnerLanes {
   private constructor(project: Project, state: State, clock: RoundClock, producer: LogProducer, onChange: () => void) {
     this.#project = project
     this.state = state
-    this.clock = clock
+    this.#clock = clock
     this.#producer = producer
     this.#deadLetters = new DeadLetters(producer, project)
     this.#onChange = onChange
@@ -75,6 +77,24 @@ export class OwnerLanes {
       onFatal,
     })
     return lanes
+  }
+
+  /** The rounds as of the last commit. Not to be changed outside of `change`. */
+  get clock(): RoundClock {
+    return this.#clock
+  }
+
+  /** Changes clock and state in one commit. `make` reads a state that holds all changes before it. */
+  change(make: (clock: RoundClock) => StateCommit): Promise<void> {
+    const run = async (): Promise<void> => {
+      const clock = RoundClock.restore(this.#clock.snapshot())
+      const { puts = [], ...others } = make(clock)
+      await this.state.commit({ ...others, puts: [...puts, clockPut(clock)] })
+      this.#clock = clock
+    }
+    const changed = this.#changing.then(run, run)
+    this.#changing = changed.catch(() => {})
+    return changed
   }
 
   /** True when no more content will come, in any partition. */
@@ -117,13 +137,11 @@ export class OwnerLanes {
 
   /** Takes a logged tick: the sources have nothing before `watermarkTs`. */
   async tick(sources: readonly string[], watermarkTs: number): Promise<void> {
-    this.clock.apply({ kind: 'tick', sources, watermarkTs })
-    const puts = sources.map((source): [string, Uint8Array] => {
-      const watermark = this.#watermarks.get(source)!
-      watermark.observe(watermarkTs + this.#project.config.training.latenessMs)
-      return [watermarkKey(source), floatBytes(watermark.value)]
+    await this.change((clock) => {
+      clock.apply({ kind: 'tick', sources, watermarkTs })
+      return { puts: sources.map((source) => [watermarkKey(source), floatBytes(Math.max(watermarkTs, this.#watermarks.get(source)!.value))] as const) }
     })
-    await this.state.commit({ puts: [...puts, clockPut(this.clock)] })
+    for (const source of sources) this.#watermarks.get(source)!.observe(watermarkTs + this.#project.config.training.latenessMs)
     this.#onChange()
   }
 
@@ -142,20 +160,25 @@ export class OwnerLanes {
     const records = batch.records.filter((record) => !isEndMark(record))
     const { arrivals, poison } = this.#decodeContent(batch, records)
     await this.#deadLetters.send(poison)
-    const watermark = this.#watermarks.get(source)!
-    for (const { entry } of arrivals) {
-      watermark.observe(entry.eventTs)
-      if (entry.eventTs > this.#newestContentTs) this.#newestContentTs = entry.eventTs
-    }
-    if (records.length < batch.records.length) watermark.end()
-    this.clock.apply({ kind: 'watermark', source, watermarkTs: watermark.value })
-    const puts = [
-      ...contentPuts(this.state, arrivals, this.closedTs),
-      [watermarkKey(source), floatBytes(watermark.value)] as const,
-      [heardKey(source), floatBytes(this.#newestContentTs)] as const,
-      clockPut(this.clock),
-    ]
-    await this.state.commit({ puts, positions: [[source, batch.next]] })
+    let newest = -Infinity
+    let watermark: LaneWatermark | undefined
+    await this.change((clock) => {
+      newest = arrivals.reduce((most, { entry }) => Math.max(most, entry.eventTs), this.#newestContentTs)
+      watermark = new LaneWatermark(this.#project.config.training.latenessMs, this.#watermarks.get(source)!.value)
+      for (const { entry } of arrivals) watermark.observe(entry.eventTs)
+      if (records.length < batch.records.length) watermark.end()
+      clock.apply({ kind: 'watermark', source, watermarkTs: watermark.value })
+      return {
+        puts: [
+          ...contentPuts(this.state, arrivals, this.closedTs),
+          [watermarkKey(source), floatBytes(watermark.value)],
+          [heardKey(source), floatBytes(newest)],
+        ],
+        positions: [[source, batch.next]],
+      }
+    })
+    this.#newestContentTs = Math.max(this.#newestContentTs, newest)
+    this.#watermarks.set(source, watermark!)
     await lane.commit(batch.next)
     this.#heardAt.set(source, this.#project.clock())
     this.counts.poison += poison.length
@@ -205,16 +228,18 @@ export class OwnerLanes {
       }
     }
     await this.#deadLetters.send(poison)
-    // From here to the commit nothing else may run: the clock must be that of the rows.
-    const puts = [...samplePuts(this.state, this.clock, codec, samples)]
+    await this.change((clock) => {
+      const puts = [...samplePuts(this.state, clock, codec, samples)]
+      for (const [source, watermarkTs] of marks) {
+        clock.apply({ kind: 'watermark', source, watermarkTs })
+        puts.push([watermarkKey(source), floatBytes(watermarkTs)])
+      }
+      return { puts, positions: [[positionName('distill-samples', batch.partition), batch.next]] }
+    })
     for (const [source, watermarkTs] of marks) {
       this.#watermarks.set(source, new LaneWatermark(0, watermarkTs))
-      this.clock.apply({ kind: 'watermark', source, watermarkTs })
       this.#heardAt.set(source, now())
-      puts.push([watermarkKey(source), floatBytes(watermarkTs)])
     }
-    puts.push(clockPut(this.clock))
-    await this.state.commit({ puts, positions: [[positionName('distill-samples', batch.partition), batch.next]] })
     await lane.commit(batch.next)
     this.counts.samples += samples.length
     this.#onChange()

@@ -142,8 +142,9 @@ export class Owner {
     if (scheduled !== undefined) return () => this.#refresh(`scheduled-${scheduled}`, 'scheduled', scheduled)
     if (round !== undefined) return () => this.#train(round)
     const command = control.all('command').find(({ id }) => control.find('done', id) === undefined)
-    if (command !== undefined) return () => this.#refresh(command.id, 'command', this.#closedNow())
-    return undefined
+    if (command === undefined) return undefined
+    const cutTs = this.#closedNow()
+    return () => this.#refresh(command.id, 'command', cutTs)
   }
 
   /** The round to train now: one that was cut before a crash, or the oldest complete one. */
@@ -195,13 +196,13 @@ export class Owner {
       await control.append('cut', `round-${round}`, { round, endTs: lanes.clock.endOf(round), positions })
       cut = control.all('cut').at(-1)!
     }
-    lanes.clock.close(round)
-    const trained = await this.#training.train(round, cut.body.positions, (step, loss) => this.#events.onStep?.(step, loss))
-    lanes.closedTs = closedUntil(this.#project, lanes)
-    const { counts, losses, diverged } = trained
-    if (control.find('trained', `round-${round}`) === undefined) {
+    await lanes.change((clock) => (clock.close(round), {}))
+    const record = async ({ counts, losses, diverged }: TrainedRound): Promise<void> => {
+      if (control.find('trained', `round-${round}`) !== undefined) return
       await control.append('trained', `round-${round}`, { round, rows: counts.rows, waiting: counts.waiting, dropped: counts.dropped, losses: [...losses], diverged })
     }
+    const trained = await this.#training.train(round, cut.body.positions, record, (step, loss) => this.#events.onStep?.(step, loss))
+    lanes.closedTs = closedUntil(this.#project, lanes)
     await this.#forget(round)
     this.#events.onRound?.(trained)
   }

@@ -13,7 +13,7 @@ import { catalogueAsOf, itemAsOf } from './content-state.ts'
 import type { OwnerLanes } from './owner-lanes.ts'
 import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
-import { clockPut, roundRows, roundText, trainedPut, waitingPuts } from './samples-state.ts'
+import { roundRows, roundText, trainedPut, waitingPuts } from './samples-state.ts'
 
 /** The head before any training. */
 export const bootstrapHead = 'heads/bootstrap'
@@ -86,9 +86,15 @@ export class RoundTraining {
   /**
    * Trains a closed round and commits that it is done.
    * @param cut - positions of the round's cut, as `control` has them
+   * @param record - keeps what became of the round; awaited before there is a checkpoint, so that no checkpoint is without it
    * @param onStep - told the loss of every step
    */
-  async train(round: number, cut: readonly TopicPosition[], onStep: (step: number, loss: number) => void = () => {}): Promise<TrainedRound> {
+  async train(
+    round: number,
+    cut: readonly TopicPosition[],
+    record: (trained: TrainedRound) => Promise<void>,
+    onStep: (step: number, loss: number) => void = () => {},
+  ): Promise<TrainedRound> {
     const { config, codec } = this.#project
     const { state, clock } = this.#lanes
     const endTs = clock.endOf(round)
@@ -104,9 +110,16 @@ export class RoundTraining {
     const prepared = prepareRound(rows, { round, seed: config.seed, isKnown: (itemId) => content(itemId) !== undefined })
     // The process may have ended between the checkpoint and the commit: the checkpoint stands.
     const stands = (await listCheckpoints(this.#project)).includes(checkpointName(round))
-    const outcome = prepared.rows.length > 1 && !stands ? await this.#pass(round, cut, prepared, content, onStep) : { losses: [], diverged: null }
-    await state.commit({ puts: [...waitingPuts(clock, codec, round + 1, prepared.waiting), trainedPut(round), clockPut(clock)] })
-    return { round, counts: prepared.counts, ...outcome }
+    const { checkpoint, ...outcome } =
+      prepared.rows.length > 1 && !stands ? await this.#pass(round, cut, prepared, content, onStep) : { losses: [], diverged: null }
+    const trained = { round, counts: prepared.counts, ...outcome }
+    await record(trained)
+    if (checkpoint !== undefined) {
+      const { parts, about } = encodeCheckpoint(checkpoint)
+      await this.#project.artifacts.write(checkpointName(round), parts, about)
+    }
+    await this.#lanes.change((now) => ({ puts: [...waitingPuts(now, codec, round + 1, prepared.waiting), trainedPut(round)] }))
+    return trained
   }
 
   async close(): Promise<void> {
@@ -120,7 +133,7 @@ export class RoundTraining {
     prepared: PreparedRound,
     content: (itemId: string) => ContentVectors | undefined,
     onStep: (step: number, loss: number) => void,
-  ): Promise<Pick<TrainedRound, 'losses' | 'diverged'>> {
+  ): Promise<Pick<TrainedRound, 'losses' | 'diverged'> & { readonly checkpoint?: Checkpoint }> {
     const { config } = this.#project
     const trainer = await this.#resume()
     try {
@@ -140,9 +153,7 @@ export class RoundTraining {
         seeds: { head: config.seed, rows: config.seed },
         metrics: { loss: losses[0] ?? NaN, rows: prepared.rows.length },
       })
-      const { parts, about } = encodeCheckpoint(checkpoint)
-      await this.#project.artifacts.write(checkpointName(round), parts, about)
-      return { losses: stepLosses, diverged: null }
+      return { losses: stepLosses, diverged: null, checkpoint }
     } catch (error) {
       if (!isSidestreamError(error) || error.code !== 'SIDESTREAM_TRAINING_DIVERGED') throw error
       this.#project.logger.error({ round, code: error.code }, error.message)

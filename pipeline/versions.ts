@@ -60,6 +60,7 @@ export class Versions {
   /** The version readers see, and since when. */
   #live: { readonly version: number; readonly since: number } = { version: 0, since: Infinity }
   #outboxSeq: number
+  #copying: Promise<void> = Promise.resolve()
 
   private constructor(project: Project, producer: LogProducer, outboxSeq: number, onFatal: (error: Error) => void) {
     this.#project = project
@@ -121,8 +122,8 @@ export class Versions {
   async maintain(): Promise<number[]> {
     const { store, config } = this.#project
     await this.#copyOutbox()
-    const wanted = new Set((await this.#wantedVersions()).map(({ version }) => version))
-    for (const version of [...this.#running.keys()]) if (!wanted.has(version)) await this.#stopWriter(version)
+    const needed = new Set((await this.#neededVersions()).map(({ version }) => version))
+    for (const version of [...this.#running.keys()]) if (!needed.has(version)) await this.#stopWriter(version)
     const { keepVersions, graceMs } = config.store
     return collectVersions(store, this.#name, { keepVersions, graceMs, rollbackWindowMs: config.refresh.rollbackWindowMs })
   }
@@ -169,21 +170,22 @@ export class Versions {
     return result
   }
 
-  /** Versions that readers may ask for: building, ready, live, and kept within the rollback window. */
-  async #wantedVersions(): Promise<VersionRecord[]> {
+  /** Versions whose writers run: building, ready, live, and kept within the rollback window. */
+  async #neededVersions(): Promise<VersionRecord[]> {
     const { store, config } = this.#project
     const now = await store.now()
     return (await listVersions(store, this.#name)).filter(({ state, liveUntil }) => {
       if (state === 'kept') return now - (liveUntil ?? now) < config.refresh.rollbackWindowMs
-      return state === 'ready' || state === 'live'
+      return state === 'building' || state === 'ready' || state === 'live'
     })
   }
 
   async #startWriters(): Promise<void> {
     const live = await this.live()
     if (live !== undefined) this.#live = { version: live.version, since: live.liveSince ?? Infinity }
-    for (const record of await this.#wantedVersions()) {
-      if (this.#running.has(record.version)) continue
+    for (const record of await this.#neededVersions()) {
+      // A build starts its own writer, when its head and codebooks are made.
+      if (record.state === 'building' || this.#running.has(record.version)) continue
       const { head } = await readCheckpoint(this.#project, record.head, { training: false })
       await this.#startWriter(record, head, await readBundle(this.#project, record.codebook))
     }
@@ -216,13 +218,19 @@ export class Versions {
     await running.embedder.close()
   }
 
-  async #copyOutbox(): Promise<void> {
-    this.#outboxSeq = await copyOutbox(this.#project.store, this.#name, this.#outboxSeq, {
-      append: async (rows) => {
-        const key = new TextEncoder().encode(this.#name)
-        await this.#producer.send('feature-versions', 0, rows.map((row) => ({ key, value: this.#project.codec.encode('feature-versions', row) })))
-      },
-    })
+  /** Copies moves of the pointer that the log does not have; one copy at a time, so that each is there once. */
+  #copyOutbox(): Promise<void> {
+    const copy = async (): Promise<void> => {
+      this.#outboxSeq = await copyOutbox(this.#project.store, this.#name, this.#outboxSeq, {
+        append: async (rows) => {
+          const key = new TextEncoder().encode(this.#name)
+          await this.#producer.send('feature-versions', 0, rows.map((row) => ({ key, value: this.#project.codec.encode('feature-versions', row) })))
+        },
+      })
+    }
+    const copied = this.#copying.then(copy)
+    this.#copying = copied.catch(() => {})
+    return copied
   }
 }
 
