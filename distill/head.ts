@@ -53,8 +53,11 @@ export const headDefaults = { dims: 128, hidden: 256, prefixes: [32, 64, 128], c
 /** How much the GELU branch adds to the linear map. */
 export const branchScale = 0.1
 
-/** Standard deviation of the start of V, the branch's output map. */
-const branchStart = 0.02
+/**
+ * Standard deviations of the start of U and V. A row of input has unit length, so U's is the spread of what enters GELU:
+ * too small and the branch starts linear (with 0.06 cold popularity AUC is .007 lower on globo-news), too large and it starts as noise.
+ */
+const branchStart = { U: 0.25, V: 0.02 } as const
 
 /** A head that can encode. `parameters` are named as `parameterShapes` lists them. */
 export interface Head {
@@ -134,8 +137,8 @@ export function createHead(options: HeadOptions, statistics: readonly ModalitySt
   for (const [name, shape] of parameterShapes(spec)) {
     const kind = name.slice(name.lastIndexOf('.') + 1)
     if (kind === 'P') parameters.set(name, identity(shape[0]!, shape[1]!))
-    else if (kind === 'U') parameters.set(name, random(shape, 1 / Math.sqrt(shape[0]!), spec.seed, parameters.size))
-    else if (kind === 'V') parameters.set(name, random(shape, branchStart, spec.seed, parameters.size))
+    else if (kind === 'U') parameters.set(name, random(shape, branchStart.U, spec.seed, parameters.size))
+    else if (kind === 'V') parameters.set(name, random(shape, branchStart.V, spec.seed, parameters.size))
     else parameters.set(name, zeros('float32', shape))
   }
   return requireHead({ spec, statistics, parameters })

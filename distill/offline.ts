@@ -33,8 +33,9 @@ export interface OfflineOptions {
    */
   readonly passes?: number
   /**
-   * Highest learning rate of the cycle.
-   * @default 1e-3
+   * Highest learning rate of the cycle. Chosen on the evening before the test day of globo-news: 1e-3 gives less of
+   * everything there but cold popularity AUC.
+   * @default 2e-3
    */
   readonly learningRate?: number
   /**
@@ -44,7 +45,7 @@ export interface OfflineOptions {
   readonly seed?: number
 }
 
-export const offlineDefaults = { passes: 6, learningRate: 1e-3, seed: 0 } as const
+export const offlineDefaults = { passes: 6, learningRate: 2e-3, seed: 0 } as const
 
 /** Where `distillOffline` is. `total` is known for `train` only. */
 export interface OfflineProgress {
