@@ -109,7 +109,11 @@ function print({ name, seeds, figures, neighborRecall, overBaseline }: ArmResult
   line('', columns)
   line(
     'ours',
-    columns.map((column) => `${figures[column].mean.toFixed(3)}${figures[column].ok ? '' : ' !'}`),
+    columns.map((column) => figures[column].mean.toFixed(3)),
+  )
+  line(
+    'verdict',
+    columns.map((column) => (figures[column].ok ? 'PASS' : 'MISS')),
   )
   line(
     'reference',
