@@ -135,16 +135,23 @@ export class Owner {
     if (open !== undefined) return () => this.#finish(open)
     if (control.all('build').length === 0) {
       const cutTs = bootstrapCut(lanes, this.#project.config)
-      return cutTs === undefined ? undefined : () => this.#bootstrap(cutTs)
+      if (cutTs !== undefined) return () => this.#bootstrap(cutTs)
+      // Whoever asks for a refresh before there can be a version is answered, not kept waiting.
+      const early = this.#openCommand()
+      return early === undefined ? undefined : () => this.#refresh(early.id, 'command', this.#closedNow())
     }
     const round = this.#openRound()
     const scheduled = this.#scheduledCut(round)
     if (scheduled !== undefined) return () => this.#refresh(`scheduled-${scheduled}`, 'scheduled', scheduled)
     if (round !== undefined) return () => this.#train(round)
-    const command = control.all('command').find(({ id }) => control.find('done', id) === undefined)
+    const command = this.#openCommand()
     if (command === undefined) return undefined
     const cutTs = this.#closedNow()
     return () => this.#refresh(command.id, 'command', cutTs)
+  }
+
+  #openCommand(): ControlEntry<'command'> | undefined {
+    return this.control.all('command').find(({ id }) => this.control.find('done', id) === undefined)
   }
 
   /** The round to train now: one that was cut before a crash, or the oldest complete one. */

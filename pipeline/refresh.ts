@@ -39,7 +39,7 @@ type TaskResult = ControlBody<'done'>
 export async function decideRefresh(context: RefreshContext, reason: 'scheduled' | 'command', cutTs: number): Promise<BuildPlan | TaskResult> {
   const { project, control, versions, lanes } = context
   const live = await versions.live()
-  if (live === undefined) return { outcome: 'nothing-new', version: null, code: null, message: 'nothing is live yet: version 1 comes first' }
+  if (live === undefined) return { outcome: 'nothing-new', version: null, code: null, message: firstComes(project.config) }
   const candidate = await newestCandidate(context, live.head, cutTs)
   if (candidate !== undefined) {
     const judged = control.find('judged', candidate) ?? (await judgeCandidate(context, candidate, live.head))
@@ -60,6 +60,11 @@ export async function decideRefresh(context: RefreshContext, reason: 'scheduled'
     cutTs,
     positions: await lanes.positions('item-content'),
   }
+}
+
+function firstComes({ semanticIds: { rowsPerCode, levels }, refresh }: Project['config']): string {
+  const wanted = rowsPerCode * Math.max(...levels)
+  return `nothing is live yet, and version 1 cannot be built: it waits for ${wanted} items, for ${refresh.bootstrapMs} ms of content, or for the end of an import (import --end)`
 }
 
 async function newestCandidate({ project, control, lanes }: RefreshContext, liveHead: string, cutTs: number): Promise<string | undefined> {
