@@ -101,7 +101,9 @@ export class Daemon {
     await this.#maintaining.catch(() => {})
     clearTimeout(this.#timer)
     await this.ingest?.stop()
-    await this.owner?.stop()
+    const stopped = this.owner?.stop()
+    this.versions.interrupt()
+    await stopped
     await this.versions.stop()
   }
 

@@ -4,7 +4,7 @@
  * found there and their steps are redone, with the same result.
  */
 
-import { SidestreamError } from '../schemas/index.ts'
+import { isSidestreamError, SidestreamError } from '../schemas/index.ts'
 import { bootstrapCut } from './bootstrap.ts'
 import { ControlLog } from './control.ts'
 import type { ControlBody, ControlEntry } from './control.ts'
@@ -12,7 +12,7 @@ import { OwnerLanes } from './owner-lanes.ts'
 import type { Project } from './project.ts'
 import { decideRefresh, performBuild } from './refresh.ts'
 import { rowsBefore, trainedRound } from './samples-state.ts'
-import { bootstrapHead, RoundTraining, writeBootstrapHead } from './training.ts'
+import { bootstrapHead, RoundTraining } from './training.ts'
 import type { TrainedRound } from './training.ts'
 import type { Versions } from './versions.ts'
 
@@ -120,7 +120,9 @@ export class Owner {
         if (!this.#woken) await new Promise<void>((resolve) => (this.#wake = resolve))
       }
     } catch (error) {
-      this.#onFatal(error as Error)
+      // A build that `stop` interrupts is taken up again at the next start.
+      const interrupted = this.#stopped && isSidestreamError(error) && error.code === 'SIDESTREAM_CLOSED'
+      if (!interrupted) this.#onFatal(error as Error)
     } finally {
       this.#busy = false
       this.#stopped = true
@@ -184,7 +186,6 @@ export class Owner {
   }
 
   async #bootstrap(cutTs: number): Promise<void> {
-    await writeBootstrapHead(this.#project, this.lanes, cutTs)
     await this.control.append('build', 'bootstrap', {
       version: 1,
       reason: 'bootstrap',

@@ -6,6 +6,7 @@
 
 import { pickCandidate } from '../distill/index.ts'
 import type { Head, Judgement } from '../distill/index.ts'
+import { readVersion } from '../features/index.ts'
 import { bundleOf, bundleToParts, fitCodebooks, ParentCodes, refreshCodebooks } from '../semantic-ids/index.ts'
 import type { Bundle } from '../semantic-ids/index.ts'
 import { isSidestreamError, semanticIdView, SidestreamError } from '../schemas/index.ts'
@@ -17,7 +18,7 @@ import type { ContentRows } from './embedder.ts'
 import { judgeWindow } from './judge-window.ts'
 import type { OwnerLanes } from './owner-lanes.ts'
 import type { Project } from './project.ts'
-import { checkpointRound, listCheckpoints, readCheckpoint } from './training.ts'
+import { bootstrapHead, checkpointRound, listCheckpoints, readCheckpoint, writeBootstrapHead } from './training.ts'
 import type { Versions } from './versions.ts'
 import { embeddedViews } from './views.ts'
 
@@ -101,9 +102,15 @@ const figure = (value: number | null): string => (value === null ? 'none' : valu
 
 /** Carries a planned build to its end. Safe to call again after a crash at any point. */
 export async function performBuild(context: RefreshContext, build: ControlEntry<'build'>): Promise<TaskResult> {
-  const { project, versions } = context
+  const { project, lanes, versions } = context
   const { body: plan, id } = build
+  const stored = await readVersion(project.store, project.config.project, plan.version)
+  if (stored?.state === 'collecting' || stored?.state === 'gone') {
+    // Given up before the process ended, and not yet said.
+    return { outcome: 'refused', version: plan.version, code: 'SIDESTREAM_BUILD_REFUSED', message: stored.reason ?? 'the version was given up' }
+  }
   try {
+    if (plan.head === bootstrapHead) await writeBootstrapHead(project, lanes, plan.cutTs)
     const { head, position } = await readCheckpoint(project, plan.head, { training: false })
     const bundle = await bundleOfBuild(context, plan, head)
     await versions.build({ plan, head, bundle, trainedUntil: position.trainedUntil })

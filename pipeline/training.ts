@@ -38,9 +38,10 @@ export async function readCheckpoint({ artifacts }: Project, name: string, optio
   return decodeCheckpoint({ parts, about: manifest.about }, options)
 }
 
-/** Writes the head of version 1: statistics of the catalogue before `cutTs`, PCA start. */
+/** Writes the head of version 1, unless it stands: statistics of the catalogue before `cutTs`, PCA start. */
 export async function writeBootstrapHead(project: Project, lanes: OwnerLanes, cutTs: number): Promise<void> {
   const { config, codec } = project
+  if ((await project.artifacts.list(bootstrapHead)).includes(bootstrapHead)) return
   const modalities = modalitiesOf(project)
   const contents: ContentVectors[] = []
   for (const { value } of catalogueAsOf(lanes.state, cutTs)) contents.push(codec.decode('item-content', value).vectors)

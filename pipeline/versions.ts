@@ -24,7 +24,7 @@ import {
 } from '../features/index.ts'
 import type { SwitchResult, VersionPlan, VersionRecord } from '../features/index.ts'
 import type { Bundle } from '../semantic-ids/index.ts'
-import { semanticIdView, viewDims } from '../schemas/index.ts'
+import { semanticIdView, SidestreamError, viewDims } from '../schemas/index.ts'
 import type { FeatureVersion } from '../schemas/index.ts'
 import type { LogProducer } from '../connectors/index.ts'
 import type { ControlBody } from './control.ts'
@@ -135,8 +135,13 @@ export class Versions {
     return all
   }
 
+  /** Ends the waiting for a build; `build` rejects with SIDESTREAM_CLOSED, and goes on when it is called again. */
+  interrupt(): void {
+    this.#stopping.abort(new SidestreamError('SIDESTREAM_CLOSED', 'the build was interrupted: it goes on at the next start'))
+  }
+
   async stop(): Promise<void> {
-    this.#stopping.abort()
+    this.interrupt()
     for (const version of [...this.#running.keys()]) await this.#stopWriter(version)
     await this.#producer.close()
   }
