@@ -43,19 +43,28 @@ export function headInputs(graph: Graph, { spec: { modalities } }: Head, rows = 
  * @throws SIDESTREAM_USAGE_INVALID when `prefix` was not trained
  */
 export function appendHead(graph: Graph, head: Head, inputs: HeadInputs, options: { readonly prefix?: number } = {}): HeadOutputs {
-  const { spec } = head
+  return appendHeadViews(graph, head, inputs, [options.prefix ?? head.spec.dims])[0]!
+}
+
+/**
+ * The whole head for several views: what they share stands in the graph once.
+ * @param prefixes - distilled dims D_k of each view, of `spec.prefixes`
+ * @returns one per prefix, in order
+ * @throws SIDESTREAM_USAGE_INVALID when a prefix was not trained
+ */
+export function appendHeadViews(graph: Graph, head: Head, inputs: HeadInputs, prefixes: readonly number[]): HeadOutputs[] {
   const whitened = appendWhitening(graph, head, inputs)
-  const layout = headLayout(spec)
-  const last = options.prefix === undefined ? layout.blocks.length - 1 : spec.prefixes.indexOf(options.prefix)
-  const view = layout.blocks.slice(0, last + 1)
+  const full = appendDistilled(graph, head, whitened, inputs.presence)
+  return prefixes.map((prefix) => appendView(graph, head, whitened, full, prefix))
+}
+
+function appendView(graph: Graph, head: Head, whitened: readonly Value[], full: Value, prefix: number): HeadOutputs {
+  const { spec } = head
+  const view = headLayout(spec).blocks.slice(0, spec.prefixes.indexOf(prefix) + 1)
   const end = view.at(-1)
   if (end === undefined) {
-    throw new SidestreamError(
-      'SIDESTREAM_USAGE_INVALID',
-      `prefix ${options.prefix} was not trained; choose one of ${spec.prefixes.join(', ')}`,
-    )
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `prefix ${prefix} was not trained; choose one of ${spec.prefixes.join(', ')}`)
   }
-  const full = appendDistilled(graph, head, whitened, inputs.presence)
   const distilled = end.distilled[1] === spec.dims ? full : graph.l2norm(graph.slice(full, 1, 0, end.distilled[1]))
   if (end.content[1] === 0) return { published: distilled, distilled, content: undefined }
   const content = graph.l2norm(appendContent(graph, head, whitened, end.content[1]))

@@ -38,7 +38,7 @@ export { decodeCheckpoint, decodeHead, decodeTensors, encodeCheckpoint, encodeHe
 export type { Checkpoint, CheckpointParts, CheckpointPosition, TrainingState } from './checkpoint.ts'
 export { HeadEncoder, headEncoderDefaults, headModel } from './head-encoder.ts'
 export type { EncodedItems, HeadEncoderOptions, HeadModelOptions } from './head-encoder.ts'
-export { appendDistilled, appendHead, appendWhitening, headInputs, withParameters } from './head-graph.ts'
+export { appendDistilled, appendHead, appendHeadViews, appendWhitening, headInputs, withParameters } from './head-graph.ts'
 export type { HeadInputs, HeadOutputs } from './head-graph.ts'
 export { contentColumns, createHead, headDefaults, headLayout, headSpec, parameterShapes, requireHead } from './head.ts'
 export type { ContentColumn, Head, HeadOptions, HeadSpec } from './head.ts'

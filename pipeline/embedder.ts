@@ -6,8 +6,8 @@
  */
 
 import { Graph, Session, tensor, toModel } from '../compute/index.ts'
-import type { Tensor, Value } from '../compute/index.ts'
-import { appendHead, headInputs, headLayout } from '../distill/index.ts'
+import type { Tensor } from '../compute/index.ts'
+import { appendHeadViews, headInputs, headLayout } from '../distill/index.ts'
 import type { Head } from '../distill/index.ts'
 import { appendQuantize } from '../features/index.ts'
 import { appendEncode, originsOf, settle } from '../semantic-ids/index.ts'
@@ -168,9 +168,9 @@ export class Embedder {
 function embedderModel({ head, views, semanticIdView, bundle }: EmbedderOptions): Uint8Array {
   const graph = new Graph({ name: 'embedder' })
   const inputs = headInputs(graph, head, 'n')
-  // Views of one prefix share the head; its parameters may stand in a graph once, so further prefixes are cut from the full one.
-  const published = new Map<number, Value>()
-  for (const { prefix } of views) if (!published.has(prefix)) published.set(prefix, appendHead(graph, head, inputs, { prefix }).published)
+  const prefixes = [...new Set(views.map(({ prefix }) => prefix))]
+  const outputs = appendHeadViews(graph, head, inputs, prefixes)
+  const published = new Map(prefixes.map((prefix, i) => [prefix, outputs[i]!.published]))
   for (const view of views) {
     const { stored, scale, dequantized } = appendQuantize(graph, published.get(view.prefix)!, view.dtype)
     graph.output(`stored_${view.name}`, stored)
