@@ -56,11 +56,15 @@ function throwing(command: Command): Command {
 
 async function main(argv: readonly string[]): Promise<void> {
   const json = argv.includes('--json')
+  // Nothing that waits for the log or a thread keeps the process up by itself; a command that is not done does.
+  const working = setInterval(() => {}, 60_000)
   try {
     await buildProgram().parseAsync(argv, { from: 'user' })
   } catch (error) {
     // A command that answers and yet failed (doctor) has set the exit code itself; errors come here.
     process.exitCode = error instanceof CommanderError ? reportUsage(error, json) : reportError(error, json)
+  } finally {
+    clearInterval(working)
   }
 }
 

@@ -5,9 +5,10 @@ import type { Command } from 'commander'
 import { SidestreamError } from '../schemas/index.ts'
 import type { ErrorCode } from '../schemas/index.ts'
 import { startDaemon } from '../pipeline/index.ts'
-import { stderrLogger } from './logger.ts'
+import { noteLogger } from './logger.ts'
 import { projectCommand, withProject } from './options.ts'
 import { createOutput } from './output.ts'
+import { meanLoss, roundTime } from './round-text.ts'
 
 interface Options {
   readonly config: string
@@ -26,8 +27,13 @@ export function refreshCommand(): Command {
         async (project) => {
           const daemon = await startDaemon(project, {
             events: {
-              onRound: ({ round, counts, losses }) => output.note(`round ${round}: ${counts.rows} rows, ${losses.length} steps`),
-              onTask: (task, done) => output.note(`${task}: ${done.message}`),
+              onRound: ({ round, counts, losses }) =>
+                output.note(
+                  `round of ${roundTime(round, project.config)}: ${counts.rows} rows, loss ${meanLoss(losses)?.toFixed(4) ?? '-'}`,
+                ),
+              onTask: (task, done) => {
+                if (task !== id) output.note(done.message)
+              },
             },
           })
           try {
@@ -37,9 +43,9 @@ export function refreshCommand(): Command {
             await daemon.stop()
           }
         },
-        stderrLogger('warn'),
+        noteLogger(output.note),
       )
-      if (result.outcome === 'refused') throw new SidestreamError((result.code ?? 'SIDESTREAM_BUILD_REFUSED') as ErrorCode, result.message)
+      if (result.outcome !== 'live') throw new SidestreamError((result.code ?? 'SIDESTREAM_BUILD_REFUSED') as ErrorCode, result.message)
       output.result({ id, ...result }, result.message)
     })
 }

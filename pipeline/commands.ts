@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import { collectVersions as collect, FeatureReader, listVersions as list, requireVersion } from '../features/index.ts'
 import type { FeatureRead, VersionRecord } from '../features/index.ts'
+import { SidestreamError } from '../schemas/index.ts'
 import type { PointerChange } from '../connectors/index.ts'
 import type { Project } from './project.ts'
 import { Versions } from './versions.ts'
@@ -46,8 +47,11 @@ export function collectVersions({ store, config }: Project): Promise<number[]> {
   return collect(store, config.project, { keepVersions, graceMs, rollbackWindowMs: config.refresh.rollbackWindowMs })
 }
 
-/** Features of some items, all from one version. @throws SIDESTREAM_VERSION_UNKNOWN, SIDESTREAM_VERSION_GONE */
-export function readFeatures({ store, config }: Project, view: string, ids: readonly string[], version?: number): Promise<FeatureRead> {
+/** Features of some items, all from one version. @throws SIDESTREAM_USAGE_INVALID for an unknown view; SIDESTREAM_VERSION_UNKNOWN, SIDESTREAM_VERSION_GONE */
+export async function readFeatures({ store, config }: Project, view: string, ids: readonly string[], version?: number): Promise<FeatureRead> {
+  if (config.views[view] === undefined) {
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `no view is named ${view}; there are: ${Object.keys(config.views).join(', ')}`)
+  }
   return new FeatureReader({ store, project: config.project }).read(view, ids, version === undefined ? {} : { version })
 }
 
