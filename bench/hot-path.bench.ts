@@ -1,0 +1,311 @@
+/**
+ * Content vector to readable feature on the embedded default with everything on: file log with group commit, Avro, head,
+ * 128 float16 numbers (64 distilled beside 64 of content), 3 levels of 256 codes, LMDB, changelog, state commits.
+ * (a) all records appended as fast as possible: items/s from the first append to the last item readable, acknowledged in
+ * `item-features` and committed; (b) freshness, append to readable, at a steady rate. Both without and with the owner's
+ * content lane in the process. Records are encoded before the clock starts: producers do that elsewhere.
+ * Beside it, in the same run: each stage alone. `limit` is the ONNX session alone, through the same worker thread.
+ * Options: `--items N` (100,000), `--rate N` (2,000 items/s), `--seconds N` (10), `--partitions N` (2), `--dim N` (512),
+ * `--dir DIR` (the system's temporary directory; it decides what an fdatasync costs).
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { loadavg, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+
+import { fillNormal, partitionForKey, uniformInt } from '../compute/index.ts'
+import type { LogProducer, ProducerRecord, StoreEntry } from '../connectors/index.ts'
+import { encodeValues } from '../features/index.ts'
+import { readBundle } from '../pipeline/bundles.ts'
+import { Embedder } from '../pipeline/embedder.ts'
+import { openProject, startDaemon } from '../pipeline/index.ts'
+import type { Daemon, Project, Role } from '../pipeline/index.ts'
+import { readCheckpoint } from '../pipeline/training.ts'
+import { embeddedViews } from '../pipeline/views.ts'
+import { checkConfig, createItemContentBatch, semanticIdView } from '../schemas/index.ts'
+import { median } from './harness.ts'
+
+const { values: options } = parseArgs({
+  options: {
+    items: { type: 'string', default: '100000' },
+    rate: { type: 'string', default: '2000' },
+    seconds: { type: 'string', default: '10' },
+    partitions: { type: 'string', default: '2' },
+    dim: { type: 'string', default: '512' },
+    dir: { type: 'string', default: tmpdir() },
+  },
+})
+const items = Number(options.items)
+const dim = Number(options.dim)
+const catalogue = 39 * 256
+const aim = 35_000
+const aimP99Ms = 500
+const sendRecords = 500
+const batchRecords = 2048
+const directory = mkdtempSync(join(options.dir, 'sidestream-bench-'))
+const config = checkConfig(
+  {
+    project: 'bench',
+    dataDir: directory,
+    content: { modalities: { text: { dim } } },
+    interactions: { positiveBehaviors: ['like'] },
+    head: { dim: 64, prefixes: [64], contentDims: 64 },
+    semanticIds: { levels: [256, 256, 256] },
+    refresh: { everyMs: 0 },
+    log: { partitions: Number(options.partitions) },
+  },
+  { env: {} },
+)
+const distinct = clustered(20_000)
+const encoder = new TextEncoder()
+
+function clustered(rows: number): Float32Array {
+  const centers = new Float32Array(2000 * dim)
+  fillNormal(centers, 1, 1)
+  const out = new Float32Array(rows * dim)
+  fillNormal(out, 1, 2)
+  for (let row = 0; row < rows; row++) {
+    const center = uniformInt(1, 3, row, 2000) * dim
+    for (let j = 0; j < dim; j++) out[row * dim + j] = centers[center + j]! + 0.6 * out[row * dim + j]!
+  }
+  return out
+}
+
+function record(project: Project, itemId: string, row: number, eventTs: number): ProducerRecord {
+  const at = (row % 20_000) * dim
+  const content = { itemId, eventTs, vectors: { text: distinct.subarray(at, at + dim) } }
+  return { key: encoder.encode(itemId), value: project.codec.encode('item-content', content) }
+}
+
+/** Records of fresh items, whole sends. */
+function recordsOf(project: Project, count: number, prefix: string): ProducerRecord[] {
+  return Array.from({ length: count }, (_, i) => record(project, `${prefix}-${i}`, i, 10_000_000 + i))
+}
+
+/** Version 1 over a small catalogue, built by the daemon, so that the runs start from a live version. */
+async function bootstrap(): Promise<void> {
+  await withDaemon(['publish', 'distill'], async (project, daemon) => {
+    const producer = await project.log.producer()
+    const records = Array.from({ length: catalogue }, (_, i) => record(project, `first-${i}`, i, 1000 + i))
+    await producer.send('item-content', undefined, records)
+    // Event time of every partition must pass the first round before its items may found a version.
+    for (let p = 0; p < config.log.partitions; p++) await producer.send('item-content', p, [record(project, idIn(p), 1, 9_000_000)])
+    while ((await project.store.live('bench')) === undefined) await Promise.race([daemon.failed(), sleep(20)])
+  })
+}
+
+function idIn(partition: number): string {
+  for (let i = 0; ; i++) if (partitionForKey(encoder.encode(`later-${i}`), config.log.partitions) === partition) return `later-${i}`
+}
+
+async function withDaemon(roles: readonly Role[], run: (project: Project, daemon: Daemon) => Promise<void>): Promise<void> {
+  const project = await openProject(config)
+  try {
+    const daemon = await startDaemon(project, { roles })
+    try {
+      await caughtUp(daemon)
+      await run(project, daemon)
+    } finally {
+      await daemon.stop()
+    }
+  } finally {
+    await project.close()
+  }
+}
+
+/** Resolves when the writers have handled everything: rows readable, changelog acknowledged, positions committed. */
+async function caughtUp(daemon: Daemon): Promise<void> {
+  for (;;) {
+    const lags = [...(await daemon.versions.lag()).values(), ...((await daemon.owner?.lanes.lag()) ?? new Map<string, bigint>()).values()]
+    if (lags.every((lag) => lag === 0n)) return
+    await Promise.race([daemon.failed(), sleep(2)])
+  }
+}
+
+/** Sends everything with a few sends under way. */
+async function appendAll(producer: LogProducer, topic: string, records: readonly ProducerRecord[]): Promise<void> {
+  const sends: Promise<unknown>[] = []
+  for (let from = 0; from < records.length; from += sendRecords) {
+    sends.push(producer.send(topic, undefined, records.slice(from, from + sendRecords)))
+    if (sends.length >= 8) await sends.shift()
+  }
+  await Promise.all(sends)
+}
+
+/** Wall and processor time of a piece of work. */
+async function measured(count: number, work: () => Promise<unknown> | unknown): Promise<{ rate: number; cpuUs: number }> {
+  const cpu = process.cpuUsage()
+  const start = performance.now()
+  await work()
+  const seconds = (performance.now() - start) / 1000
+  const { user, system } = process.cpuUsage(cpu)
+  return { rate: count / seconds, cpuUs: (user + system) / count }
+}
+
+const figure = (value: number): number => (Math.abs(value) >= 1000 ? Math.round(value) : Number(value.toPrecision(3)))
+
+function print(line: Record<string, unknown>): void {
+  process.stdout.write(`${JSON.stringify({ ...line, load: figure(loadavg()[0]!), node: process.version })}\n`)
+}
+
+/** Every stage alone, over the same records and batches as in the pipeline. @returns items/s of the session alone */
+async function stages(project: Project): Promise<number> {
+  const count = Math.min(items, 10 * batchRecords)
+  const records = recordsOf(project, count, 'stage')
+  const rates: Record<string, { rate: number; cpuUs: number }> = {}
+  const best = async (name: string, work: () => Promise<unknown> | unknown): Promise<void> => {
+    const runs: { rate: number; cpuUs: number }[] = []
+    for (let round = 0; round < 3; round++) runs.push(await measured(count, work))
+    rates[name] = { rate: median(runs.map(({ rate }) => rate)), cpuUs: median(runs.map(({ cpuUs }) => cpuUs)) }
+  }
+  const batches = Array.from({ length: count / batchRecords }, (_, i) => records.slice(i * batchRecords, (i + 1) * batchRecords))
+  const producer = await project.log.producer()
+  await (await project.log.admin()).createTopics([{ name: 'bench-append', partitions: config.log.partitions }])
+  await best('log append', () => appendAll(producer, 'bench-append', records))
+
+  const content = createItemContentBatch(batchRecords, [{ name: 'text', dim }])
+  const decode = (batch: readonly ProducerRecord[]): void =>
+    project.codec.decodeItemContentBatch(
+      batch.map(({ value }) => value),
+      content,
+    )
+  await best('decode', () => batches.forEach(decode))
+
+  const live = JSON.parse(new TextDecoder().decode((await project.store.getVersion('bench', 1))!)) as { head: string; codebook: string }
+  const { head } = await readCheckpoint(project, live.head, { training: false })
+  const bundle = await readBundle(project, live.codebook)
+  const embedder = await Embedder.create({ head, bundle, views: embeddedViews(config), semanticIdView: semanticIdView(config) })
+  const embedded = await embedder.embed(content)
+  const embed = async (): Promise<void> => {
+    // As in the pipeline: the next batch is handed over while one is computed.
+    let before = embedder.embed(content)
+    for (let i = 1; i < batches.length; i++) {
+      const next = embedder.embed(content)
+      await before
+      before = next
+    }
+    await before
+  }
+  await best('session', embed)
+  await embedder.close()
+
+  const { stored } = embedded.views.get('main')!
+  const valuesAt = (first: number): Uint8Array[] =>
+    encodeValues({
+      rows: batchRecords,
+      dtype: 'f16',
+      dim: 128,
+      stored,
+      levels: 3,
+      codes: embedded.codes,
+      origins: embedded.origins,
+      eventTs: content.eventTs,
+      stream: 1,
+      offsets: BigUint64Array.from({ length: batchRecords }, (_, i) => BigInt(first + i)),
+    })
+  let serial = 0
+  await best('values', () => batches.forEach(() => void valuesAt(0)))
+  await best('store write', async () => {
+    for (let i = 0; i < batches.length; i++) {
+      const entries: StoreEntry[] = valuesAt(++serial * batchRecords).map((value, row) => ({
+        id: `stage-${i * batchRecords + row}`,
+        value,
+      }))
+      await project.store.write({ project: 'bench', view: 'main', version: 999 }, entries)
+    }
+  })
+  const values = valuesAt(0)
+  await best('changelog', async () => {
+    for (let i = 0; i < batches.length; i++) {
+      const published = values.map((value, row) => {
+        const itemId = `stage-${i * batchRecords + row}`
+        const feature = { itemId, view: 'main', version: 1, value, ackedTs: 1 }
+        return { key: encoder.encode(itemId), value: project.codec.encode('item-features', feature) }
+      })
+      await producer.send('item-features', undefined, published)
+    }
+  })
+  await project.store.collect('bench', 999)
+  await (await project.log.admin()).deleteTopic('bench-append')
+  for (const [name, { rate, cpuUs }] of Object.entries(rates)) {
+    print({ bench: `hot path stage alone: ${name}`, 'items/s': figure(rate), 'cpu us/item': figure(cpuUs) })
+  }
+  return rates['session']!.rate
+}
+
+async function throughput(name: string, roles: readonly Role[], limit: number): Promise<void> {
+  await withDaemon(roles, async (project, daemon) => {
+    const records = recordsOf(project, items, name)
+    const producer = await project.log.producer()
+    let appended = 0
+    const start = performance.now()
+    const { rate, cpuUs } = await measured(items, async () => {
+      await appendAll(producer, 'item-content', records)
+      appended = performance.now()
+      await caughtUp(daemon)
+    })
+    print({
+      bench: `hot path throughput, ${name}`,
+      items,
+      'items/s': figure(rate),
+      'cpu us/item': figure(cpuUs),
+      aim,
+      'ratio to aim': figure(rate / aim),
+      limit: 'ONNX session alone',
+      'limit items/s': figure(limit),
+      'ratio to limit': figure(rate / limit),
+      'append items/s': figure((items / (appended - start)) * 1000),
+      partitions: config.log.partitions,
+    })
+    await producer.close()
+  })
+}
+
+async function freshness(name: string, roles: readonly Role[]): Promise<void> {
+  const rate = Number(options.rate)
+  const everyMs = 10
+  const share = Math.max(1, Math.round((rate * everyMs) / 1000))
+  await withDaemon(roles, async (project, daemon) => {
+    const records = recordsOf(project, rate * Number(options.seconds), `paced-${name}`)
+    const producer = await project.log.producer()
+    const before = daemon.versions.freshness.summary().count
+    const sends: Promise<unknown>[] = []
+    const start = performance.now()
+    for (let from = 0, tick = 1; from < records.length; from += share, tick++) {
+      sends.push(producer.send('item-content', undefined, records.slice(from, from + share)))
+      await sleep(Math.max(0, start + tick * everyMs - performance.now()))
+    }
+    const seconds = (performance.now() - start) / 1000
+    await Promise.all(sends)
+    await caughtUp(daemon)
+    const { count, p50Ms, p90Ms, p99Ms, maxMs } = daemon.versions.freshness.summary()
+    print({
+      bench: `hot path freshness, ${name}`,
+      items: count - before,
+      'items/s': figure(records.length / seconds),
+      p50Ms,
+      p90Ms,
+      p99Ms,
+      maxMs,
+      aimP99Ms,
+      'ratio to aim': figure(aimP99Ms / p99Ms),
+      partitions: config.log.partitions,
+    })
+    await producer.close()
+  })
+}
+
+try {
+  await bootstrap()
+  let limit = 0
+  await withDaemon([], async (project) => void (limit = await stages(project)))
+  const arms = [
+    ['publisher alone', ['publish']],
+    ['publisher and owner', ['publish', 'distill']],
+  ] as const
+  for (const [name, roles] of arms) await throughput(name, roles, limit)
+  for (const [name, roles] of arms) await freshness(name, roles)
+} finally {
+  rmSync(directory, { recursive: true, force: true })
+}
