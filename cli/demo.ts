@@ -83,6 +83,8 @@ function generated({ seed, scale }: Options): Subject {
       interactions: { positiveBehaviors: world.positiveBehaviors, otherBehaviors: world.otherBehaviors },
       semanticIds: { levels: [64, 64, 64] },
       refresh: { everyMs: 0 },
+      // What tells items apart most in this world is noise to taste, on purpose: near raw neighbors are no goal here.
+      guard: { minNeighborRecall: 0.5 },
     },
   }
 }

@@ -18,7 +18,9 @@ const bodies = {
   /** A round was trained, or passed over because training diverged. */
   trained: z.object({
     round: z.number().int(),
+    /** Rows trained on, those of earlier rounds among them. */
     rows: z.number().int(),
+    replayed: z.number().int(),
     waiting: z.number().int(),
     dropped: z.number().int(),
     losses: z.array(z.number()),

@@ -112,7 +112,7 @@ export class InputFeed {
     this.counts.poison++
     const value = encoder.encode(JSON.stringify(row, plainNumbers))
     const record = { key: null, value, headers: [], timestamp: this.#project.clock(), offset: -1n }
-    await this.#deadLetters.send([{ topic: row.topic, partition: -1, record, error }])
+    await this.#deadLetters.send([{ topic: row.topic, partition: -1, record, error, asJson: true }])
   }
 }
 

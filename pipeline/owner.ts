@@ -205,9 +205,9 @@ export class Owner {
       cut = control.all('cut').at(-1)!
     }
     await lanes.change((clock) => (clock.close(round), {}))
-    const record = async ({ counts, losses, diverged }: TrainedRound): Promise<void> => {
+    const record = async ({ counts, replayed, losses, diverged }: TrainedRound): Promise<void> => {
       if (control.find('trained', `round-${round}`) !== undefined) return
-      await control.append('trained', `round-${round}`, { round, rows: counts.rows, waiting: counts.waiting, dropped: counts.dropped, losses: [...losses], diverged })
+      await control.append('trained', `round-${round}`, { round, rows: counts.rows, replayed, waiting: counts.waiting, dropped: counts.dropped, losses: [...losses], diverged })
     }
     const trained = await this.#training.train(round, cut.body.positions, record, (step, loss) => this.#events.onStep?.(step, loss))
     lanes.closedTs = closedUntil(this.#project, lanes)
@@ -215,10 +215,10 @@ export class Owner {
     this.#events.onRound?.(trained)
   }
 
-  /** Drops the rows that no judge can ask for any more. */
+  /** Drops the rows that no judge and no replay can ask for any more. */
   async #forget(round: number): Promise<void> {
     const { config } = this.#project
-    const keptMs = config.refresh.evalWindowMs * 2 + config.refresh.everyMs + 3_600_000
+    const keptMs = Math.max(config.training.replayMs, config.refresh.evalWindowMs * 2 + config.refresh.everyMs + 3_600_000)
     const deletes = rowsBefore(this.lanes.state, round - Math.ceil(keptMs / config.training.roundMs) - 1)
     if (deletes.length > 0) await this.lanes.state.commit({ deletes })
   }

@@ -42,6 +42,11 @@ export function importedRow(record: LogRecord): { readonly file: string; readonl
   return file === undefined || row === undefined ? undefined : { file, row }
 }
 
+/** The headers of whoever produced the record. */
+export function withoutImportHeaders(headers: readonly LogHeader[]): readonly LogHeader[] {
+  return headers.filter(([name]) => name !== fileName && name !== rowName)
+}
+
 const strict = new TextDecoder('utf-8', { fatal: true })
 
 /**

@@ -75,6 +75,14 @@ export function roundRows(state: State, codec: Codec, round: number): RoundRow[]
   })
 }
 
+/** Own rows of a round (not those that waited) in key order, from a key on. */
+export function* rowKeysFrom(state: State, round: number, key: string): Generator<readonly [key: string, value: Uint8Array]> {
+  const prefix = rowPrefix(round)
+  for (const [stored, value] of state.range(prefix + key, rowPrefix(round + 1))) {
+    if (!stored.endsWith('/waited')) yield [stored.slice(prefix.length), value]
+  }
+}
+
 /** Samples of the rounds `[from, until)`, each once, by (event time, key). */
 export function samplesOfRounds(state: State, codec: Codec, from: number, until: number): DistillSample[] {
   const rows = new Map<string, DistillSample>()

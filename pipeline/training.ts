@@ -13,6 +13,7 @@ import { catalogueAsOf, itemAsOf } from './content-state.ts'
 import type { OwnerLanes } from './owner-lanes.ts'
 import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
+import { replayRows } from './replay-rows.ts'
 import { roundRows, roundText, trainedPut, waitingPuts } from './samples-state.ts'
 
 /** The head before any training. */
@@ -66,6 +67,8 @@ export async function writeBootstrapHead(project: Project, lanes: OwnerLanes, cu
 export interface TrainedRound {
   readonly round: number
   readonly counts: PreparedRound['counts']
+  /** Rows of earlier rounds among those. */
+  readonly replayed: number
   /** Loss of every step; empty when there was nothing to train on, or a checkpoint of the round stood already. */
   readonly losses: readonly number[]
   /** Set when training diverged: the round is passed over and the last good head stays. */
@@ -107,13 +110,21 @@ export class RoundTraining {
       }
       return known.get(itemId)
     }
-    const rows = roundRows(state, codec, round).filter(({ sample }) => sample.history.length > 0)
-    const prepared = prepareRound(rows, { round, seed: config.seed, isKnown: (itemId) => content(itemId) !== undefined })
+    const own = roundRows(state, codec, round).filter(({ sample }) => sample.history.length > 0)
+    const replayed = replayRows(state, codec, {
+      round,
+      seed: config.seed,
+      rounds: Math.ceil(config.training.replayMs / clock.roundMs),
+      count: Math.round(config.training.replayShare * own.length),
+    })
+    const isKnown = (itemId: string): boolean => content(itemId) !== undefined
+    const usable = replayed.filter(({ sample }) => isKnown(sample.targetId) && sample.history.some(isKnown))
+    const prepared = prepareRound([...own, ...usable], { round, seed: config.seed, isKnown })
     // The process may have ended between the checkpoint and the commit: the checkpoint stands.
     const stands = (await listCheckpoints(this.#project)).includes(checkpointName(round))
     const { checkpoint, ...outcome } =
       prepared.rows.length > 1 && !stands ? await this.#pass(round, cut, prepared, content, onStep) : { losses: [], diverged: null }
-    const trained = { round, counts: prepared.counts, ...outcome }
+    const trained = { round, counts: prepared.counts, replayed: usable.length, ...outcome }
     await record(trained)
     if (checkpoint !== undefined) {
       const { parts, about } = encodeCheckpoint(checkpoint)

@@ -38,6 +38,8 @@ export const configDefaults = {
     warmupSteps: 100,
     weightDecay: 1e-4,
     clipNorm: 1,
+    replayShare: 2,
+    replayMs: 86_400_000,
     epochs: 6,
     threads: 1,
   },
@@ -56,7 +58,7 @@ export const configDefaults = {
   guard: {
     mode: 'enforce',
     contentRecallLoss: 2.5,
-    minNeighborRecall: 0.6,
+    minNeighborRecall: 0.91,
     popAucTolerance: 0.003,
     recallTolerance: 0.006,
     minEvents: 500,

@@ -107,6 +107,18 @@ export const training = z
       defaults.training.clipNorm,
       'Largest norm of the whole gradient. Higher: fewer steps are cut, outliers weigh more.',
     ),
+    replayShare: option(
+      z.number().min(0).max(100),
+      defaults.training.replayShare,
+      'Rows of earlier rounds trained again per row of a round, so that in-batch negatives are not of one round alone. Higher: proportionally longer rounds, less drift towards the newest items.',
+      'rows',
+    ),
+    replayMs: option(
+      durationMs,
+      defaults.training.replayMs,
+      'Event time back to which rows are kept for that. Higher: more disk.',
+      'ms',
+    ),
     epochs: option(
       count.max(1000),
       defaults.training.epochs,

@@ -107,7 +107,7 @@ async function feed(project: Project, daemon: Daemon, { source, onNote }: DemoRe
   const report = await importSources(project, [counted], {
     end: true,
     pace: async () => {
-      while (Math.max(0, ...Object.values((await daemon.status()).lag)) > mostBehind) {
+      while (firstVersionIsBuilding(daemon) || Math.max(0, ...Object.values((await daemon.status()).lag)) > mostBehind) {
         await Promise.race([daemon.failed(), new Promise((resolve) => setTimeout(resolve, 5))])
       }
     },
@@ -119,6 +119,12 @@ async function feed(project: Project, daemon: Daemon, { source, onNote }: DemoRe
   })
   onNote(`${report.appended} records streamed in${report.skipped > 0 ? `, ${report.skipped} were there already` : ''}`)
   return span
+}
+
+/** While version 1 is built the feed waits, so that there is something left to arrive while a version is live. */
+function firstVersionIsBuilding(daemon: Daemon): boolean {
+  const { control } = daemon.owner!
+  return control.all('build').length === 1 && control.all('done').length === 0
 }
 
 function count(span: Span, event: SourceEvent): void {
@@ -167,14 +173,14 @@ async function reportOf(project: Project, daemon: Daemon, request: DemoRequest, 
       interactions: span.interactions,
       contents: span.contents,
       idEmbeddings: span.idEmbeddings,
-      samples: trained.reduce((sum, { body }) => sum + body.rows, 0),
+      samples: trained.reduce((sum, { body }) => sum + body.rows - body.replayed, 0),
       deadLetters: (await listDeadLetters(project)).length,
       late: status.owner?.late ?? 0,
     },
     from: span.from,
     until: span.until,
     losses: trained.flatMap(({ body }) => body.losses),
-    rounds: trained.map(({ body: { round, rows, losses } }) => ({ round, rows, loss: losses.length === 0 ? null : losses.reduce((sum, loss) => sum + loss, 0) / losses.length })),
+    rounds: trained.map(({ body: { round, rows, replayed, losses } }) => ({ round, rows: rows - replayed, loss: losses.length === 0 ? null : losses.reduce((sum, loss) => sum + loss, 0) / losses.length })),
     versions,
     judgement,
     quality: sets.map(({ name, summary }): QualityRow => ({
