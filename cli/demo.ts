@@ -71,7 +71,7 @@ function generated({ seed, scale }: Options): Subject {
   const size = (full: number): number => Math.max(1, Math.round((full * scale) / 100))
   const world = createWorld({ seed, items: size(6000), users: size(4000), interactions: size(120_000) })
   return {
-    title: 'sidestream demo: a generated world',
+    title: 'sidestream demo',
     sourceName: 'generated world',
     source: {
       identity: async () => createHash('sha256').update(JSON.stringify(world.options)).digest('hex'),
@@ -105,7 +105,7 @@ async function recorded(data: string, recipePath: string | undefined): Promise<S
   const recipe = recipePath === undefined ? await findRecipe(directory) : await readRecipeFile(recipePath)
   const { dataDir: _dataDir, seed: _seed, log: _log, ...config } = recipe.config
   return {
-    title: `sidestream demo: ${recipe.title}`,
+    title: 'sidestream demo',
     sourceName: recipe.title,
     source: recipeSource(recipe, directory),
     config: { ...config, refresh: { ...config.refresh, everyMs: 0 } },

@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { aucCommand } from './auc.ts'
+import { deadLettersCommand } from './dead-letters.ts'
 import { demoCommand } from './demo.ts'
 import { distillCommand, embedCommand } from './distill.ts'
 import { doctorCommand } from './doctor.ts'
@@ -41,6 +42,7 @@ function buildProgram(): Command {
     refreshCommand,
     versionsCommand,
     getCommand,
+    deadLettersCommand,
     aucCommand,
     doctorCommand,
   ]

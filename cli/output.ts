@@ -61,12 +61,13 @@ function lineProgress(label: string, total: number): Progress {
   }
 }
 
-/** Columns padded to their widest cell; the first is left-aligned, the others right-aligned. */
+/** Columns padded to their widest cell: numbers to the right, text to the left. */
 export function textTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = header.map((cell, i) => Math.max(cell.length, ...rows.map((row) => (row[i] ?? '').length)))
+  const numeric = header.map((_, i) => rows.every((row) => /^(-|\d[\d.]*( \w+)?)$/.test(row[i] ?? '')))
   const line = (row: readonly string[]): string =>
     row
-      .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)))
+      .map((cell, i) => (numeric[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)))
       .join('  ')
       .trimEnd()
   return [line(header), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n')

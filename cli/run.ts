@@ -37,8 +37,11 @@ export function runCommand(): Command {
           try {
             const metrics = await startMetrics(project, daemon)
             try {
-              logger.info({ project: project.config.project, dataDir: project.config.dataDir, live: (await daemon.status()).live }, 'running')
-            if (metrics !== undefined) logger.info({ url: metrics.url }, 'metrics and health are served')
+              logger.info(
+                { project: project.config.project, dataDir: project.config.dataDir, live: (await daemon.status()).live },
+                'running',
+              )
+              if (metrics !== undefined) logger.info({ url: metrics.url }, 'metrics and health are served')
               await Promise.race([stopped, daemon.failed(), ...(options.untilIdle ? [daemon.idle()] : [])])
             } finally {
               await metrics?.close()

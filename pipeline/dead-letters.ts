@@ -4,7 +4,7 @@
  * original bytes to the original partition first and marks the letter after that, so a crash between repeats, and loses nothing.
  */
 
-import { isSidestreamError } from '../schemas/index.ts'
+import { isSidestreamError, limits } from '../schemas/index.ts'
 import type { Codec, DeadLetter, SidestreamError } from '../schemas/index.ts'
 import type { LogHeader, LogProducer, LogRecord, ProducerRecord } from '../connectors/index.ts'
 import type { Project } from './project.ts'
@@ -96,7 +96,8 @@ export class DeadLetters {
     const cuts: string[] = []
     const headerBytes = headers.reduce((sum, [name, bytes]) => sum + 3 * name.length + bytes.length + 8, 0)
     let kept = headers
-    if (headerBytes > room / 4) {
+    const tooMany = headers.length > limits.headers || headers.some(([name]) => Buffer.byteLength(name) > limits.idBytes)
+    if (tooMany || headerBytes > room / 4) {
       kept = []
       cuts.push(`${headers.length} headers left out`)
     }

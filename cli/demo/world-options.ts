@@ -25,7 +25,7 @@ export const worldDefaults: Readonly<Required<WorldOptions>> = {
   users: 4000,
   interactions: 120_000,
   spanMs: 172_800_000,
-  startTs: 1_767_571_200_000,
+  startTs: 1_767_560_400_000,
   initialShare: 0.4,
   idEmbeddingsEveryMs: 14_400_000,
 }
