@@ -1,7 +1,7 @@
 /** `sidestream distill` and `embed`: training and vectors over files. */
 
 import type { Command } from 'commander'
-import { distillFiles, embedFiles } from '../pipeline/index.ts'
+import { distillFiles, embedFiles, headModelFile } from '../pipeline/index.ts'
 import { plainCommand, projectCommand, readConfig, wholeNumber } from './options.ts'
 import { createOutput } from './output.ts'
 import type { Progress } from './output.ts'
@@ -33,10 +33,11 @@ export function distillCommand(): Command {
         },
       }).finally(() => bar?.end())
       const { stepLosses: _, ...summary } = report
+      const onnxFile = headModelFile(options.out)
       const losses = report.passLosses.map((loss) => loss.toFixed(4)).join(', ')
       output.result(
-        { out: options.out, ...summary },
-        `${report.samples} samples of ${report.interactions} interactions, ${report.warmItems} of ${report.items} items seen\nloss per pass: ${losses}\nwritten to ${options.out}/head`,
+        { out: options.out, onnx: onnxFile, ...summary },
+        `${report.samples} samples of ${report.interactions} interactions, ${report.warmItems} of ${report.items} items seen\nloss per pass: ${losses}\nwritten to ${options.out}; as plain ONNX: ${onnxFile}`,
       )
     })
 }

@@ -3,9 +3,10 @@
  * Invariant: what is written appears whole or not at all; equal files and options give equal bytes.
  */
 
+import { join } from 'node:path'
 import { decodeCheckpoint, distillOffline, embedOffline, encodeCheckpoint, headModel } from '../distill/index.ts'
 import type { OfflineProgress, OfflineReport } from '../distill/index.ts'
-import { contentDims, fileFormat, readContent, readInteractions, SidestreamError, writeEmbeddings, writeVectorsF32 } from '../schemas/index.ts'
+import { contentDims, fileExists, fileFormat, readContent, readInteractions, SidestreamError, writeEmbeddings, writeVectorsF32 } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
 import { openArtifacts } from './compose.ts'
 import { sampleOptions } from './ingest.ts'
@@ -19,13 +20,18 @@ export interface DistillFiles {
 }
 
 const artifactName = 'head'
+const onnxPart = 'head.onnx'
 const encoder = new TextEncoder()
 
 /**
  * Trains a head on files and writes it with `head.onnx` (plain ONNX) and `report.json`.
- * @throws what the readers and the trainer throw; SIDESTREAM_ARTIFACT_CORRUPT when `out` holds another head already
+ * @throws what the readers and the trainer throw; SIDESTREAM_USAGE_INVALID when `out` holds a head already
  */
 export async function distillFiles(config: Config, files: DistillFiles): Promise<OfflineReport> {
+  const artifacts = await openArtifacts(files.out)
+  if ((await artifacts.list(artifactName)).includes(artifactName)) {
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${files.out} holds a head already: write to another directory, or remove that one first`)
+  }
   const modalities = Object.entries(config.content.modalities).map(([name, { dim }]) => ({ name, dim }))
   const { checkpoint, report } = await distillOffline({
     interactions: readInteractions(files.interactions),
@@ -56,10 +62,15 @@ export async function distillFiles(config: Config, files: DistillFiles): Promise
     ...(files.onProgress !== undefined && { onProgress: files.onProgress }),
   })
   const { parts, about } = encodeCheckpoint(checkpoint)
-  parts.set('head.onnx', headModel(checkpoint.head))
+  parts.set(onnxPart, headModel(checkpoint.head))
   parts.set('report.json', encoder.encode(JSON.stringify(report)))
-  await (await openArtifacts(files.out)).write(artifactName, parts, about)
+  await artifacts.write(artifactName, parts, about)
   return report
+}
+
+/** Where the plain ONNX file of a head stands that `distillFiles` wrote to `out`. */
+export function headModelFile(out: string): string {
+  return join(out, `${artifactName}.artifact`, onnxPart)
 }
 
 export interface EmbedFiles {
@@ -79,13 +90,16 @@ export async function embedFiles(files: EmbedFiles): Promise<number> {
   if (format !== 'parquet' && format !== 'f32') {
     throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `vectors are written as .parquet or .f32, not to ${files.out}`)
   }
+  if (!(await fileExists(files.head))) {
+    throw new SidestreamError('SIDESTREAM_ARTIFACT_MISSING', `${files.head}: there is no such directory; the head's is the one that \`distill --out\` wrote`)
+  }
   const { manifest, parts } = await (await openArtifacts(files.head)).read(artifactName)
   const { head } = decodeCheckpoint({ parts, about: manifest.about }, { training: false })
   const dims = Object.fromEntries(head.spec.modalities.map(({ name, dim }) => [name, { dim }]))
   const batches = embedOffline({
     head,
     content: readContent(files.content, dims),
-    ...(files.prefix !== undefined && { prefix: files.prefix }),
+    ...(files.prefix !== undefined && { options: { prefix: files.prefix } }),
   })
   const counted = countItems(batches, files.onProgress)
   return format === 'parquet' ? writeEmbeddings(files.out, counted) : writeVectorsF32(files.out, counted)

@@ -7,7 +7,7 @@
  */
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { z } from 'zod'
 import { SidestreamError } from '../errors.ts'
 import { limits } from '../limits.ts'
@@ -274,7 +274,7 @@ export async function writeVectorsF32(file: string, batches: VectorBatches): Pro
       }
     })
   })
-  const manifest = { rows, dim: dim ?? 1, dtype: 'float32le', ids: idsFile.slice(dirname(idsFile).length).replace(/^[/\\]/, '') }
+  const manifest = { rows, dim: dim ?? 1, dtype: 'float32le', ids: basename(idsFile) }
   await writeWhole(`${file}.json`, (handle) => handle.writeFile(`${JSON.stringify(manifest)}\n`))
   return rows
 }
