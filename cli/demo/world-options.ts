@@ -9,7 +9,7 @@ export interface WorldOptions {
   readonly users?: number
   /** Interactions in all. Higher: longer training. @default 120000 */
   readonly interactions?: number
-  /** Event time from the first interaction to the last one, milliseconds. @default 172800000 (2 days) */
+  /** Event time from the first interaction to the last one, milliseconds. @default 151200000 (42 h, so that it ends in the evening, when much is going on) */
   readonly spanMs?: number
   /** Event time of the first interactions, milliseconds; the first items are up to 6 h older. @default 2026-01-05T00:00:00Z */
   readonly startTs?: number
@@ -24,8 +24,8 @@ export const worldDefaults: Readonly<Required<WorldOptions>> = {
   items: 6000,
   users: 4000,
   interactions: 120_000,
-  spanMs: 172_800_000,
-  startTs: 1_767_560_400_000,
+  spanMs: 151_200_000,
+  startTs: 1_767_571_200_000,
   initialShare: 0.4,
   idEmbeddingsEveryMs: 14_400_000,
 }

@@ -91,14 +91,15 @@ function* due(pending: SourceEvent[], until: number, teacher: Teacher): Generato
 
 const topicOrder: Readonly<Record<SourceEvent['topic'], number>> = { 'item-content': 0, 'id-embeddings': 1, interactions: 2 }
 
-/** Share of all interactions that have begun after a share of the span: two peaks a day, quiet nights. */
+/** Share of all interactions that have begun after a share of the span: two peaks a day, quiet nights; the span begins at midnight. */
 function shareOfDay(share: number, spanMs: number): number {
-  if (share >= 1) return 1
-  const days = Math.max(1, Math.round(spanMs / 86_400_000))
-  const day = share * days
-  // integral of 1 - 0.55 cos(2 pi t) - 0.25 cos(4 pi t) over days, equal to the share at whole days
-  const wave = (0.55 * Math.sin(2 * Math.PI * day)) / (2 * Math.PI) + (0.25 * Math.sin(4 * Math.PI * day)) / (4 * Math.PI)
-  return Math.min(1, Math.max(0, (day - wave) / days))
+  const days = spanMs / 86_400_000
+  return Math.min(1, Math.max(0, activityUntil(share * days) / activityUntil(days)))
+}
+
+/** Integral of 1 - 0.55 cos(2 pi t) - 0.25 cos(4 pi t) over the first `day` days. */
+function activityUntil(day: number): number {
+  return day - (0.55 * Math.sin(2 * Math.PI * day)) / (2 * Math.PI) - (0.25 * Math.sin(4 * Math.PI * day)) / (4 * Math.PI)
 }
 
 function contentEvent(

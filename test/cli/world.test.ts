@@ -124,7 +124,7 @@ test('ID embeddings are published every few hours, with growing exposures', () =
     last.set(key, exposures)
     strictEqual(vector.length, 32)
   }
-  strictEqual(rounds.size, 11, 'every 4 h of 2 days, not at its ends')
+  strictEqual(rounds.size, 10, 'every 4 h of 42 h, not at its ends')
   for (const entities of rounds.values()) deepStrictEqual([...entities].sort(), ['author', 'item'])
 })
 
