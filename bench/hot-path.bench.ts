@@ -6,7 +6,7 @@
  * content lane in the process. Records are encoded before the clock starts: producers do that elsewhere.
  * Beside it, in the same run: each stage alone. `limit` is the ONNX session alone, through the same worker thread.
  * Options: `--items N` (100,000), `--rate N` (2,000 items/s), `--seconds N` (10), `--partitions N` (2), `--dim N` (512),
- * `--dir DIR` (the system's temporary directory; it decides what an fdatasync costs).
+ * `--dir DIR` (the system's temporary directory; it decides what an fdatasync costs), `--only TEXT` (figures whose name has it).
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { loadavg, tmpdir } from 'node:os'
@@ -34,6 +34,7 @@ const { values: options } = parseArgs({
     partitions: { type: 'string', default: '2' },
     dim: { type: 'string', default: '512' },
     dir: { type: 'string', default: tmpdir() },
+    only: { type: 'string', default: '' },
   },
 })
 const items = Number(options.items)
@@ -296,16 +297,18 @@ async function freshness(name: string, roles: readonly Role[]): Promise<void> {
   })
 }
 
+const wanted = (name: string): boolean => name.includes(options.only)
+
 try {
   await bootstrap()
-  let limit = 0
-  await withDaemon([], async (project) => void (limit = await stages(project)))
+  let limit = NaN
+  if (wanted('stages')) await withDaemon([], async (project) => void (limit = await stages(project)))
   const arms = [
     ['publisher alone', ['publish']],
     ['publisher and owner', ['publish', 'distill']],
   ] as const
-  for (const [name, roles] of arms) await throughput(name, roles, limit)
-  for (const [name, roles] of arms) await freshness(name, roles)
+  for (const [name, roles] of arms) if (wanted(`throughput, ${name}`)) await throughput(name, roles, limit)
+  for (const [name, roles] of arms) if (wanted(`freshness, ${name}`)) await freshness(name, roles)
 } finally {
   rmSync(directory, { recursive: true, force: true })
 }

@@ -55,6 +55,15 @@ test('CRC-32C: the check values of RFC 3720, at every length and split', () => {
     strictEqual(crc32c(bytes.subarray(cut), crc32c(bytes.subarray(0, cut))), crc32c(bytes))
     strictEqual(crc32c(bytes, 0, 3, cut), crc32c(bytes.slice(3, Math.max(3, cut))))
   }
+  // Long runs go by words: any start and any length must give what short pieces give.
+  const long = Uint8Array.from({ length: 300 }, (_, i) => (i * i * 31) & 255)
+  for (let from = 0; from < 5; from++) {
+    for (let to = 90; to <= long.length; to++) {
+      let piecewise = 0
+      for (let at = from; at < to; at += 16) piecewise = crc32c(long, piecewise, at, Math.min(at + 16, to))
+      strictEqual(crc32c(long, 0, from, to), piecewise)
+    }
+  }
 })
 
 test('Philox 4x32-10 equals the published known answers', () => {
