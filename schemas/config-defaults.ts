@@ -34,7 +34,7 @@ export const configDefaults = {
     idleMs: 60_000,
     batch: 512,
     temperature: 0.2,
-    learningRate: 1e-3,
+    learningRate: 2e-3,
     warmupSteps: 100,
     weightDecay: 1e-4,
     clipNorm: 1,

@@ -10,6 +10,8 @@ export type { ErrorClass, ErrorCode, ErrorDetails } from './errors.ts'
 export { crc64Avro, fingerprintHex } from './fingerprint.ts'
 export { createItemContentBatch, rowStates } from './item-content-batch.ts'
 export type { BatchDecodeOptions, ItemContentBatch, Modality } from './item-content-batch.ts'
+export { encodeItemFeatures } from './item-feature-batch.ts'
+export type { ItemFeatureRows, KeyedRecord } from './item-feature-batch.ts'
 export { limits } from './limits.ts'
 export type { DecodeExpectations } from './record-mapping.ts'
 export type {
