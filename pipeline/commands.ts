@@ -22,7 +22,14 @@ export interface VersionLine {
 export async function listVersions({ store, config }: Project): Promise<VersionLine[]> {
   const records = await list(store, config.project)
   return Promise.all(
-    records.map(async ({ version, state, parent, head, codebook }) => ({ version, state, parent, head, codebook, ...(await store.usage(config.project, version)) })),
+    records.map(async ({ version, state, parent, head, codebook }) => ({
+      version,
+      state,
+      parent,
+      head,
+      codebook,
+      ...(await store.usage(config.project, version)),
+    })),
   )
 }
 
@@ -48,7 +55,12 @@ export function collectVersions({ store, config }: Project): Promise<number[]> {
 }
 
 /** Features of some items, all from one version. @throws SIDESTREAM_USAGE_INVALID for an unknown view; SIDESTREAM_VERSION_UNKNOWN, SIDESTREAM_VERSION_GONE */
-export async function readFeatures({ store, config }: Project, view: string, ids: readonly string[], version?: number): Promise<FeatureRead> {
+export async function readFeatures(
+  { store, config }: Project,
+  view: string,
+  ids: readonly string[],
+  version?: number,
+): Promise<FeatureRead> {
   if (config.views[view] === undefined) {
     throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `no view is named ${view}; there are: ${Object.keys(config.views).join(', ')}`)
   }

@@ -80,7 +80,12 @@ function packVectors(features: readonly (Feature | undefined)[]): { vectors: Flo
 }
 
 /** Raw content and the published vectors of each version, ranked on the events of `[from, until)`. */
-export async function rankVersions(project: Project, state: State, versions: readonly number[], window: { from: number; until: number }): Promise<RankedSet[]> {
+export async function rankVersions(
+  project: Project,
+  state: State,
+  versions: readonly number[],
+  window: { from: number; until: number },
+): Promise<RankedSet[]> {
   const { ids, contents, stream, since } = readWindow(project, state, window)
   const plan = planEvaluation(stream, since, { ...window, historyLength: project.config.sequences.history, maxEvents: 20_000 })
   const { head } = await readCheckpoint(project, bootstrapHead, { training: false })
@@ -105,7 +110,13 @@ export async function describeVersion(project: Project, state: State, version: n
     items: features.length,
     fvu: reconstruction(vectors, codes, codebooks, settings).fvu,
     uniqueRate: report.uniqueRate,
-    levels: report.levels.map(({ used, dead, perplexity, histogram }, level) => ({ size: codebooks.sizes[level]!, used, dead, perplexity, counts: [...histogram] })),
+    levels: report.levels.map(({ used, dead, perplexity, histogram }, level) => ({
+      size: codebooks.sizes[level]!,
+      used,
+      dead,
+      perplexity,
+      counts: [...histogram],
+    })),
   }
 }
 
@@ -130,16 +141,18 @@ export async function neighborExamples(project: Project, state: State, version: 
   const labels = items.map(({ value }) => project.codec.decode('item-content', value).labels ?? [])
   const features = await readAll(project, ids, version)
   const known = ids.map((_, i) => i).filter((i) => features[i] !== undefined)
-  return Array.from({ length: Math.min(count, known.length) }, (_, n) => known[Math.floor(((n + 0.5) * known.length) / count)]!).map((i) => ({
-    item: ids[i]!,
-    sid: [...features[i]!.sid],
-    labels: labels[i]!,
-    neighbors: known
-      .filter((j) => j !== i)
-      .map((j) => ({ item: ids[j]!, cosine: cosine(features[i]!.vector, features[j]!.vector), labels: labels[j]! }))
-      .sort((a, b) => b.cosine - a.cosine || (a.item < b.item ? -1 : 1))
-      .slice(0, 5),
-  }))
+  return Array.from({ length: Math.min(count, known.length) }, (_, n) => known[Math.floor(((n + 0.5) * known.length) / count)]!).map(
+    (i) => ({
+      item: ids[i]!,
+      sid: [...features[i]!.sid],
+      labels: labels[i]!,
+      neighbors: known
+        .filter((j) => j !== i)
+        .map((j) => ({ item: ids[j]!, cosine: cosine(features[i]!.vector, features[j]!.vector), labels: labels[j]! }))
+        .sort((a, b) => b.cosine - a.cosine || (a.item < b.item ? -1 : 1))
+        .slice(0, 5),
+    }),
+  )
 }
 
 function packCodes(features: readonly Feature[], levels: number): Uint16Array {

@@ -38,10 +38,22 @@ export async function openProject(config: Config, { logger = silentLogger, clock
     const store = await openStore(config, clock)
     opened.push(() => store.close())
     const artifacts = await openArtifacts(join(config.dataDir, 'artifacts'))
-    await (await log.admin()).createTopics(
+    await (
+      await log.admin()
+    ).createTopics(
       topics.map(({ name, cleanup, partitions }) => ({ name, cleanup, partitions: partitions === 'one' ? 1 : config.log.partitions })),
     )
-    return { config, log, store, artifacts, logger, clock, codec: new Codec(), openState: (name) => openState(config, name, inMemory), close }
+    return {
+      config,
+      log,
+      store,
+      artifacts,
+      logger,
+      clock,
+      codec: new Codec(),
+      openState: (name) => openState(config, name, inMemory),
+      close,
+    }
   } catch (error) {
     await close()
     throw error

@@ -37,7 +37,7 @@ function packEntries(entries: readonly StoredContent[]): Uint8Array {
 function unpackEntries(bytes: Uint8Array): StoredContent[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const entries: StoredContent[] = []
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const length = view.getUint32(at + 16, true)
     const value = length === 0xffff_ffff ? undefined : bytes.subarray(at + headBytes, at + headBytes + length)
     entries.push({ offset: view.getBigUint64(at, true), eventTs: view.getFloat64(at + 8, true), value })
@@ -71,7 +71,10 @@ export function itemAsOf(state: State, itemId: string, endTs: number): Uint8Arra
 }
 
 /** The whole catalogue before `endTs`, in item order (UTF-8 bytes); deleted items left out. */
-export function* catalogueAsOf(state: State, endTs: number): Iterable<{ readonly itemId: string; readonly value: Uint8Array; readonly eventTs: number }> {
+export function* catalogueAsOf(
+  state: State,
+  endTs: number,
+): Iterable<{ readonly itemId: string; readonly value: Uint8Array; readonly eventTs: number }> {
   for (const [key, bytes] of state.range(prefix, prefixEnd)) {
     const entry = contentAsOf(unpackEntries(bytes), endTs)
     if (entry?.value !== undefined) yield { itemId: key.slice(prefix.length), value: entry.value, eventTs: entry.eventTs }

@@ -108,13 +108,21 @@ function decodeEntry(codec: Codec, value: Uint8Array): ControlEntry {
   const record = codec.decode('control', value)
   const schema = bodies[record.kind as ControlKind]
   if (schema === undefined) {
-    throw new SidestreamError('SIDESTREAM_LOG_CORRUPT', `the control log holds a record of unknown kind "${record.kind}": it was written by a newer sidestream; upgrade this one`, {
-      kind: record.kind,
-    })
+    throw new SidestreamError(
+      'SIDESTREAM_LOG_CORRUPT',
+      `the control log holds a record of unknown kind "${record.kind}": it was written by a newer sidestream; upgrade this one`,
+      {
+        kind: record.kind,
+      },
+    )
   }
   const body = schema.safeParse(JSON.parse(record.body))
   if (!body.success) {
-    throw new SidestreamError('SIDESTREAM_LOG_CORRUPT', `the control record ${record.kind} ${record.id} is malformed: ${body.error.message}`, { cause: body.error })
+    throw new SidestreamError(
+      'SIDESTREAM_LOG_CORRUPT',
+      `the control record ${record.kind} ${record.id} is malformed: ${body.error.message}`,
+      { cause: body.error },
+    )
   }
   return { kind: record.kind as ControlKind, id: record.id, at: record.at, body: body.data as ControlBody<ControlKind> }
 }

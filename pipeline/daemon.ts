@@ -44,7 +44,12 @@ export class Daemon {
   #timer: NodeJS.Timeout | undefined
   #maintaining: Promise<unknown> = Promise.resolve()
 
-  constructor(project: Project, parts: { versions: Versions; ingest: Ingest | undefined; owner: Owner | undefined }, failure: Promise<never>, onFatal: (error: Error) => void) {
+  constructor(
+    project: Project,
+    parts: { versions: Versions; ingest: Ingest | undefined; owner: Owner | undefined },
+    failure: Promise<never>,
+    onFatal: (error: Error) => void,
+  ) {
     this.#project = project
     this.versions = parts.versions
     this.ingest = parts.ingest
@@ -73,7 +78,8 @@ export class Daemon {
 
   /** Trains what is complete, judges, builds and switches. Asking twice with one id is asking once. */
   async refresh(id: string): Promise<TaskResult> {
-    if (this.owner === undefined) throw new SidestreamError('SIDESTREAM_USAGE_INVALID', 'this process does not have the role distill, which refreshes')
+    if (this.owner === undefined)
+      throw new SidestreamError('SIDESTREAM_USAGE_INVALID', 'this process does not have the role distill, which refreshes')
     return Promise.race([this.#failure, this.owner.refresh(id)])
   }
 
@@ -108,7 +114,7 @@ export class Daemon {
   }
 
   async #untilIdle(): Promise<void> {
-    for (let quiet = 0; quiet < 2; ) {
+    for (let quiet = 0; quiet < 2;) {
       quiet = (await this.#isQuiet()) ? quiet + 1 : 0
       await new Promise<void>((resolve) => setTimeout(resolve, idlePollMs))
     }

@@ -88,7 +88,10 @@ export class Embedder {
     if (owner === undefined) throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `no view is named ${semanticIdView}`)
     const dim = layout.ends[head.spec.prefixes.indexOf(owner.prefix)]!
     if (bundle !== undefined && bundle.codebooks.dim !== dim) {
-      throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `the codebooks have ${bundle.codebooks.dim} dims, view ${semanticIdView} has ${dim}`)
+      throw new SidestreamError(
+        'SIDESTREAM_SHAPE_MISMATCH',
+        `the codebooks have ${bundle.codebooks.dim} dims, view ${semanticIdView} has ${dim}`,
+      )
     }
     const session = await Session.create(embedderModel(options), { threads: options.threads ?? 1, name: 'embedder' })
     return new Embedder(options, session, dim)

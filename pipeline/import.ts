@@ -40,7 +40,11 @@ export interface ImportReport {
 }
 
 /** Appends all rows of the sources. @throws what the sources throw; SIDESTREAM_DISK_FULL */
-export async function importSources(project: Project, sources: readonly ImportSource[], options: ImportOptions = {}): Promise<ImportReport> {
+export async function importSources(
+  project: Project,
+  sources: readonly ImportSource[],
+  options: ImportOptions = {},
+): Promise<ImportReport> {
   const { end = false, onProgress = () => {}, pace = async () => {} } = options
   const feed = await InputFeed.open(project)
   try {
@@ -62,7 +66,11 @@ export async function importSources(project: Project, sources: readonly ImportSo
             rows.push(at)
           }
         }
-        if (fresh.length > 0) await feed.append(fresh, rows.map((at) => importHeaders(headers, at)))
+        if (fresh.length > 0)
+          await feed.append(
+            fresh,
+            rows.map((at) => importHeaders(headers, at)),
+          )
         appended += fresh.length
         onProgress({ appended, skipped })
         await pace()
@@ -84,7 +92,11 @@ export interface ImportFiles {
 }
 
 /** Files as sources, content first. `onRefused` is told of rows that break the file's contract; they are left out. */
-export function fileSources(project: Project, files: ImportFiles, onRefused: (error: SidestreamError, row: number) => void): ImportSource[] {
+export function fileSources(
+  project: Project,
+  files: ImportFiles,
+  onRefused: (error: SidestreamError, row: number) => void,
+): ImportSource[] {
   const options = { onInvalid: onRefused }
   const sources: ImportSource[] = []
   if (files.recipe !== undefined) sources.push(recipeSource(files.recipe.recipe, files.recipe.directory, options))
@@ -110,7 +122,11 @@ export function fileSources(project: Project, files: ImportFiles, onRefused: (er
 }
 
 /** What a recipe describes, as one source. */
-export function recipeSource(recipe: Recipe, directory: string, options: { onInvalid?: (error: SidestreamError, row: number) => void } = {}): ImportSource {
+export function recipeSource(
+  recipe: Recipe,
+  directory: string,
+  options: { onInvalid?: (error: SidestreamError, row: number) => void } = {},
+): ImportSource {
   return {
     identity: async () => createHash('sha256').update(JSON.stringify(recipe)).update(directory).digest('hex'),
     events: () => readRecipe(recipe, directory, options),

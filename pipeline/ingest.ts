@@ -134,7 +134,10 @@ export class Ingest {
     this.#count(applied.counts, poison.length)
   }
 
-  #decode(batch: LogBatch, state: State): {
+  #decode(
+    batch: LogBatch,
+    state: State,
+  ): {
     rows: { offset: bigint; value: Interaction }[]
     poison: PoisonRecord[]
     imported: [string, Uint8Array][]
@@ -156,7 +159,11 @@ export class Ingest {
         lastRow.set(origin.file, origin.row)
       }
       try {
-        const value = this.#project.codec.decode('interactions', record.value ?? new Uint8Array(), this.#known === undefined ? {} : { behaviors: this.#known })
+        const value = this.#project.codec.decode(
+          'interactions',
+          record.value ?? new Uint8Array(),
+          this.#known === undefined ? {} : { behaviors: this.#known },
+        )
         checkEventTime(value.eventTs, origin === undefined ? record.timestamp : undefined, this.#project.config.interactions.maxFutureMs)
         rows.push({ offset: record.offset, value })
       } catch (error) {
@@ -169,7 +176,10 @@ export class Ingest {
 
   async #sendSamples(samples: readonly DistillSample[]): Promise<void> {
     if (samples.length === 0) return
-    const records = samples.map((sample) => ({ key: encoder.encode(sampleKey(sample)), value: this.#project.codec.encode('distill-samples', sample) }))
+    const records = samples.map((sample) => ({
+      key: encoder.encode(sampleKey(sample)),
+      value: this.#project.codec.encode('distill-samples', sample),
+    }))
     await this.#producer.send('distill-samples', undefined, records)
   }
 
@@ -182,7 +192,10 @@ export class Ingest {
     lane.toldTs = watermarkTs
   }
 
-  #count(applied: { added: number; merged: number; samples: number; duplicates: number; outOfOrder: number; expired: number }, poison: number): void {
+  #count(
+    applied: { added: number; merged: number; samples: number; duplicates: number; outOfOrder: number; expired: number },
+    poison: number,
+  ): void {
     this.counts.interactions += applied.added + applied.merged
     this.counts.samples += applied.samples
     this.counts.duplicates += applied.duplicates

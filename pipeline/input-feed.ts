@@ -100,7 +100,12 @@ export class InputFeed {
           const poison = asPoison(single)
           this.counts.poison++
           await this.#deadLetters.send([
-            { topic, partition: -1, record: { ...record, headers: record.headers ?? [], timestamp: this.#project.clock(), offset: -1n }, error: poison },
+            {
+              topic,
+              partition: -1,
+              record: { ...record, headers: record.headers ?? [], timestamp: this.#project.clock(), offset: -1n },
+              error: poison,
+            },
           ])
         }
       }

@@ -60,7 +60,9 @@ function listen(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => {
       const busy = cause.code === 'EADDRINUSE'
-      const message = busy ? `${host}:${port} is in use: stop the other process or set metrics.port` : `cannot listen on ${host}:${port}: ${cause.message}`
+      const message = busy
+        ? `${host}:${port} is in use: stop the other process or set metrics.port`
+        : `cannot listen on ${host}:${port}: ${cause.message}`
       reject(new SidestreamError('SIDESTREAM_ADDRESS_IN_USE', message, { cause, host, port }))
     })
     server.listen(port, host, () => resolve())
@@ -69,7 +71,8 @@ function listen(server: Server, host: string, port: number): Promise<void> {
 
 function registryOf(daemon: Daemon): Registry {
   const registry = new Registry()
-  const gauge = (name: string, help: string, labelNames: string[] = []): Gauge => new Gauge({ name: `sidestream_${name}`, help, labelNames, registers: [registry] })
+  const gauge = (name: string, help: string, labelNames: string[] = []): Gauge =>
+    new Gauge({ name: `sidestream_${name}`, help, labelNames, registers: [registry] })
   const live = gauge('live_version', 'Version that readers see')
   const lag = gauge('lag_records', 'Records behind the end of the log', ['lane'])
   const ingested = gauge('ingest_records', 'Interactions by what became of them', ['outcome'])

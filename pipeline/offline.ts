@@ -6,7 +6,16 @@
 import { join } from 'node:path'
 import { decodeCheckpoint, distillOffline, embedOffline, encodeCheckpoint, headModel } from '../distill/index.ts'
 import type { OfflineProgress, OfflineReport } from '../distill/index.ts'
-import { contentDims, fileExists, fileFormat, readContent, readInteractions, SidestreamError, writeEmbeddings, writeVectorsF32 } from '../schemas/index.ts'
+import {
+  contentDims,
+  fileExists,
+  fileFormat,
+  readContent,
+  readInteractions,
+  SidestreamError,
+  writeEmbeddings,
+  writeVectorsF32,
+} from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
 import { openArtifacts } from './compose.ts'
 import { sampleOptions } from './ingest.ts'
@@ -30,7 +39,10 @@ const encoder = new TextEncoder()
 export async function distillFiles(config: Config, files: DistillFiles): Promise<OfflineReport> {
   const artifacts = await openArtifacts(files.out)
   if ((await artifacts.list(artifactName)).includes(artifactName)) {
-    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${files.out} holds a head already: write to another directory, or remove that one first`)
+    throw new SidestreamError(
+      'SIDESTREAM_USAGE_INVALID',
+      `${files.out} holds a head already: write to another directory, or remove that one first`,
+    )
   }
   const modalities = Object.entries(config.content.modalities).map(([name, { dim }]) => ({ name, dim }))
   const { checkpoint, report } = await distillOffline({
@@ -91,7 +103,10 @@ export async function embedFiles(files: EmbedFiles): Promise<number> {
     throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `vectors are written as .parquet or .f32, not to ${files.out}`)
   }
   if (!(await fileExists(files.head))) {
-    throw new SidestreamError('SIDESTREAM_ARTIFACT_MISSING', `${files.head}: there is no such directory; the head's is the one that \`distill --out\` wrote`)
+    throw new SidestreamError(
+      'SIDESTREAM_ARTIFACT_MISSING',
+      `${files.head}: there is no such directory; the head's is the one that \`distill --out\` wrote`,
+    )
   }
   const { manifest, parts } = await (await openArtifacts(files.head)).read(artifactName)
   const { head } = decodeCheckpoint({ parts, about: manifest.about }, { training: false })
@@ -105,7 +120,10 @@ export async function embedFiles(files: EmbedFiles): Promise<number> {
   return format === 'parquet' ? writeEmbeddings(files.out, counted) : writeVectorsF32(files.out, counted)
 }
 
-async function* countItems<T extends { readonly ids: readonly string[] }>(batches: AsyncIterable<T>, onProgress: (items: number) => void = () => {}): AsyncGenerator<T> {
+async function* countItems<T extends { readonly ids: readonly string[] }>(
+  batches: AsyncIterable<T>,
+  onProgress: (items: number) => void = () => {},
+): AsyncGenerator<T> {
   let items = 0
   for await (const batch of batches) {
     items += batch.ids.length

@@ -59,7 +59,10 @@ export class OwnerLanes {
     const lanes = new OwnerLanes(project, state, clock, await project.log.producer(), onChange)
     for (const source of sources) {
       const stored = state.get(watermarkKey(source))
-      lanes.#watermarks.set(source, new LaneWatermark(project.config.training.latenessMs, stored === undefined ? -Infinity : readFloat(stored)))
+      lanes.#watermarks.set(
+        source,
+        new LaneWatermark(project.config.training.latenessMs, stored === undefined ? -Infinity : readFloat(stored)),
+      )
       const heard = state.get(heardKey(source))
       if (heard !== undefined) lanes.#newestContentTs = Math.max(lanes.#newestContentTs, readFloat(heard))
       lanes.#heardAt.set(source, project.clock())
@@ -139,7 +142,11 @@ export class OwnerLanes {
   async tick(sources: readonly string[], watermarkTs: number): Promise<void> {
     await this.change((clock) => {
       clock.apply({ kind: 'tick', sources, watermarkTs })
-      return { puts: sources.map((source) => [watermarkKey(source), floatBytes(Math.max(watermarkTs, this.#watermarks.get(source)!.value))] as const) }
+      return {
+        puts: sources.map(
+          (source) => [watermarkKey(source), floatBytes(Math.max(watermarkTs, this.#watermarks.get(source)!.value))] as const,
+        ),
+      }
     })
     for (const source of sources) this.#watermarks.get(source)!.observe(watermarkTs + this.#project.config.training.latenessMs)
     this.#onChange()
@@ -249,7 +256,9 @@ export class OwnerLanes {
 /** All sources a round waits for: every ingest lane through every sample partition, and every content partition. */
 async function sourcesOf({ log }: Project): Promise<string[]> {
   const admin = await log.admin()
-  const [interactions, samples, contents] = await Promise.all(['interactions', 'distill-samples', 'item-content'].map((topic) => admin.describe(topic)))
+  const [interactions, samples, contents] = await Promise.all(
+    ['interactions', 'distill-samples', 'item-content'].map((topic) => admin.describe(topic)),
+  )
   const sources: string[] = []
   for (let p = 0; p < interactions!.partitions; p++) {
     for (let q = 0; q < samples!.partitions; q++) sources.push(`${positionName('interactions', p)}@${q}`)

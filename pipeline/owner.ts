@@ -44,7 +44,14 @@ export class Owner {
   #loop: Promise<void> | undefined
   #wake: () => void = () => {}
 
-  private constructor(project: Project, versions: Versions, lanes: OwnerLanes, control: ControlLog, events: OwnerEvents, onFatal: (error: Error) => void) {
+  private constructor(
+    project: Project,
+    versions: Versions,
+    lanes: OwnerLanes,
+    control: ControlLog,
+    events: OwnerEvents,
+    onFatal: (error: Error) => void,
+  ) {
     this.#project = project
     this.#versions = versions
     this.lanes = lanes
@@ -74,7 +81,8 @@ export class Owner {
     for (;;) {
       const done = this.control.find('done', id)
       if (done !== undefined) return done.body
-      if (this.#stopped) throw new SidestreamError('SIDESTREAM_CLOSED', `the owner stopped before refresh ${id} was done; it goes on at the next start`)
+      if (this.#stopped)
+        throw new SidestreamError('SIDESTREAM_CLOSED', `the owner stopped before refresh ${id} was done; it goes on at the next start`)
       await new Promise<void>((resolve) => this.#waiting.push(resolve))
     }
   }
@@ -207,7 +215,15 @@ export class Owner {
     await lanes.change((clock) => (clock.close(round), {}))
     const record = async ({ counts, replayed, losses, diverged }: TrainedRound): Promise<void> => {
       if (control.find('trained', `round-${round}`) !== undefined) return
-      await control.append('trained', `round-${round}`, { round, rows: counts.rows, replayed, waiting: counts.waiting, dropped: counts.dropped, losses: [...losses], diverged })
+      await control.append('trained', `round-${round}`, {
+        round,
+        rows: counts.rows,
+        replayed,
+        waiting: counts.waiting,
+        dropped: counts.dropped,
+        losses: [...losses],
+        diverged,
+      })
     }
     const trained = await this.#training.train(round, cut.body.positions, record, (step, loss) => this.#events.onStep?.(step, loss))
     lanes.closedTs = closedUntil(this.#project, lanes)
@@ -224,7 +240,11 @@ export class Owner {
   }
 
   async #refresh(id: string, reason: 'scheduled' | 'command', cutTs: number): Promise<void> {
-    const decided = await decideRefresh({ project: this.#project, lanes: this.lanes, control: this.control, versions: this.#versions }, reason, cutTs)
+    const decided = await decideRefresh(
+      { project: this.#project, lanes: this.lanes, control: this.control, versions: this.#versions },
+      reason,
+      cutTs,
+    )
     if ('outcome' in decided) return this.#end(id, decided)
     await this.control.append('build', id, decided)
   }

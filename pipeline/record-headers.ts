@@ -56,7 +56,10 @@ const strict = new TextDecoder('utf-8', { fatal: true })
 export function tombstoneId(record: LogRecord): string {
   const bytes = record.key?.length ?? 0
   if (bytes === 0 || bytes > limits.idBytes) {
-    throw new SidestreamError('SIDESTREAM_ID_INVALID', `a tombstone's key must be an id of 1 to ${limits.idBytes} bytes, this one has ${bytes}`)
+    throw new SidestreamError(
+      'SIDESTREAM_ID_INVALID',
+      `a tombstone's key must be an id of 1 to ${limits.idBytes} bytes, this one has ${bytes}`,
+    )
   }
   try {
     return strict.decode(record.key!)

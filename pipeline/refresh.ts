@@ -37,7 +37,11 @@ type TaskResult = ControlBody<'done'>
  * Judges the newest checkpoint whose window is complete, if it is newer than what is live, and plans the build. Without one
  * only the codebooks are renewed.
  */
-export async function decideRefresh(context: RefreshContext, reason: 'scheduled' | 'command', cutTs: number): Promise<BuildPlan | TaskResult> {
+export async function decideRefresh(
+  context: RefreshContext,
+  reason: 'scheduled' | 'command',
+  cutTs: number,
+): Promise<BuildPlan | TaskResult> {
   const { project, control, versions, lanes } = context
   const live = await versions.live()
   if (live === undefined) return { outcome: 'nothing-new', version: null, code: null, message: firstComes(project.config) }
@@ -70,14 +74,23 @@ function firstComes({ semanticIds: { rowsPerCode, levels }, refresh }: Project['
 
 async function newestCandidate({ project, control, lanes }: RefreshContext, liveHead: string, cutTs: number): Promise<string | undefined> {
   const liveRound = checkpointRound(liveHead) ?? -1
-  const refused = new Set(control.all('judged').filter(({ body }) => body.verdict === 'refused').map(({ id }) => id))
+  const refused = new Set(
+    control
+      .all('judged')
+      .filter(({ body }) => body.verdict === 'refused')
+      .map(({ id }) => id),
+  )
   const checkpoints = (await listCheckpoints(project))
     .map((name) => ({ name, round: checkpointRound(name)!, trainedUntil: lanes.clock.endOf(checkpointRound(name)!) }))
     .filter(({ name, round }) => round > liveRound && !refused.has(name))
   return pickCandidate(checkpoints, cutTs, project.config.refresh.evalWindowMs)?.name
 }
 
-async function judgeCandidate({ project, control, lanes }: RefreshContext, candidate: string, liveHead: string): Promise<ControlEntry<'judged'>> {
+async function judgeCandidate(
+  { project, control, lanes }: RefreshContext,
+  candidate: string,
+  liveHead: string,
+): Promise<ControlEntry<'judged'>> {
   const from = lanes.clock.endOf(checkpointRound(candidate)!)
   const report = await judgeWindow({
     project,
@@ -107,7 +120,12 @@ export async function performBuild(context: RefreshContext, build: ControlEntry<
   const stored = await readVersion(project.store, project.config.project, plan.version)
   if (stored?.state === 'collecting' || stored?.state === 'gone') {
     // Given up before the process ended, and not yet said.
-    return { outcome: 'refused', version: plan.version, code: 'SIDESTREAM_BUILD_REFUSED', message: stored.reason ?? 'the version was given up' }
+    return {
+      outcome: 'refused',
+      version: plan.version,
+      code: 'SIDESTREAM_BUILD_REFUSED',
+      message: stored.reason ?? 'the version was given up',
+    }
   }
   try {
     if (plan.head === bootstrapHead) await writeBootstrapHead(project, lanes, plan.cutTs)
@@ -115,7 +133,12 @@ export async function performBuild(context: RefreshContext, build: ControlEntry<
     const bundle = await bundleOfBuild(context, plan, head)
     await versions.build({ plan, head, bundle, trainedUntil: position.trainedUntil })
     await versions.activate(plan.version, id)
-    return { outcome: 'live', version: plan.version, code: null, message: `version ${plan.version} is live (${plan.reason}, head ${plan.head})` }
+    return {
+      outcome: 'live',
+      version: plan.version,
+      code: null,
+      message: `version ${plan.version} is live (${plan.reason}, head ${plan.head})`,
+    }
   } catch (error) {
     if (!isSidestreamError(error) || !refused.has(error.code)) throw error
     await versions.abandon(plan.version, error.message)
@@ -132,17 +155,26 @@ async function bundleOfBuild(context: RefreshContext, plan: BuildPlan, head: Hea
   if ((await project.artifacts.list(name)).includes(name)) return readBundle(project, name)
   const content = readCatalogue(project, lanes.state, plan.cutTs)
   if (content.ids.length === 0) {
-    throw new SidestreamError('SIDESTREAM_ITEMS_TOO_FEW', `no item exists before the cut ${new Date(plan.cutTs).toISOString()}: import content first`)
+    throw new SidestreamError(
+      'SIDESTREAM_ITEMS_TOO_FEW',
+      `no item exists before the cut ${new Date(plan.cutTs).toISOString()}: import content first`,
+    )
   }
   const vectors = await embed(project, head, undefined, content)
-  const bundle = plan.parent === null ? await firstBundle(project, plan, content, vectors) : await refreshedBundle(context, plan, content, vectors)
+  const bundle =
+    plan.parent === null ? await firstBundle(project, plan, content, vectors) : await refreshedBundle(context, plan, content, vectors)
   const { parts, about } = bundleToParts(bundle)
   await project.artifacts.write(name, parts, about)
   return bundle
 }
 
 /** The semantic-ID view's stored numbers of the whole catalogue, and its codes when there is a bundle. */
-async function embed(project: Project, head: Head, bundle: Bundle | undefined, content: ContentRows): Promise<{ vectors: Float32Array; dim: number; codes: Uint16Array }> {
+async function embed(
+  project: Project,
+  head: Head,
+  bundle: Bundle | undefined,
+  content: ContentRows,
+): Promise<{ vectors: Float32Array; dim: number; codes: Uint16Array }> {
   const embedder = await Embedder.create({
     head,
     views: embeddedViews(project.config),
@@ -158,10 +190,21 @@ async function embed(project: Project, head: Head, bundle: Bundle | undefined, c
   }
 }
 
-async function firstBundle({ config }: Project, plan: BuildPlan, content: ContentRows, { vectors, dim }: { vectors: Float32Array; dim: number }): Promise<Bundle> {
+async function firstBundle(
+  { config }: Project,
+  plan: BuildPlan,
+  content: ContentRows,
+  { vectors, dim }: { vectors: Float32Array; dim: number },
+): Promise<Bundle> {
   const { levels, normalize, iterations } = config.semanticIds
   const seed = config.semanticIds.seed ?? config.seed
-  const fit = await fitCodebooks(vectors, content.ids, dim, { sizes: levels, seed, iterations, normalize, threads: config.training.threads })
+  const fit = await fitCodebooks(vectors, content.ids, dim, {
+    sizes: levels,
+    seed,
+    iterations,
+    normalize,
+    threads: config.training.threads,
+  })
   return bundleOf({
     codebooks: fit.codebooks,
     settings: fit.settings,

@@ -29,7 +29,9 @@ export function replayRows(state: State, codec: Codec, { round, seed, rounds, co
   const rows: RoundRow[] = []
   for (const [i, k] of earlier.entries()) {
     const wanted = Math.floor(((i + 1) * count) / earlier.length) - Math.floor((i * count) / earlier.length)
-    const start = Math.floor(hashUnit(seed, `replay/${round}/${k}`) * 0xffff_ffff).toString(16).padStart(8, '0')
+    const start = Math.floor(hashUnit(seed, `replay/${round}/${k}`) * 0xffff_ffff)
+      .toString(16)
+      .padStart(8, '0')
     rows.push(...draw(state, codec, k, start, wanted))
   }
   return rows

@@ -44,7 +44,12 @@ export function trainedPut(round: number): [string, Uint8Array] {
 }
 
 /** State entries of samples that arrive; each joins its round at the clock. A sample that is there already changes nothing. */
-export function samplePuts(state: State, clock: RoundClock, codec: Codec, samples: readonly DistillSample[]): Required<Pick<StateCommit, 'puts'>>['puts'] {
+export function samplePuts(
+  state: State,
+  clock: RoundClock,
+  codec: Codec,
+  samples: readonly DistillSample[],
+): Required<Pick<StateCommit, 'puts'>>['puts'] {
   const puts = new Map<string, Uint8Array>()
   for (const sample of samples) {
     const own = rowKey(clock.roundOf(sample.eventTs), sampleKey(sample), false)
@@ -90,9 +95,7 @@ export function samplesOfRounds(state: State, codec: Codec, from: number, until:
     const name = key.slice(rowPrefix(from).length).replace('/waited', '')
     if (!rows.has(name)) rows.set(name, codec.decode('distill-samples', value) as DistillSample)
   }
-  return [...rows]
-    .sort(([a, { eventTs: x }], [b, { eventTs: y }]) => x - y || (a < b ? -1 : 1))
-    .map(([, sample]) => sample)
+  return [...rows].sort(([a, { eventTs: x }], [b, { eventTs: y }]) => x - y || (a < b ? -1 : 1)).map(([, sample]) => sample)
 }
 
 /** When each item was first liked, milliseconds. */

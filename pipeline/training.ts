@@ -157,7 +157,9 @@ export class RoundTraining {
           onStep(step, loss)
         },
       })
-      const offsets = Object.fromEntries(cut.filter(({ topic }) => topic === 'distill-samples').map(({ partition, next }) => [String(partition), next]))
+      const offsets = Object.fromEntries(
+        cut.filter(({ topic }) => topic === 'distill-samples').map(({ partition, next }) => [String(partition), next]),
+      )
       const checkpoint = await trainer.checkpoint({
         trainedUntil: this.#lanes.clock.endOf(round),
         round,

@@ -150,7 +150,12 @@ export class VersionWriter {
     const readableTs = this.#project.clock()
     if (readable.length > 0) await this.#producer.send('item-features', undefined, readable)
     const poison = content.errors.size + tombstones.poison
-    await this.#commit(batch, { rows: rows.length, tombstones: tombstones.entries.length, poison, marks: batch.records.length - records.length })
+    await this.#commit(batch, {
+      rows: rows.length,
+      tombstones: tombstones.entries.length,
+      poison,
+      marks: batch.records.length - records.length,
+    })
     await lane.commit(batch.next)
     const { onReadable } = this.#options
     if (onReadable !== undefined) for (const row of rows) onReadable(records[row]!.timestamp, readableTs)
@@ -169,7 +174,13 @@ export class VersionWriter {
     return batch
   }
 
-  #entries(view: string, embedded: Embedded, content: ItemContentBatch, records: readonly LogRecord[], rows: readonly number[]): StoreEntry[] {
+  #entries(
+    view: string,
+    embedded: Embedded,
+    content: ItemContentBatch,
+    records: readonly LogRecord[],
+    rows: readonly number[],
+  ): StoreEntry[] {
     const { dim, dtype, stored, scales } = embedded.views.get(view)!
     const values = encodeValues({
       rows: rows.length,
@@ -227,12 +238,18 @@ const coverageKey = (partition: number): string => `coverage/${partition}`
 function readCoverage(state: State, partition: number): PartitionCoverage {
   const stored = state.get(coverageKey(partition))
   const next = state.position(positionName(topic, partition)) ?? 0n
-  const counts = stored === undefined ? { rows: 0, tombstones: 0, poison: 0, marks: 0 } : (JSON.parse(decoder.decode(stored)) as Omit<PartitionCoverage, 'next' | 'partition'>)
+  const counts =
+    stored === undefined
+      ? { rows: 0, tombstones: 0, poison: 0, marks: 0 }
+      : (JSON.parse(decoder.decode(stored)) as Omit<PartitionCoverage, 'next' | 'partition'>)
   return { ...counts, partition, next }
 }
 
 /** The rows of a batch that hold content, moved together; the batch itself when all do. */
-function compact(content: ItemContentBatch, rows: readonly number[]): { ids: string[]; vectors: readonly Float32Array[]; present: readonly Uint8Array[] } {
+function compact(
+  content: ItemContentBatch,
+  rows: readonly number[],
+): { ids: string[]; vectors: readonly Float32Array[]; present: readonly Uint8Array[] } {
   const ids = rows.map((row) => content.ids[row]!)
   if (rows.length === content.count) return { ids, vectors: content.vectors, present: content.present }
   const vectors = content.modalities.map(({ dim }, m) => {

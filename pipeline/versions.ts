@@ -149,7 +149,13 @@ export class Versions {
   #planOf(plan: ControlBody<'build'>, bundle: Bundle, trainedUntil: number): VersionPlan {
     const { config } = this.#project
     const owner = semanticIdView(config)
-    const views = embeddedViews(config).map(({ name, prefix, dtype }) => ({ name, prefix, dtype, dim: viewDims(config, name).total, ownsCodebooks: name === owner }))
+    const views = embeddedViews(config).map(({ name, prefix, dtype }) => ({
+      name,
+      prefix,
+      dtype,
+      dim: viewDims(config, name).total,
+      ownsCodebooks: name === owner,
+    }))
     const levels = bundle.codebooks.sizes.length
     const items = plan.positions.reduce((sum, { next }) => sum + Number(next), 0)
     return {
@@ -199,7 +205,12 @@ export class Versions {
   async #startWriter(record: VersionRecord, head: Head, bundle: Bundle): Promise<Running> {
     const known = this.#running.get(record.version)
     if (known !== undefined) return known
-    const embedder = await Embedder.create({ head, bundle, views: embeddedViews(this.#project.config), semanticIdView: semanticIdView(this.#project.config) })
+    const embedder = await Embedder.create({
+      head,
+      bundle,
+      views: embeddedViews(this.#project.config),
+      semanticIdView: semanticIdView(this.#project.config),
+    })
     const writer = await VersionWriter.start(this.#project, {
       version: record.version,
       embedder,
@@ -229,7 +240,11 @@ export class Versions {
       this.#outboxSeq = await copyOutbox(this.#project.store, this.#name, this.#outboxSeq, {
         append: async (rows) => {
           const key = new TextEncoder().encode(this.#name)
-          await this.#producer.send('feature-versions', 0, rows.map((row) => ({ key, value: this.#project.codec.encode('feature-versions', row) })))
+          await this.#producer.send(
+            'feature-versions',
+            0,
+            rows.map((row) => ({ key, value: this.#project.codec.encode('feature-versions', row) })),
+          )
         },
       })
     }

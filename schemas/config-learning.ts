@@ -113,12 +113,7 @@ export const training = z
       'Rows of earlier rounds trained again per row of a round, so that in-batch negatives are not of one round alone. Higher: proportionally longer rounds, less drift towards the newest items.',
       'rows',
     ),
-    replayMs: option(
-      durationMs,
-      defaults.training.replayMs,
-      'Event time back to which rows are kept for that. Higher: more disk.',
-      'ms',
-    ),
+    replayMs: option(durationMs, defaults.training.replayMs, 'Event time back to which rows are kept for that. Higher: more disk.', 'ms'),
     epochs: option(
       count.max(1000),
       defaults.training.epochs,

@@ -5,7 +5,11 @@ import { readdirSync } from 'node:fs'
 const [name = '', ...rest] = process.argv.slice(2)
 const files = readdirSync('bench').filter((file) => file.endsWith('.bench.ts') && file.includes(name))
 if (files.length === 0) {
-  console.error(`no benchmark is named like "${name}"; there are: ${readdirSync('bench').filter((f) => f.endsWith('.bench.ts')).join(', ')}`)
+  console.error(
+    `no benchmark is named like "${name}"; there are: ${readdirSync('bench')
+      .filter((f) => f.endsWith('.bench.ts'))
+      .join(', ')}`,
+  )
   process.exit(2)
 }
 for (const file of files) {

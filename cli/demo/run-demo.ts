@@ -180,7 +180,11 @@ async function reportOf(project: Project, daemon: Daemon, request: DemoRequest, 
     from: span.from,
     until: span.until,
     losses: trained.flatMap(({ body }) => body.losses),
-    rounds: trained.map(({ body: { round, rows, replayed, losses } }) => ({ round, rows: rows - replayed, loss: losses.length === 0 ? null : losses.reduce((sum, loss) => sum + loss, 0) / losses.length })),
+    rounds: trained.map(({ body: { round, rows, replayed, losses } }) => ({
+      round,
+      rows: rows - replayed,
+      loss: losses.length === 0 ? null : losses.reduce((sum, loss) => sum + loss, 0) / losses.length,
+    })),
     versions,
     judgement,
     quality: sets.map(({ name, summary }): QualityRow => ({

@@ -3,48 +3,20 @@
  * same versions, same moves of the live pointer, same losses, nothing twice, no dead letter.
  */
 import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 
 import { hashUnit } from '../../compute/index.ts'
 import { scratchDirectory } from '../connectors/scratch-directory.ts'
-import { isRoundStep, isVersionStep, withKillPoints } from './kill-points.ts'
+import { isRoundStep, isVersionStep } from './kill-points.ts'
 import type { KillPlan } from './kill-points.ts'
-import type { KilledRun } from './killed-run.ts'
-import { smallConfig, smallWorld } from './small-world.ts'
-import { runWorld } from './world-run.ts'
-import type { RunOutcome } from './world-run.ts'
+import { runAlone, runChild } from './run-child.ts'
+import { smallWorld } from './small-world.ts'
 
 /** `SIDESTREAM_KILL_SEED=n` tries other points. */
 const seed = Number(process.env['SIDESTREAM_KILL_SEED'] ?? 1)
 const world = { items: 100, users: 30, interactions: 800 }
 const partitions = 2
-const script = fileURLToPath(new URL('./killed-run.ts', import.meta.url))
 const sides = ['before', 'during', 'after'] as const
-
-/** Runs a child to its end. @returns its last line, and whether it was killed */
-async function runChild(run: KilledRun): Promise<{ killed: boolean; code: number | null; line: string }> {
-  const child = spawn(process.execPath, ['--import', 'tsx', script, JSON.stringify(run)], { stdio: ['ignore', 'pipe', 'inherit'] })
-  let output = ''
-  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
-  const [code, signal] = (await once(child, 'close')) as [number | null, string | null]
-  return { killed: signal === 'SIGKILL', code, line: output.trim().split('\n').at(-1) ?? '' }
-}
-
-/** What the run of the world is when nobody disturbs it, and its writes by name. */
-async function leftAlone(): Promise<{ outcome: RunOutcome; writes: string[] }> {
-  const { directory, remove } = await scratchDirectory()
-  const writes: string[] = []
-  try {
-    const config = smallConfig({ dataDir: directory, partitions })
-    const wrap: Parameters<typeof runWorld>[0]['wrap'] = (project) => withKillPoints(project, { onWrite: (name) => writes.push(name) })
-    return { outcome: await runWorld({ config, name: 'killed', events: smallWorld(world), wrap }), writes }
-  } finally {
-    await remove()
-  }
-}
 
 /**
  * Five chains of four kills: two at any write (import, ingest, samples, rows), one at the steps of training rounds, two at
@@ -71,7 +43,7 @@ function chainsOf(writes: readonly string[]): KillPlan[][] {
 
 test('20 kills at seeded points, each with a restart: the outcome is that of a run left alone', { timeout: 600_000 }, async (t) => {
   t.diagnostic(`seed ${seed}`)
-  const { outcome: expected, writes } = await leftAlone()
+  const { outcome: expected, writes } = await runAlone({ partitions, world })
   t.diagnostic(
     `${writes.length} writes, of them ${writes.filter(isRoundStep).length} of rounds and ${writes.filter(isVersionStep).length} of versions`,
   )
