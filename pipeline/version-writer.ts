@@ -5,22 +5,23 @@
  * only after store and item-features have acknowledged; what a version cannot process is counted, never waited for.
  */
 
-import { encodeTombstone, encodeValues, judgeReadiness } from '../features/index.ts'
+import { judgeReadiness } from '../features/index.ts'
 import type { PartitionProgress } from '../features/index.ts'
-import { createItemContentBatch, rowStates } from '../schemas/index.ts'
-import type { ItemContentBatch } from '../schemas/index.ts'
-import type { Lane, LogBatch, LogConsumer, LogProducer, LogRecord, ProducerRecord, State, StoreEntry } from '../connectors/index.ts'
-import { modalitiesOf } from './catalogue.ts'
-import { asPoison } from './dead-letters.ts'
-import type { Embedded, Embedder } from './embedder.ts'
+import { encodeItemFeatures } from '../schemas/index.ts'
+import type { Lane, LogBatch, LogConsumer, LogProducer, State } from '../connectors/index.ts'
+import type { Embedder } from './embedder.ts'
 import { positionName } from './positions.ts'
 import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
-import { isEndMark, tombstoneId } from './record-headers.ts'
+import { isEndMark } from './record-headers.ts'
+import { VersionRows } from './version-rows.ts'
+import type { VersionSlice } from './version-rows.ts'
 
 const topic = 'item-content'
-/** Source stream of all records; it changes when a topic's partition count does. */
-const stream = 1
+/** Most records of one handler run. Higher: fewer commits under load, later progress. */
+const batchRecords = 8192
+/** Records that go through the stages together. */
+const sliceRecords = 1024
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
 
@@ -54,7 +55,7 @@ export class VersionWriter {
   readonly #consumer: LogConsumer
   readonly #producer: LogProducer
   readonly #coverage = new Map<number, PartitionCoverage>()
-  readonly #batches = new Map<number, ItemContentBatch>()
+  readonly #rows = new Map<number, VersionRows>()
   readonly #waiting: (() => void)[] = []
   readonly #taken = new Map<number, { readonly newest: number; readonly lastSecond: number }>()
 
@@ -73,7 +74,7 @@ export class VersionWriter {
       group: `${project.config.project}-writer-${options.version}`,
       topics: [topic],
       start: 'earliest',
-      batchRecords: 2048,
+      batchRecords,
     })
     const writer = new VersionWriter(project, options, state, consumer, await project.log.producer())
     await consumer.run({
@@ -133,74 +134,75 @@ export class VersionWriter {
     for (const resolve of this.#waiting.splice(0)) resolve()
   }
 
+  /**
+   * Slices go through the stages side by side: one is decoded while another is computed and a third is stored. The lane
+   * gets its turn back when every slice is acknowledged and the position is committed.
+   */
   async #batch(batch: LogBatch, lane: Lane): Promise<void> {
     const records = batch.records.filter((record) => !isEndMark(record))
-    const content = this.#decode(batch.partition, records)
-    const rows: number[] = []
-    for (let row = 0; row < records.length; row++) if (content.states[row] === rowStates.content) rows.push(row)
-    const embedded = await this.#options.embedder.embed(compact(content, rows))
-    const tombstones = tombstonesOf(records, content)
-    const readable: ProducerRecord[] = []
-    for (const view of this.#options.views) {
-      const entries = [...this.#entries(view, embedded, content, records, rows), ...tombstones.entries]
-      await this.#project.store.write({ project: this.#project.config.project, view, version: this.version }, entries)
-      const ackedTs = this.#project.clock()
-      for (const { id, value } of entries) readable.push(this.#published(view, id, value, ackedTs))
+    const maker = this.#rowsOf(batch.partition)
+    const slices: VersionSlice[] = []
+    const published: Promise<number>[] = []
+    let sent: Promise<unknown> = Promise.resolve()
+    try {
+      for (let from = 0; from < records.length; from += sliceRecords) {
+        const slice = maker.begin(records.slice(from, from + sliceRecords))
+        const step = this.#publish(slice, sent)
+        sent = step.sent
+        published.push(step.readable)
+        await slices.at(-1)?.computed // more than two in the embedder's queue would only take memory
+        slices.push(slice)
+      }
+    } finally {
+      await Promise.allSettled(published) // a batch that failed is not given again before all of it has ended
     }
-    const readableTs = this.#project.clock()
-    if (readable.length > 0) await this.#producer.send('item-features', undefined, readable)
-    const poison = content.errors.size + tombstones.poison
+    const readableTs = await Promise.all(published)
+    const total = (count: (slice: VersionSlice) => number): number => slices.reduce((sum, slice) => sum + count(slice), 0)
     await this.#commit(batch, {
-      rows: rows.length,
-      tombstones: tombstones.entries.length,
-      poison,
+      rows: total(({ appendTs }) => appendTs.length),
+      tombstones: total(({ tombstones }) => tombstones),
+      poison: total(({ poison }) => poison),
       marks: batch.records.length - records.length,
     })
     await lane.commit(batch.next)
     const { onReadable } = this.#options
-    if (onReadable !== undefined) for (const row of rows) onReadable(records[row]!.timestamp, readableTs)
+    if (onReadable === undefined) return
+    for (const [i, { appendTs }] of slices.entries()) for (const ts of appendTs) onReadable(ts, readableTs[i]!)
   }
 
-  #decode(partition: number, records: readonly LogRecord[]): ItemContentBatch {
-    let batch = this.#batches.get(partition)
-    if (batch === undefined || batch.capacity < records.length) {
-      batch = createItemContentBatch(Math.max(256, records.length), modalitiesOf(this.#project))
-      this.#batches.set(partition, batch)
+  /**
+   * Stores the rows of all views, then sends them to item-features behind those of the slice before.
+   * @returns `sent` resolves when the send is under way, `readable` when it is durable, with the time of the last row's store
+   */
+  #publish(slice: VersionSlice, before: Promise<unknown>): { sent: Promise<void>; readable: Promise<number> } {
+    const { config, clock } = this.#project
+    const { views } = this.#options
+    let acknowledged: Promise<unknown> = Promise.resolve()
+    let readableTs = NaN
+    const sent = (async () => {
+      const stored = await Promise.all(
+        views.map(async (view) => {
+          const entries = await slice.entries(view)
+          await this.#project.store.write({ project: config.project, view, version: this.version }, entries)
+          return { view, version: this.version, ackedTs: clock(), entries }
+        }),
+      )
+      readableTs = clock()
+      await before
+      const records = stored.flatMap(encodeItemFeatures)
+      if (records.length > 0) acknowledged = this.#producer.send('item-features', undefined, records)
+    })()
+    const readable = sent.then(() => acknowledged).then(() => readableTs)
+    return { sent, readable }
+  }
+
+  #rowsOf(partition: number): VersionRows {
+    let maker = this.#rows.get(partition)
+    if (maker === undefined) {
+      maker = new VersionRows(this.#project, this.#options.embedder, sliceRecords)
+      this.#rows.set(partition, maker)
     }
-    this.#project.codec.decodeItemContentBatch(
-      records.map(({ value }) => value),
-      batch,
-    )
-    return batch
-  }
-
-  #entries(
-    view: string,
-    embedded: Embedded,
-    content: ItemContentBatch,
-    records: readonly LogRecord[],
-    rows: readonly number[],
-  ): StoreEntry[] {
-    const { dim, dtype, stored, scales } = embedded.views.get(view)!
-    const values = encodeValues({
-      rows: rows.length,
-      dtype,
-      dim,
-      stored,
-      scales,
-      levels: rows.length === 0 ? 0 : embedded.codes.length / rows.length,
-      codes: embedded.codes,
-      origins: embedded.origins,
-      eventTs: Float64Array.from(rows, (row) => content.eventTs[row]!),
-      stream,
-      offsets: BigUint64Array.from(rows, (row) => records[row]!.offset),
-    })
-    return values.map((value, i) => ({ id: content.ids[rows[i]!]!, value }))
-  }
-
-  #published(view: string, itemId: string, value: Uint8Array, ackedTs: number): ProducerRecord {
-    const { codec } = this.#project
-    return { key: encoder.encode(itemId), value: codec.encode('item-features', { itemId, view, version: this.version, value, ackedTs }) }
+    return maker
   }
 
   async #commit(batch: LogBatch, done: { rows: number; tombstones: number; poison: number; marks: number }): Promise<void> {
@@ -243,36 +245,4 @@ function readCoverage(state: State, partition: number): PartitionCoverage {
       ? { rows: 0, tombstones: 0, poison: 0, marks: 0 }
       : (JSON.parse(decoder.decode(stored)) as Omit<PartitionCoverage, 'next' | 'partition'>)
   return { ...counts, partition, next }
-}
-
-/** The rows of a batch that hold content, moved together; the batch itself when all do. */
-function compact(
-  content: ItemContentBatch,
-  rows: readonly number[],
-): { ids: string[]; vectors: readonly Float32Array[]; present: readonly Uint8Array[] } {
-  const ids = rows.map((row) => content.ids[row]!)
-  if (rows.length === content.count) return { ids, vectors: content.vectors, present: content.present }
-  const vectors = content.modalities.map(({ dim }, m) => {
-    const packed = new Float32Array(rows.length * dim)
-    for (const [i, row] of rows.entries()) packed.set(content.vectors[m]!.subarray(row * dim, (row + 1) * dim), i * dim)
-    return packed
-  })
-  const present = content.modalities.map((_, m) => Uint8Array.from(rows, (row) => content.present[m]![row]!))
-  return { ids, vectors, present }
-}
-
-/** Rows for deletes; a delete without a usable id is poison (the owner's content lane sets it aside). */
-function tombstonesOf(records: readonly LogRecord[], content: ItemContentBatch): { entries: StoreEntry[]; poison: number } {
-  const entries: StoreEntry[] = []
-  let poison = 0
-  for (const [row, record] of records.entries()) {
-    if (content.states[row] !== rowStates.tombstone) continue
-    try {
-      entries.push({ id: tombstoneId(record), value: encodeTombstone({ stream, offset: record.offset, eventTs: record.timestamp }) })
-    } catch (error) {
-      asPoison(error)
-      poison++
-    }
-  }
-  return { entries, poison }
 }
