@@ -15,6 +15,7 @@ import { bundleName, readBundle } from './bundles.ts'
 import { catalogueAsOf } from './content-state.ts'
 import { rawVectors, readWindow } from './judge-window.ts'
 import type { Project } from './project.ts'
+import { firstLiked } from './samples-state.ts'
 import { bootstrapHead, readCheckpoint } from './training.ts'
 
 /** How often each code of a level is used. */
@@ -55,6 +56,8 @@ export interface NeighborExample {
   readonly item: string
   readonly sid: readonly number[]
   readonly labels: readonly string[]
+  /** Event time of the first like, milliseconds; null when nobody has liked it. */
+  readonly firstLikedTs: number | null
   readonly neighbors: readonly { readonly item: string; readonly cosine: number; readonly labels: readonly string[] }[]
 }
 
@@ -141,6 +144,7 @@ export async function neighborExamples(project: Project, state: State, version: 
   const labels = items.map(({ value }) => project.codec.decode('item-content', value).labels ?? [])
   const features = await readAll(project, ids, version)
   const known = ids.map((_, i) => i).filter((i) => features[i] !== undefined)
+  const liked = new Map(firstLiked(state))
   return Array.from({ length: Math.min(count, known.length) }, (_, n) => known[Math.floor(((n + 0.5) * known.length) / count)]!).map(
     (i) => ({
       item: ids[i]!,

@@ -202,10 +202,13 @@ async function reportOf(project: Project, daemon: Daemon, request: DemoRequest, 
       churn: change.churn.full,
       churnFirstCode: change.churn.prefix[0] ?? 0,
       churnBudget: config.semanticIds.churnBudget,
-      cosineBins: histogram(change.cosines, 20),
+      cosineBins: histogram(change.cosines, 100),
     },
     history: history.map(({ seq, version, action }) => ({ seq, version, action })),
-    examples: (await neighborExamples(project, state, 2, 5)).map((example) => ({ ...example, cold: false })),
+    examples: (await neighborExamples(project, state, 2, 5)).map(({ firstLikedTs, ...example }) => ({
+      ...example,
+      cold: (firstLikedTs ?? Infinity) >= window.from,
+    })),
   }
 }
 
