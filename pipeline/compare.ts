@@ -150,6 +150,7 @@ export async function neighborExamples(project: Project, state: State, version: 
       item: ids[i]!,
       sid: [...features[i]!.sid],
       labels: labels[i]!,
+      firstLikedTs: liked.get(ids[i]!) ?? null,
       neighbors: known
         .filter((j) => j !== i)
         .map((j) => ({ item: ids[j]!, cosine: cosine(features[i]!.vector, features[j]!.vector), labels: labels[j]! }))

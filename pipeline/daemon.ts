@@ -41,6 +41,8 @@ export class Daemon {
   readonly owner: Owner | undefined
   readonly #project: Project
   readonly #failure: Promise<never>
+  /** Failed or stopping: nobody waits for quiet any more. */
+  #over = false
   #timer: NodeJS.Timeout | undefined
   #maintaining: Promise<unknown> = Promise.resolve()
 
@@ -55,6 +57,7 @@ export class Daemon {
     this.ingest = parts.ingest
     this.owner = parts.owner
     this.#failure = failure
+    failure.catch(() => (this.#over = true))
     const maintain = (): void => {
       this.#maintaining = this.versions.maintain().then((gone) => {
         for (const version of gone) this.#project.logger.info({ version }, 'version collected')
@@ -103,6 +106,7 @@ export class Daemon {
 
   /** Stops in the order of the data: ingest, owner, writers. Positions are committed; the next start goes on from there. */
   async stop(): Promise<void> {
+    this.#over = true
     clearTimeout(this.#timer)
     await this.#maintaining.catch(() => {})
     clearTimeout(this.#timer)
@@ -114,7 +118,7 @@ export class Daemon {
   }
 
   async #untilIdle(): Promise<void> {
-    for (let quiet = 0; quiet < 2;) {
+    for (let quiet = 0; quiet < 2 && !this.#over;) {
       quiet = (await this.#isQuiet()) ? quiet + 1 : 0
       await new Promise<void>((resolve) => setTimeout(resolve, idlePollMs))
     }

@@ -19,6 +19,7 @@ import {
 import type { Config } from '../schemas/index.ts'
 import { openArtifacts } from './compose.ts'
 import { sampleOptions } from './ingest.ts'
+import { headOptions } from './training.ts'
 
 export interface DistillFiles {
   readonly interactions: string
@@ -44,20 +45,11 @@ export async function distillFiles(config: Config, files: DistillFiles): Promise
       `${files.out} holds a head already: write to another directory, or remove that one first`,
     )
   }
-  const modalities = Object.entries(config.content.modalities).map(([name, { dim }]) => ({ name, dim }))
   const { checkpoint, report } = await distillOffline({
     interactions: readInteractions(files.interactions),
     content: readContent(files.content, config.content.modalities),
     options: {
-      head: {
-        modalities,
-        dims: config.head.dim,
-        hidden: config.head.hidden,
-        prefixes: config.head.prefixes,
-        contentDims: contentDims(config),
-        contentShare: config.head.contentShare,
-        seed: config.seed,
-      },
+      head: headOptions({ config }),
       samples: { ...sampleOptions(config), emptyHistories: false },
       trainer: {
         tau: config.training.temperature,

@@ -5,9 +5,9 @@
  */
 
 import { constantAfterWarmup } from '../compute/index.ts'
-import { createHead, decodeCheckpoint, encodeCheckpoint, fitStatistics, prepareRound, Trainer } from '../distill/index.ts'
-import type { Checkpoint, ContentVectors, Head, PreparedRound } from '../distill/index.ts'
-import { contentDims, isSidestreamError } from '../schemas/index.ts'
+import { createHead, decodeCheckpoint, encodeCheckpoint, fitStatistics, headSpec, prepareRound, Trainer } from '../distill/index.ts'
+import type { Checkpoint, ContentVectors, Head, HeadOptions, HeadSpec, PreparedRound } from '../distill/index.ts'
+import { contentDims, isSidestreamError, SidestreamError } from '../schemas/index.ts'
 import { modalitiesOf } from './catalogue.ts'
 import { catalogueAsOf, itemAsOf } from './content-state.ts'
 import type { OwnerLanes } from './owner-lanes.ts'
@@ -34,31 +34,50 @@ export function listCheckpoints({ artifacts }: Project): Promise<string[]> {
   return artifacts.list(roundHeads)
 }
 
-export async function readCheckpoint({ artifacts }: Project, name: string, options: { training: boolean }): Promise<Checkpoint> {
-  const { manifest, parts } = await artifacts.read(name)
-  return decodeCheckpoint({ parts, about: manifest.about }, options)
+/** @throws SIDESTREAM_CONFIG_INVALID when the configuration describes another head; SIDESTREAM_ARTIFACT_MISSING, SIDESTREAM_ARTIFACT_CORRUPT */
+export async function readCheckpoint(project: Project, name: string, options: { training: boolean }): Promise<Checkpoint> {
+  const { manifest, parts } = await project.artifacts.read(name)
+  const checkpoint = decodeCheckpoint({ parts, about: manifest.about }, options)
+  requireSame(checkpoint.head.spec, headSpec(headOptions(project)), name)
+  return checkpoint
+}
+
+/** The head that a project's configuration describes. */
+export function headOptions({ config }: Pick<Project, 'config'>): HeadOptions {
+  const { dim, hidden, prefixes, contentShare } = config.head
+  return {
+    modalities: modalitiesOf({ config }),
+    dims: dim,
+    hidden,
+    prefixes,
+    contentDims: contentDims(config),
+    contentShare,
+    seed: config.seed,
+  }
+}
+
+/** Vectors are taken by their place among the modalities, so another order or size would be read as something else. */
+function requireSame(stored: HeadSpec, configured: HeadSpec, name: string): void {
+  const shown = ({ seed: _, ...spec }: HeadSpec): string =>
+    JSON.stringify({ ...spec, modalities: spec.modalities.map(({ name: modality, dim }) => `${modality} ${dim}`) })
+  const [before, now] = [shown(stored), shown(configured)]
+  if (before === now) return
+  throw new SidestreamError(
+    'SIDESTREAM_CONFIG_INVALID',
+    `${name} was made with ${before}, the configuration says ${now}: \`head\` and the order and dims of \`content.modalities\` are fixed once a head exists; take them back, or start with a new data directory`,
+    { checkpoint: name },
+  )
 }
 
 /** Writes the head of version 1, unless it stands: statistics of the catalogue before `cutTs`, PCA start. */
 export async function writeBootstrapHead(project: Project, lanes: OwnerLanes, cutTs: number): Promise<void> {
-  const { config, codec } = project
+  const { codec } = project
   if ((await project.artifacts.list(bootstrapHead)).includes(bootstrapHead)) return
   const modalities = modalitiesOf(project)
   const contents: ContentVectors[] = []
   for (const { value } of catalogueAsOf(lanes.state, cutTs)) contents.push(codec.decode('item-content', value).vectors)
-  const head = createHead(
-    {
-      modalities,
-      dims: config.head.dim,
-      hidden: config.head.hidden,
-      prefixes: config.head.prefixes,
-      contentDims: contentDims(config),
-      contentShare: config.head.contentShare,
-      seed: config.seed,
-    },
-    fitStatistics(modalities, contents),
-  )
-  const position = { trainedUntil: 0, round: -1, offsets: {}, step: 0, seeds: { head: config.seed }, metrics: {} }
+  const head = createHead(headOptions(project), fitStatistics(modalities, contents))
+  const position = { trainedUntil: 0, round: -1, offsets: {}, step: 0, seeds: { head: head.spec.seed }, metrics: {} }
   const { parts, about } = encodeCheckpoint({ head, position })
   await project.artifacts.write(bootstrapHead, parts, about)
 }

@@ -37,6 +37,7 @@ interface JsonSchema {
   readonly minimum?: number
   readonly maximum?: number
   readonly exclusiveMinimum?: number
+  readonly exclusiveMaximum?: number
   readonly pattern?: string
   readonly minLength?: number
 }
@@ -98,14 +99,15 @@ function typeText(schema: JsonSchema): string {
   }
 }
 
-function rangeText({ minimum, maximum, exclusiveMinimum }: JsonSchema): string {
+function rangeText({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: JsonSchema): string {
   const low =
     exclusiveMinimum !== undefined
       ? `above ${exclusiveMinimum}`
       : minimum !== undefined && minimum > Number.MIN_SAFE_INTEGER
         ? `from ${minimum}`
         : ''
-  const high = maximum !== undefined && maximum < Number.MAX_SAFE_INTEGER ? `to ${maximum}` : ''
+  const top = maximum !== undefined && maximum < Number.MAX_SAFE_INTEGER ? `to ${maximum}` : ''
+  const high = exclusiveMaximum === undefined ? top : `to below ${exclusiveMaximum}`
   const range = [low, high].filter((part) => part !== '').join(' ')
   return range === '' ? '' : ` ${range}`
 }

@@ -37,11 +37,11 @@ export const head = z
     contentDims: option(
       count.max(limits.dim).nullable(),
       defaults.head.contentDims,
-      'Dimension of the content part beside the distilled part, split evenly over modalities; null: as many as `dim`. Higher: larger values, more of the raw geometry kept.',
+      'Dimension of the content part beside the distilled part, split evenly over modalities; null: as many as `dim`; never more than the modalities have together. Higher: larger values, more of the raw geometry kept.',
       'dims',
     ),
     contentShare: option(
-      share,
+      share.lt(1, 'must be below 1, or nothing would be learned'),
       defaults.head.contentShare,
       'Share of the squared length given to the content part. Higher: safer for cold items, less of what users do.',
     ),

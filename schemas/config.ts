@@ -75,13 +75,15 @@ export interface ViewDims {
   readonly total: number
 }
 
-/** Content dims of the whole head: `head.contentDims`, or as many as `head.dim`. */
-export function contentDims(config: Pick<Config, 'head'>): number {
-  return config.head.contentDims ?? config.head.dim
+/** Content dims of the whole head: `head.contentDims`, or as many as `head.dim`; never more than the modalities have. */
+export function contentDims({ head, content }: Pick<Config, 'head' | 'content'>): number {
+  if (head.contentShare === 0) return 0
+  const most = Object.values(content.modalities).reduce((sum, { dim }) => sum + dim, 0)
+  return Math.min(head.contentDims ?? head.dim, most)
 }
 
 /** Dimensions that the view `name` publishes: D_k and C_k = round(D_k * contentDims / dim). */
-export function viewDims(config: Pick<Config, 'head' | 'views'>, name: string): ViewDims {
+export function viewDims(config: Pick<Config, 'head' | 'views' | 'content'>, name: string): ViewDims {
   const view = config.views[name]
   if (view === undefined)
     throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `no view \`${name}\`; there are: ${Object.keys(config.views).join(', ')}`, {
@@ -108,7 +110,7 @@ export function findConflicts(config: Config): Problem[] {
   if (head.prefixes[head.prefixes.length - 1] !== head.dim)
     report('head.prefixes', `must end with head.dim, which is ${head.dim} (got ${head.prefixes.join(', ')})`)
   const modalities = Object.keys(content.modalities).length
-  if (contentDims(config) < modalities)
+  if (head.contentShare > 0 && contentDims(config) < modalities)
     report('head.contentDims', `must be at least one for each of the ${modalities} modalities (got ${contentDims(config)})`)
   for (const [name, view] of Object.entries(views)) {
     if (view.prefix !== 'full' && !head.prefixes.includes(view.prefix))
