@@ -58,13 +58,16 @@ export function headOptions({ config }: Pick<Project, 'config'>): HeadOptions {
 
 /** Vectors are taken by their place among the modalities, so another order or size would be read as something else. */
 function requireSame(stored: HeadSpec, configured: HeadSpec, name: string): void {
-  const shown = ({ seed: _, ...spec }: HeadSpec): string =>
-    JSON.stringify({ ...spec, modalities: spec.modalities.map(({ name: modality, dim }) => `${modality} ${dim}`) })
-  const [before, now] = [shown(stored), shown(configured)]
-  if (before === now) return
+  const options = ['modalities', 'dims', 'hidden', 'prefixes', 'contentDims', 'contentShare'] as const
+  const shown = (spec: HeadSpec, option: (typeof options)[number]): string =>
+    option === 'modalities' ? spec.modalities.map(({ name: modality, dim }) => `${modality} ${dim}`).join(', ') : String(spec[option])
+  const changed = options.filter((option) => shown(stored, option) !== shown(configured, option))
+  if (changed.length === 0) return
+  const what = changed.map((option) => `${option} ${shown(stored, option)} (the configuration says ${shown(configured, option)})`)
   throw new SidestreamError(
     'SIDESTREAM_CONFIG_INVALID',
-    `${name} was made with ${before}, the configuration says ${now}: \`head\` and the order and dims of \`content.modalities\` are fixed once a head exists; take them back, or start with a new data directory`,
+    `${name} was made with ${what.join('; ')}: \`head\` and the order and dims of \`content.modalities\` stay as they are once there is a head; ` +
+      'set them back, or start with a new data directory',
     { checkpoint: name },
   )
 }

@@ -41,7 +41,7 @@ export const head = z
       'dims',
     ),
     contentShare: option(
-      share.lt(1, 'must be below 1, or nothing would be learned'),
+      z.number().min(0).lt(1),
       defaults.head.contentShare,
       'Share of the squared length given to the content part. Higher: safer for cold items, less of what users do.',
     ),

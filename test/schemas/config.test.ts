@@ -67,7 +67,7 @@ test('every problem is listed, each with what stood there', () => {
     /views\.Main: is not a usable name/,
     /views\.small\.prefix: must be full or a number \(got "some"\)/,
     /views\.small\.dtype: must be one of f32, f16, i8 \(got "f8"\), line 5/,
-    /head\.contentShare: must be at most 1 \(got 2\)/,
+    /head\.contentShare: must be less than 1 \(got 2\)/,
     /head\.dim: must be a number \(got "many"\)/,
     /semanticIds\.levels\.0: must be at least 2 \(got 1\)/,
     /semanticIds\.levels\.1: must be a number \(got "x"\)/,
@@ -134,12 +134,19 @@ test('a secret is shown neither in a message nor in the redacted configuration',
 })
 
 test('dimensions of views follow head and prefix', () => {
-  const config = parseConfig(`${smallest}head: { contentDims: 250 }\nviews: { all: {}, short: { prefix: 64 } }\n`)
+  const wide = smallest.replace('dim: 8', 'dim: 300')
+  const config = parseConfig(`${wide}head: { contentDims: 250 }\nviews: { all: {}, short: { prefix: 64 } }\n`)
   strictEqual(contentDims(config), 250)
   deepStrictEqual(viewDims(config, 'all'), { distilled: 128, content: 250, total: 378 })
   deepStrictEqual(viewDims(config, 'short'), { distilled: 64, content: 125, total: 189 })
   throws(() => viewDims(config, 'nope'), /no view `nope`; there are: all, short/)
   strictEqual(semanticIdView(config), 'all')
+})
+
+test('the content part is never wider than the content, and is not there without a share', () => {
+  deepStrictEqual(viewDims(parseConfig(`${smallest}views: { all: {} }\n`), 'all'), { distilled: 128, content: 8, total: 136 })
+  const none = parseConfig(`${smallest}head: { contentShare: 0 }\nviews: { all: {} }\n`)
+  deepStrictEqual(viewDims(none, 'all'), { distilled: 128, content: 0, total: 128 })
 })
 
 /** Value at a dotted path; `<name>` takes the first entry. */
