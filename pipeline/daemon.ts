@@ -136,7 +136,10 @@ function isZero(lag: ReadonlyMap<string, bigint>): boolean {
   return true
 }
 
-/** Starts the roles of this process. */
+/**
+ * Starts the roles of this process.
+ * @throws SIDESTREAM_USAGE_INVALID for `distill` without `publish`: no other process may open the data directory to write what it builds
+ */
 export async function startDaemon(project: Project, { roles: wanted = roles, events = {} }: DaemonOptions = {}): Promise<Daemon> {
   let fail: (error: Error) => void = () => {}
   const failure = new Promise<never>((_, reject) => {
@@ -146,7 +149,13 @@ export async function startDaemon(project: Project, { roles: wanted = roles, eve
     }
   })
   failure.catch(() => {})
-  const versions = await Versions.start(project, fail)
+  if (wanted.includes('distill') && !wanted.includes('publish')) {
+    throw new SidestreamError(
+      'SIDESTREAM_USAGE_INVALID',
+      'the role distill builds versions that the role publish writes, and one process owns the data directory: give it both',
+    )
+  }
+  const versions = await Versions.start(project, fail, wanted.includes('publish'))
   let ingest: Ingest | undefined
   try {
     ingest = wanted.includes('ingest') ? await Ingest.start(project, fail) : undefined

@@ -60,6 +60,7 @@ export class Versions {
   /** The version readers see, and since when. */
   #live: { readonly version: number; readonly since: number } = { version: 0, since: Infinity }
   #outboxSeq: number
+  #publishes = true
   #copying: Promise<void> = Promise.resolve()
 
   private constructor(project: Project, producer: LogProducer, outboxSeq: number, onFatal: (error: Error) => void) {
@@ -69,9 +70,13 @@ export class Versions {
     this.#onFatal = onFatal
   }
 
-  /** Repairs what a crash left, then starts the writers of all versions that may be read. */
-  static async start(project: Project, onFatal: (error: Error) => void): Promise<Versions> {
+  /**
+   * Repairs what a crash left, then starts the writers of all versions that may be read.
+   * @param publishes - whether this process has the role that writes versions; without it, it only switches and collects
+   */
+  static async start(project: Project, onFatal: (error: Error) => void, publishes = true): Promise<Versions> {
     const versions = new Versions(project, await project.log.producer(), await lastPublishedSeq(project), onFatal)
+    versions.#publishes = publishes
     await reconcile(project.store, versions.#name)
     await versions.#copyOutbox()
     await versions.#startWriters()
@@ -194,6 +199,7 @@ export class Versions {
   async #startWriters(): Promise<void> {
     const live = await this.live()
     if (live !== undefined) this.#live = { version: live.version, since: live.liveSince ?? Infinity }
+    if (!this.#publishes) return
     for (const record of await this.#neededVersions()) {
       // A build starts its own writer, when its head and codebooks are made.
       if (record.state === 'building' || this.#running.has(record.version)) continue
