@@ -33,7 +33,7 @@ export async function openProject(config: Config, { logger = silentLogger, clock
     await mkdir(config.dataDir, { recursive: true })
     const lock = lockDirectory(config.dataDir)
     opened.push(() => lock.release())
-    const log = await openLog(config, clock)
+    const log = await openLog(config, clock, logger)
     opened.push(() => log.close())
     const store = await openStore(config, clock)
     opened.push(() => store.close())
@@ -66,15 +66,25 @@ export async function openArtifacts(directory: string): Promise<Artifacts> {
   return openArtifactDirectory({ directory })
 }
 
-async function openLog(config: Config, clock: () => number): Promise<LogDriver> {
+async function openLog(config: Config, clock: () => number, logger: Logger): Promise<LogDriver> {
   const { openFileLog, openMemoryLog } = await import('../connectors/index.ts')
   const { recordBytes, sync, groupCommitMs, groupCommitBytes, segmentBytes } = config.log
   const common = { clock, recordLimitBytes: recordBytes }
   switch (config.log.driver) {
     case 'memory':
       return openMemoryLog(common)
-    case 'file':
-      return openFileLog({ ...common, directory: join(config.dataDir, 'log'), sync, groupCommitMs, groupCommitBytes, segmentBytes })
+    case 'file': {
+      const log = await openFileLog({
+        ...common,
+        directory: join(config.dataDir, 'log'),
+        sync,
+        groupCommitMs,
+        groupCommitBytes,
+        segmentBytes,
+      })
+      for (const torn of log.torn) logger.warn(torn, 'an unfinished append at the end of a partition was cut off')
+      return log
+    }
   }
 }
 

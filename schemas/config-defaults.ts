@@ -20,10 +20,8 @@ export const configDefaults = {
     driver: 'lmdb',
     maxBytes: 10_737_418_240,
     mapSizeBytes: 17_179_869_184,
-    buckets: 64,
     graceMs: 600_000,
     keepVersions: 1,
-    deleteRetentionMs: 86_400_000,
   },
   interactions: { otherBehaviors: [], unknownBehaviors: 'dead-letter', maxFutureMs: 300_000 },
   sequences: { events: 1000, history: 10 },
@@ -57,7 +55,6 @@ export const configDefaults = {
   refresh: { everyMs: 21_600_000, bootstrapMs: 3_600_000, evalWindowMs: 10_800_000, rollbackWindowMs: 86_400_000 },
   guard: {
     mode: 'enforce',
-    contentRecallLoss: 2.5,
     minNeighborRecall: 0.91,
     popAucTolerance: 0.003,
     recallTolerance: 0.006,

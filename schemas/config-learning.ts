@@ -233,12 +233,6 @@ export const guard = z
       defaults.guard.mode,
       '`enforce` refuses a candidate that fails a clause; `report` only says so.',
     ),
-    contentRecallLoss: option(
-      z.number().min(0).max(100),
-      defaults.guard.contentRecallLoss,
-      'Most recall@50 on held-out content pairs that may be lost against the raw vectors. Higher: more content geometry may be traded away.',
-      'points',
-    ),
     minNeighborRecall: option(
       share,
       defaults.guard.minNeighborRecall,

@@ -71,14 +71,8 @@ const store = z
     mapSizeBytes: option(
       bytes.min(1_048_576),
       defaults.store.mapSizeBytes,
-      'Address space reserved for each LMDB environment; must be above `maxBytes`. Costs no disk or memory until used.',
+      'Most bytes that the tables of the LMDB store may use, all projects and versions together; a write that would pass it is refused as a full disk. Must be at least `maxBytes`.',
       'bytes',
-    ),
-    buckets: option(
-      count.max(65_536),
-      defaults.store.buckets,
-      'Buckets of a version, chosen when it is created. More: smaller hashes, more commands per batch read.',
-      'buckets',
     ),
     graceMs: option(
       durationMs,
@@ -91,12 +85,6 @@ const store = z
       defaults.store.keepVersions,
       'Earlier versions kept ready for rollback. Each costs the disk of a whole version, and writes while in the rollback window.',
       'versions',
-    ),
-    deleteRetentionMs: option(
-      durationMs,
-      defaults.store.deleteRetentionMs,
-      'How long the tombstone of a deleted item is kept, so that an older write cannot bring it back. Higher: more disk.',
-      'ms',
     ),
   })
   .prefault({})

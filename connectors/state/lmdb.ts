@@ -16,6 +16,7 @@ export interface LmdbStateOptions {
 
 /** Entries read at a time by `range`, so that no cursor stays open while the caller works. */
 const rangePage = 512
+const copyBlockBytes = 65_536
 
 /** Opens a worker's state. @throws SIDESTREAM_FILE_UNREADABLE */
 export async function openLmdbState(options: LmdbStateOptions): Promise<State> {
@@ -38,13 +39,18 @@ class LmdbState implements State {
 
   get(key: string): Uint8Array | undefined {
     this.#assertOpen()
-    const bytes = key.length === 0 ? undefined : this.#data.getBinary(key)
-    return bytes === undefined ? undefined : Uint8Array.from(bytes)
+    return this.#read(key, new Copies(0))
   }
 
   getMany(keys: readonly string[]): (Uint8Array | undefined)[] {
     this.#assertOpen()
-    return keys.map((key) => this.get(key))
+    const copies = new Copies(copyBlockBytes)
+    return keys.map((key) => this.#read(key, copies))
+  }
+
+  #read(key: string, copies: Copies): Uint8Array | undefined {
+    const bytes = key.length === 0 ? undefined : this.#data.getBinaryFast(key)
+    return bytes === undefined ? undefined : copies.of(bytes, bytes.length)
   }
 
   *range(start: string, end: string): Iterable<readonly [key: string, value: Uint8Array]> {
@@ -53,9 +59,10 @@ class LmdbState implements State {
     for (;;) {
       this.#assertOpen()
       const page: [string, Uint8Array][] = []
+      const copies = new Copies(copyBlockBytes)
       if (end === '') return
       for (const { key, value } of this.#data.getRange({ start: from, end, exclusiveStart, limit: rangePage })) {
-        page.push([key, Uint8Array.from(value)])
+        page.push([key, copies.of(value, value.length)])
       }
       yield* page
       if (page.length < rangePage) return
@@ -76,9 +83,10 @@ class LmdbState implements State {
     const { puts = [], deletes = [], positions = [] } = change
     if (puts.length + deletes.length + positions.length === 0) return
     // The writer's thread reads the values later: it gets copies, so that the caller may reuse its buffers at once.
+    const copies = new Copies(copyBlockBytes)
     try {
       await this.#environment.batch(() => {
-        for (const [key, value] of puts) void this.#data.put(key, Uint8Array.from(value))
+        for (const [key, value] of puts) void this.#data.put(key, copies.of(value, value.length))
         for (const key of deletes) void this.#data.remove(key)
         for (const [name, next] of positions) void this.#positions.put(name, positionBytes(next))
       })
@@ -94,6 +102,30 @@ class LmdbState implements State {
 
   #assertOpen(): void {
     if (this.#closing !== undefined) throw closedError('the state')
+  }
+}
+
+/** Copies side by side in blocks, for thousands of small ones cost far more to make and to collect. */
+class Copies {
+  readonly #blockBytes: number
+  #block = Buffer.alloc(0)
+  #at = 0
+
+  /** @param blockBytes - size of a block; a larger copy has one of its own */
+  constructor(blockBytes: number) {
+    this.#blockBytes = blockBytes
+  }
+
+  /** @param length - of the value: the driver reads into memory that it uses again and that is longer */
+  of(bytes: Uint8Array, length: number): Uint8Array {
+    if (this.#at + length > this.#block.length) {
+      this.#block = Buffer.allocUnsafeSlow(Math.max(this.#blockBytes, length))
+      this.#at = 0
+    }
+    const copy = new Uint8Array(this.#block.buffer, this.#block.byteOffset + this.#at, length)
+    copy.set(bytes.length === length ? bytes : bytes.subarray(0, length))
+    this.#at += length
+    return copy
   }
 }
 
