@@ -17,20 +17,22 @@ const headBytes = 20
 
 /**
  * Entries of one item, ascending offset, each: offset (uint64), event time (float64), length (uint32, 0xffffffff = delete), value;
- * all little-endian.
+ * all little-endian. Writes them at `at`; the caller has made room (`packedBytes`).
  */
-function packEntries(entries: readonly StoredContent[]): Uint8Array {
-  const size = entries.reduce((sum, { value }) => sum + headBytes + (value?.length ?? 0), 0)
-  const bytes = new Uint8Array(size)
-  const view = new DataView(bytes.buffer)
-  let at = 0
+function packEntries(entries: readonly StoredContent[], block: Buffer, start: number): void {
+  let at = start
   for (const { offset, eventTs, value } of entries) {
-    view.setBigUint64(at, offset, true)
-    view.setFloat64(at + 8, eventTs, true)
-    view.setUint32(at + 16, value?.length ?? 0xffff_ffff, true)
-    if (value !== undefined) bytes.set(value, at + headBytes)
+    block.writeBigUInt64LE(offset, at)
+    block.writeDoubleLE(eventTs, at + 8)
+    block.writeUInt32LE(value?.length ?? 0xffff_ffff, at + 16)
+    if (value !== undefined) block.set(value, at + headBytes)
     at += headBytes + (value?.length ?? 0)
   }
+}
+
+function packedBytes(entries: readonly StoredContent[]): number {
+  let bytes = 0
+  for (const { value } of entries) bytes += headBytes + (value?.length ?? 0)
   return bytes
 }
 
@@ -53,15 +55,29 @@ export interface ContentArrival {
 }
 
 /**
- * State entries after new records. Of the records before `closedTs` only the newest of an item stays.
+ * State entries after new records, all in one block. Of the records before `closedTs` only the newest of an item stays.
  * @param arrivals - in offset order per item
  */
 export function contentPuts(state: State, arrivals: readonly ContentArrival[], closedTs: number): [key: string, value: Uint8Array][] {
   const ids = [...new Set(arrivals.map(({ itemId }) => itemId))]
   const stored = state.getMany(ids.map((id) => prefix + id))
-  const entries = new Map(ids.map((id, i) => [id, stored[i] === undefined ? [] : (unpackEntries(stored[i]) as readonly StoredContent[])]))
+  const entries = new Map<string, readonly StoredContent[]>()
+  for (const [i, id] of ids.entries()) entries.set(id, stored[i] === undefined ? [] : unpackEntries(stored[i]))
   for (const { itemId, entry } of arrivals) entries.set(itemId, addContent(entries.get(itemId)!, entry))
-  return ids.map((id) => [prefix + id, packEntries(pruneContent(entries.get(id)!, closedTs))])
+  let bytes = 0
+  for (const [id, known] of entries) {
+    const kept = pruneContent(known, closedTs)
+    entries.set(id, kept)
+    bytes += packedBytes(kept)
+  }
+  const block = Buffer.allocUnsafeSlow(bytes)
+  let at = 0
+  return ids.map((id) => {
+    const from = at
+    at += packedBytes(entries.get(id)!)
+    packEntries(entries.get(id)!, block, from)
+    return [prefix + id, new Uint8Array(block.buffer, block.byteOffset + from, at - from)]
+  })
 }
 
 /** The content of one item before `endTs`; undefined when there was none or it was deleted. */

@@ -39,6 +39,8 @@ export class OwnerLanes {
   readonly #heardAt = new Map<string, number>()
   #clock: RoundClock
   #changing: Promise<unknown> = Promise.resolve()
+  /** Rows of the batch that is being decoded, in one turn of the event loop. */
+  readonly #content: ItemContentBatch
   /** Newest event time seen in item-content. */
   #newestContentTs = -Infinity
   #consumer: LogConsumer | undefined
@@ -50,6 +52,7 @@ export class OwnerLanes {
     this.#producer = producer
     this.#deadLetters = new DeadLetters(producer, project)
     this.#onChange = onChange
+    this.#content = createItemContentBatch(batchRecords, modalitiesOf(project))
   }
 
   static async start(project: Project, onChange: () => void, onFatal: (error: Error) => void): Promise<OwnerLanes> {
@@ -194,7 +197,7 @@ export class OwnerLanes {
 
   #decodeContent(batch: LogBatch, records: LogBatch['records']): { arrivals: ContentArrival[]; poison: PoisonRecord[] } {
     const { codec } = this.#project
-    const out: ItemContentBatch = createItemContentBatch(records.length, modalitiesOf(this.#project))
+    const out = this.#content
     codec.decodeItemContentBatch(
       records.map(({ value }) => value),
       out,

@@ -50,7 +50,7 @@ class LmdbState implements State {
 
   #read(key: string, copies: Copies): Uint8Array | undefined {
     const bytes = key.length === 0 ? undefined : this.#data.getBinaryFast(key)
-    return bytes === undefined ? undefined : copies.of(bytes, bytes.length)
+    return bytes === undefined ? undefined : copies.of(bytes)
   }
 
   *range(start: string, end: string): Iterable<readonly [key: string, value: Uint8Array]> {
@@ -62,7 +62,7 @@ class LmdbState implements State {
       const copies = new Copies(copyBlockBytes)
       if (end === '') return
       for (const { key, value } of this.#data.getRange({ start: from, end, exclusiveStart, limit: rangePage })) {
-        page.push([key, copies.of(value, value.length)])
+        page.push([key, copies.of(value)])
       }
       yield* page
       if (page.length < rangePage) return
@@ -86,7 +86,7 @@ class LmdbState implements State {
     const copies = new Copies(copyBlockBytes)
     try {
       await this.#environment.batch(() => {
-        for (const [key, value] of puts) void this.#data.put(key, copies.of(value, value.length))
+        for (const [key, value] of puts) void this.#data.put(key, copies.of(value))
         for (const key of deletes) void this.#data.remove(key)
         for (const [name, next] of positions) void this.#positions.put(name, positionBytes(next))
       })
@@ -116,14 +116,15 @@ class Copies {
     this.#blockBytes = blockBytes
   }
 
-  /** @param length - of the value: the driver reads into memory that it uses again and that is longer */
-  of(bytes: Uint8Array, length: number): Uint8Array {
+  of(bytes: Uint8Array): Uint8Array {
+    // The driver reads into memory that it uses again, and only overrides its length.
+    const { length } = bytes
     if (this.#at + length > this.#block.length) {
       this.#block = Buffer.allocUnsafeSlow(Math.max(this.#blockBytes, length))
       this.#at = 0
     }
     const copy = new Uint8Array(this.#block.buffer, this.#block.byteOffset + this.#at, length)
-    copy.set(bytes.length === length ? bytes : bytes.subarray(0, length))
+    copy.set(bytes.subarray(0, length))
     this.#at += length
     return copy
   }
