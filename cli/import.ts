@@ -6,7 +6,7 @@ import type { Command } from 'commander'
 import { fileError, parseRecipe, SidestreamError } from '../schemas/index.ts'
 import type { Recipe } from '../schemas/index.ts'
 import { fileSources, importSources } from '../pipeline/index.ts'
-import { projectCommand, withProject } from './options.ts'
+import { once, projectCommand, withProject } from './options.ts'
 import { createOutput } from './output.ts'
 
 interface Options {
@@ -25,10 +25,10 @@ const shownRefusals = 20
 
 export function importCommand(): Command {
   return projectCommand('import', 'Append interactions, content and ID embeddings from files (Parquet, CSV, CSV.gz) to the topics.')
-    .option('--interactions <file>', 'columns user_id, item_id, ts (ms), behaviors')
-    .option('--content <file>', 'columns item_id, ts (ms), one vector column per modality')
-    .option('--id-embeddings <file>', 'columns entity, entity_id, ts (ms), vector, exposures')
-    .option('--recipe <file>', 'read files of another shape as this recipe says')
+    .option('--interactions <file>', 'columns user_id, item_id, ts (ms), behaviors', once('--interactions'))
+    .option('--content <file>', 'columns item_id, ts (ms), one vector column per modality', once('--content'))
+    .option('--id-embeddings <file>', 'columns entity, entity_id, ts (ms), vector, exposures', once('--id-embeddings'))
+    .option('--recipe <file>', 'read files of another shape as this recipe says', once('--recipe'))
     .option('--data <dir>', "where the recipe's files are (default: beside the recipe)")
     .option('--end', 'nothing more will come: close every partition', false)
     .action(async (options: Options) => {

@@ -55,3 +55,11 @@ export function wholeNumber(what: string, least = 0): (text: string) => number {
     return value
   }
 }
+
+/** For options that take one value: given twice, one of the two would be lost silently. @throws SIDESTREAM_USAGE_INVALID */
+export function once(what: string): (text: string, before: string | undefined) => string {
+  return (text, before) => {
+    if (before !== undefined) throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${what} is given twice: run the command once for each`)
+    return text
+  }
+}

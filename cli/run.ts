@@ -65,7 +65,7 @@ function loggedEvents({ config }: Project, logger: Logger): OwnerEvents {
         { round: roundTime(round, config), rows: counts.rows, steps: losses.length, loss: meanLoss(losses), diverged },
         'round trained',
       ),
-    onTask: (id, { outcome, version, message }) => logger.info({ id, outcome, version }, message),
+    onTask: (id, { outcome, version, message }) => logger[outcome === 'live' ? 'info' : 'warn']({ id, outcome, version }, message),
   }
 }
 

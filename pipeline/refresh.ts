@@ -44,7 +44,18 @@ export async function decideRefresh(
 ): Promise<BuildPlan | TaskResult> {
   const { project, control, versions, lanes } = context
   const live = await versions.live()
-  if (live === undefined) return { outcome: 'nothing-new', version: null, code: null, message: firstComes(project.config) }
+  if (live === undefined) {
+    const first = control.find('build', 'bootstrap')
+    if (first === undefined) return { outcome: 'nothing-new', version: null, code: null, message: firstComes(project.config) }
+    // Version 1 was refused, for want of room say: whoever asks again may have made some.
+    return {
+      ...first.body,
+      version: nextVersion(control),
+      reason,
+      cutTs: Math.max(first.body.cutTs, cutTs),
+      positions: await lanes.positions('item-content'),
+    }
+  }
   const candidate = await newestCandidate(context, live.head, cutTs)
   if (candidate !== undefined) {
     const judged = control.find('judged', candidate) ?? (await judgeCandidate(context, candidate, live.head))
@@ -58,13 +69,17 @@ export async function decideRefresh(
     }
   }
   return {
-    version: Math.max(...control.all('build').map(({ body }) => body.version)) + 1,
+    version: nextVersion(control),
     reason,
     parent: live.version,
     head: candidate ?? live.head,
     cutTs,
     positions: await lanes.positions('item-content'),
   }
+}
+
+function nextVersion(control: ControlLog): number {
+  return Math.max(...control.all('build').map(({ body }) => body.version)) + 1
 }
 
 function firstComes({ semanticIds: { rowsPerCode, levels }, refresh }: Project['config']): string {
