@@ -13,7 +13,7 @@ import { runDemo } from './demo/run-demo.ts'
 import { demoSummary } from './demo/summary.ts'
 import { createWorld } from './demo/world.ts'
 import { readRecipeFile } from './import.ts'
-import { stderrLogger } from './logger.ts'
+import { noteLogger } from './logger.ts'
 import { plainCommand, wholeNumber } from './options.ts'
 import { createOutput } from './output.ts'
 
@@ -39,6 +39,9 @@ export function demoCommand(): Command {
     .option('--resume', 'go on with what an earlier run left in --out', false)
     .action(async (options: Options) => {
       const output = createOutput(options.json)
+      if (options.recipe !== undefined && options.data === undefined) {
+        throw new SidestreamError('SIDESTREAM_USAGE_INVALID', '--recipe is the recipe of --data; name the directory as well')
+      }
       const out = resolve(options.out)
       await mkdir(out, { recursive: true })
       const subject = options.data === undefined ? generated(options) : await recorded(options.data, options.recipe)
@@ -49,7 +52,7 @@ export function demoCommand(): Command {
         config,
         seed: options.seed,
         resume: options.resume,
-        logger: stderrLogger('warn'),
+        logger: noteLogger(output.note),
         onNote: (text) => output.note(text),
       })
       const page = join(out, 'report.html')

@@ -40,6 +40,9 @@ export function importCommand(): Command {
           'nothing to import: give --interactions, --content, --id-embeddings, --recipe or --end',
         )
       }
+      if (options.data !== undefined && options.recipe === undefined) {
+        throw new SidestreamError('SIDESTREAM_USAGE_INVALID', '--data says where the files of a --recipe are; name the recipe as well')
+      }
       const recipe =
         options.recipe === undefined
           ? undefined
