@@ -21,7 +21,8 @@ import type { Project } from './project.ts'
 import { isEndMark, tombstoneId } from './record-headers.ts'
 import { clockPut, loadClock, samplePuts } from './samples-state.ts'
 
-const batchRecords = 1024
+/** Most records of one handler run. Higher: fewer commits under load, later progress. */
+const batchRecords = 4096
 const watermarkKey = (source: string): string => `watermark/${source}`
 const heardKey = (source: string): string => `heard/${source}`
 

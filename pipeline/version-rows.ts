@@ -28,7 +28,7 @@ export interface VersionSlice {
   entries(view: string): Promise<StoreEntry[]>
 }
 
-/** Makes slices of one partition. */
+/** Makes slices, of any partition. */
 export class VersionRows {
   readonly #project: Pick<Project, 'codec'>
   readonly #embedder: Embedder

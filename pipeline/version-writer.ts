@@ -55,7 +55,7 @@ export class VersionWriter {
   readonly #consumer: LogConsumer
   readonly #producer: LogProducer
   readonly #coverage = new Map<number, PartitionCoverage>()
-  readonly #rows = new Map<number, VersionRows>()
+  readonly #rows: VersionRows
   readonly #waiting: (() => void)[] = []
   readonly #taken = new Map<number, { readonly newest: number; readonly lastSecond: number }>()
 
@@ -66,6 +66,7 @@ export class VersionWriter {
     this.#state = state
     this.#consumer = consumer
     this.#producer = producer
+    this.#rows = new VersionRows(project, options.embedder, sliceRecords)
   }
 
   static async start(project: Project, options: VersionWriterOptions): Promise<VersionWriter> {
@@ -140,13 +141,12 @@ export class VersionWriter {
    */
   async #batch(batch: LogBatch, lane: Lane): Promise<void> {
     const records = batch.records.filter((record) => !isEndMark(record))
-    const maker = this.#rowsOf(batch.partition)
     const slices: VersionSlice[] = []
     const published: Promise<number>[] = []
     let sent: Promise<unknown> = Promise.resolve()
     try {
       for (let from = 0; from < records.length; from += sliceRecords) {
-        const slice = maker.begin(records.slice(from, from + sliceRecords))
+        const slice = this.#rows.begin(records.slice(from, from + sliceRecords))
         const step = this.#publish(slice, sent)
         sent = step.sent
         published.push(step.readable)
@@ -194,15 +194,6 @@ export class VersionWriter {
     })()
     const readable = sent.then(() => acknowledged).then(() => readableTs)
     return { sent, readable }
-  }
-
-  #rowsOf(partition: number): VersionRows {
-    let maker = this.#rows.get(partition)
-    if (maker === undefined) {
-      maker = new VersionRows(this.#project, this.#options.embedder, sliceRecords)
-      this.#rows.set(partition, maker)
-    }
-    return maker
   }
 
   async #commit(batch: LogBatch, done: { rows: number; tombstones: number; poison: number; marks: number }): Promise<void> {
