@@ -4,6 +4,9 @@
  * transaction, so the event loop never waits for the writer; an environment has one writing process.
  */
 
+import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
 import { open } from 'lmdb'
 import type { Database, RootDatabase } from 'lmdb'
 
@@ -33,10 +36,11 @@ const keyEncoder = {
  * Opens or creates an environment. `overlappingSync` is off: a commit then includes its fsync, so the promise of a
  * write means durable. With it on, `flushed` must be awaited too, which measured no faster for one writer with
  * batches of 500 to 2,000. Event-turn batching is off since its own promise, which nobody can catch, rejects on a full disk.
- * @throws SIDESTREAM_FILE_UNREADABLE when the directory cannot be opened
+ * @throws SIDESTREAM_FILE_UNREADABLE when the directory cannot be opened; SIDESTREAM_DISK_FULL when a new one has no room
  */
 export function openEnvironment(directory: string, tables: number): Environment {
   try {
+    requireRoom(directory)
     return open<Uint8Array, string>({
       path: directory,
       noSubdir: false,
@@ -47,11 +51,28 @@ export function openEnvironment(directory: string, tables: number): Environment 
       cache: false,
     })
   } catch (cause) {
+    if (diskFullCodes.has((cause as { code?: unknown }).code)) throw diskFull(cause, directory)
     throw new SidestreamError(
       'SIDESTREAM_FILE_UNREADABLE',
       `cannot open the database in ${directory}: ${(cause as Error).message}; check that the directory is writable and holds no other file`,
       { cause, directory },
     )
+  }
+}
+
+/** Room that a new environment must find. It takes about 36 KiB at once; the rest is for whoever writes at the same time. */
+const firstBytes = 131_072
+
+/** The driver maps the files of a new environment into memory, and without room the process would end with SIGBUS. */
+function requireRoom(directory: string): void {
+  const { size } = statSync(join(directory, 'data.mdb'), { throwIfNoEntry: false }) ?? { size: 0 }
+  if (size > 16_384) return
+  mkdirSync(directory, { recursive: true })
+  const probe = join(directory, 'room')
+  try {
+    writeFileSync(probe, Buffer.alloc(firstBytes))
+  } finally {
+    rmSync(probe, { force: true })
   }
 }
 
@@ -70,13 +91,7 @@ export async function environmentFailure(error: unknown, directory: string): Pro
   if (isSidestreamError(error)) return error
   const cause = await commitCause(error)
   const { code, message } = cause as { code?: unknown; message?: string }
-  if (diskFullCodes.has(code)) {
-    return new SidestreamError(
-      'SIDESTREAM_DISK_FULL',
-      `no room to write in ${directory} (${message}): nothing of this call was stored; free space or collect versions, then try again`,
-      { cause, directory },
-    )
-  }
+  if (diskFullCodes.has(code)) return diskFull(cause, directory)
   if (corruptCodes.has(code)) {
     return new SidestreamError(
       'SIDESTREAM_STORE_CORRUPT',
@@ -85,6 +100,14 @@ export async function environmentFailure(error: unknown, directory: string): Pro
     )
   }
   return new SidestreamError('SIDESTREAM_STORE_UNREACHABLE', `writing to ${directory} failed: ${message}`, { cause, directory })
+}
+
+function diskFull(cause: unknown, directory: string): SidestreamError {
+  return new SidestreamError(
+    'SIDESTREAM_DISK_FULL',
+    `no room to write in ${directory} (${(cause as Error).message}): nothing of this call was stored; free space or collect versions, then try again`,
+    { cause, directory },
+  )
 }
 
 /** The driver hides the reason of a failed commit in a promise that only ever rejects. */
