@@ -32,8 +32,8 @@ async function expectEqualEnd(directory: string): Promise<void> {
 test('files that may not grow: told, and gone on with later', { skip: process.platform === 'win32' && 'has no ulimit' }, async (t) => {
   const { directory, remove } = await scratchDirectory()
   t.after(remove)
-  await expectFull(t, directory, 'files of 80 KiB', { fileBlocks: 160 })
-  await expectFull(t, directory, 'files of 120 KiB', { fileBlocks: 240 })
+  await expectFull(t, directory, 'files of 140 KiB', { fileBlocks: 280 })
+  await expectFull(t, directory, 'files of 170 KiB', { fileBlocks: 340 })
   await expectEqualEnd(directory)
 })
 
@@ -42,9 +42,9 @@ test('a disk that is full again and again', { skip: mountable ? false : 'needs r
   const { directory, remove } = await scratchDirectory()
   t.after(remove)
   const mount = (...options: string[]): boolean => spawnSync('mount', options).status === 0
-  if (!mount('-t', 'tmpfs', '-o', 'size=300k', 'tmpfs', directory)) return t.skip('cannot mount a tmpfs here')
+  if (!mount('-t', 'tmpfs', '-o', 'size=400k', 'tmpfs', directory)) return t.skip('cannot mount a tmpfs here')
   t.after(() => spawnSync('umount', ['--lazy', directory]))
-  for (const size of ['300k', '700k', '1100k', '1500k']) {
+  for (const size of ['400k', '800k', '1200k', '1600k']) {
     ok(mount('-o', `remount,size=${size}`, directory))
     await expectFull(t, join(directory, 'data'), size)
   }
