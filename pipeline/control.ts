@@ -30,8 +30,8 @@ const bodies = {
   tick: z.object({ source: z.string(), watermarkTs: z.number() }),
   /** A command that waits for the owner. */
   command: z.object({ action: z.literal('refresh') }),
-  /** A checkpoint was judged. */
-  judged: z.object({ checkpoint: z.string(), verdict: z.enum(['passed', 'refused']), report: z.unknown() }),
+  /** A checkpoint was judged, for a refresh. */
+  judged: z.object({ checkpoint: z.string(), task: z.string(), verdict: z.enum(['passed', 'refused']), report: z.unknown() }),
   /** A version number is taken and its build decided; every later step is redone from this record. */
   build: z.object({
     version: z.number().int().positive(),

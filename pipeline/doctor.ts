@@ -1,7 +1,6 @@
 /** Checks everything a configuration names, one finding each; a failed check says what to do. */
 
 import { access, constants, mkdir, readFile, statfs } from 'node:fs/promises'
-import { dirname } from 'node:path'
 import { Graph, Session, tensorOf, toModel } from '../compute/index.ts'
 import { fileError, parseConfig } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
@@ -65,7 +64,7 @@ async function checkCompute(): Promise<string> {
 async function checkDirectory(path: string): Promise<string> {
   await mkdir(path, { recursive: true })
   await access(path, constants.W_OK)
-  const { bavail, bsize } = await statfs(dirname(path))
+  const { bavail, bsize } = await statfs(path)
   const free = bavail * bsize
   if (free < 1_073_741_824) throw new Error(`${path} has only ${(free / 1e6).toFixed(0)} MB free: make room or set dataDir to another disk`)
   return `${path} is writable, ${(free / 1e9).toFixed(0)} GB free`

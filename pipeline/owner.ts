@@ -182,7 +182,8 @@ export class Owner {
     const lastTried = Math.max(last, ...refused.map(({ id }) => Number(id.slice('scheduled-'.length))))
     const cut = clock.endOf(clock.roundOf(lastTried + everyMs - 1))
     const reached = nextRound === undefined ? this.#closedNow() : clock.endOf(nextRound - 1)
-    return cut <= reached && cut <= clock.watermark && this.lanes.newestContentTs > lastTried ? cut : undefined
+    const hasNews = this.lanes.newestContentTs > lastTried || clock.endOf(trainedRound(this.lanes.state)) > lastTried
+    return cut <= reached && cut <= clock.watermark && hasNews ? cut : undefined
   }
 
   /** Up to when everything is decided: the end of the last complete round, or of the data when it has ended. */
@@ -242,8 +243,7 @@ export class Owner {
   async #refresh(id: string, reason: 'scheduled' | 'command', cutTs: number): Promise<void> {
     const decided = await decideRefresh(
       { project: this.#project, lanes: this.lanes, control: this.control, versions: this.#versions },
-      reason,
-      cutTs,
+      { id, reason, cutTs },
     )
     if ('outcome' in decided) return this.#end(id, decided)
     await this.control.append('build', id, decided)

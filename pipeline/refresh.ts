@@ -39,8 +39,7 @@ type TaskResult = ControlBody<'done'>
  */
 export async function decideRefresh(
   context: RefreshContext,
-  reason: 'scheduled' | 'command',
-  cutTs: number,
+  { id, reason, cutTs }: { readonly id: string; readonly reason: 'scheduled' | 'command'; readonly cutTs: number },
 ): Promise<BuildPlan | TaskResult> {
   const { project, control, versions, lanes } = context
   const live = await versions.live()
@@ -56,9 +55,9 @@ export async function decideRefresh(
       positions: await lanes.positions('item-content'),
     }
   }
-  const candidate = await newestCandidate(context, live.head, cutTs)
+  const candidate = await newestCandidate(context, { task: id, liveHead: live.head, cutTs })
   if (candidate !== undefined) {
-    const judged = control.find('judged', candidate) ?? (await judgeCandidate(context, candidate, live.head))
+    const judged = control.find('judged', candidate) ?? (await judgeCandidate(context, { task: id, candidate, liveHead: live.head }))
     if (judged.body.verdict === 'refused' && project.config.guard.mode === 'enforce') {
       return {
         outcome: 'refused',
@@ -87,12 +86,17 @@ function firstComes({ semanticIds: { rowsPerCode, levels }, refresh }: Project['
   return `nothing is live yet, and version 1 cannot be built: it waits for ${wanted} items, for ${refresh.bootstrapMs} ms of content, or for the end of an import (import --end)`
 }
 
-async function newestCandidate({ project, control, lanes }: RefreshContext, liveHead: string, cutTs: number): Promise<string | undefined> {
+/** Refused checkpoints are passed over, except by the task that had them judged: after a crash it ends as it would have. */
+async function newestCandidate(
+  { project, control, lanes }: RefreshContext,
+  { task, liveHead, cutTs }: { readonly task: string; readonly liveHead: string; readonly cutTs: number },
+): Promise<string | undefined> {
   const liveRound = checkpointRound(liveHead) ?? -1
+  const enforced = project.config.guard.mode === 'enforce'
   const refused = new Set(
     control
       .all('judged')
-      .filter(({ body }) => body.verdict === 'refused')
+      .filter(({ body }) => enforced && body.verdict === 'refused' && body.task !== task)
       .map(({ id }) => id),
   )
   const checkpoints = (await listCheckpoints(project))
@@ -103,8 +107,7 @@ async function newestCandidate({ project, control, lanes }: RefreshContext, live
 
 async function judgeCandidate(
   { project, control, lanes }: RefreshContext,
-  candidate: string,
-  liveHead: string,
+  { task, candidate, liveHead }: { readonly task: string; readonly candidate: string; readonly liveHead: string },
 ): Promise<ControlEntry<'judged'>> {
   const from = lanes.clock.endOf(checkpointRound(candidate)!)
   const report = await judgeWindow({
@@ -115,7 +118,8 @@ async function judgeCandidate(
     window: { from, until: from + project.config.refresh.evalWindowMs },
   })
   for (const warning of report.warnings) project.logger.warn({ checkpoint: candidate }, warning)
-  await control.append('judged', candidate, { checkpoint: candidate, verdict: report.verdict === 'pass' ? 'passed' : 'refused', report })
+  const verdict = report.verdict === 'pass' ? 'passed' : 'refused'
+  await control.append('judged', candidate, { checkpoint: candidate, task, verdict, report })
   return control.find('judged', candidate)!
 }
 

@@ -1,0 +1,114 @@
+/** Refreshes: when they come, what they renew, the churn budget and the distortion ceiling. */
+import { deepStrictEqual, notStrictEqual, ok, strictEqual } from 'node:assert/strict'
+import { test } from 'node:test'
+
+import { clickOf, clicks, contentOf, hourMs, itemIds, items, latenessMs, startTs, TestProject, wantedItems } from './fixture.ts'
+
+const known = itemIds(wantedItems)
+
+/** Share of items whose semantic ID differs between two versions. */
+async function measuredChurn(it: TestProject, before: number, after: number, ids: readonly string[]): Promise<number> {
+  const [old, next] = [await it.read(ids, { version: before }), await it.read(ids, { version: after })]
+  const moved = ids.filter((_, i) => old[i]!.sid.join() !== next[i]!.sid.join())
+  return moved.length / ids.length
+}
+
+/** Version 1 at the first hour, then hours of clicks, each trained when it has passed. */
+async function withRounds(it: TestProject, rounds: number): Promise<void> {
+  await it.bootstrap()
+  for (let round = 1; round <= rounds; round++) {
+    await it.feed(clicks(48, startTs + round * hourMs, known))
+    await it.advance(startTs + (round + 1) * hourMs)
+  }
+}
+
+test('scheduled refreshes come at boundaries of event time, with heads that users taught', async (t) => {
+  const it = await TestProject.open(t, { changes: { refresh: { everyMs: 2 * hourMs } } })
+  await withRounds(it, 5)
+  const builds = it.control
+    .all('build')
+    .map(({ body: { version, reason, parent, cutTs } }) => ({ version, reason, parent, at: (cutTs - startTs) / hourMs }))
+  deepStrictEqual(builds, [
+    { version: 1, reason: 'bootstrap', parent: null, at: 1 },
+    { version: 2, reason: 'scheduled', parent: 1, at: 3 },
+    { version: 3, reason: 'scheduled', parent: 2, at: 5 },
+  ])
+  strictEqual(await it.live(), 3)
+  // The checkpoint of a round is judged on the hour after it, so the head is one round older than the cut.
+  const trained = await Promise.all([2, 3].map(async (version) => ((await it.record(version))!.trainedUntil - startTs) / hourMs))
+  deepStrictEqual(trained, [2, 4])
+  strictEqual(it.control.all('judged').length, 2)
+})
+
+test('a schedule goes on while users act, though no content comes', async (t) => {
+  const it = await TestProject.open(t, { changes: { refresh: { everyMs: 2 * hourMs } } })
+  await withRounds(it, 0)
+  for (let round = 1; round <= 4; round++) await it.feed(clicks(48, startTs + round * hourMs, known))
+  await it.feed(clickOf('pacer', 'pacer', startTs + 5 * hourMs + latenessMs, ['view']))
+  strictEqual(it.control.all('trained').length, 0, 'the content partition is silent, and may still bring content')
+  it.now += hourMs
+  while (it.control.all('tick').length === 0) await new Promise((resolve) => setTimeout(resolve, 20))
+  await it.daemon.idle()
+  strictEqual(it.control.all('trained').length, 4)
+  deepStrictEqual(
+    it.control.all('build').map(({ body: { cutTs } }) => (cutTs - startTs) / hourMs),
+    [1, 3, 5],
+  )
+  strictEqual((await it.record(3))!.trainedUntil, startTs + 4 * hourMs)
+})
+
+test('a refresh by command without a newer checkpoint renews codebooks only, within the churn budget', async (t) => {
+  for (const churnBudget of [0, 0.25]) {
+    const it = await TestProject.open(t, { changes: { semanticIds: { churnBudget } } })
+    await it.bootstrap()
+    const more = items(30, startTs + hourMs, wantedItems)
+    await it.feed(more)
+    await it.advance(startTs + 2 * hourMs)
+    const ids = itemIds(wantedItems + 30)
+    const before = (await it.read(ids)).map((feature) => feature!.vector)
+    const done = await it.daemon.refresh('now')
+    deepStrictEqual([done.outcome, done.version], ['live', 2])
+    const [first, second] = [(await it.record(1))!, (await it.record(2))!]
+    strictEqual(second.head, first.head)
+    notStrictEqual(second.codebook, first.codebook)
+    deepStrictEqual(
+      (await it.read(ids)).map((feature) => feature!.vector),
+      before,
+    )
+    const churn = await measuredChurn(it, 1, 2, ids)
+    ok(churn <= churnBudget, `churn ${churn} above ${churnBudget}`)
+    if (churnBudget > 0) ok(churn > 0, 'codebooks of 24 items should give way to those of 54')
+    await it.stop()
+  }
+})
+
+test('the churn of a refresh with a new head stays within the budget, at the cut; asking again is answered the same', async (t) => {
+  const it = await TestProject.open(t)
+  await withRounds(it, 3)
+  const done = await it.daemon.refresh('now')
+  deepStrictEqual([done.outcome, done.version], ['live', 2])
+  strictEqual((await it.record(2))!.trainedUntil, startTs + 3 * hourMs)
+  const churn = await measuredChurn(it, 1, 2, known)
+  ok(churn > 0 && churn <= 0.3, `churn ${churn}`)
+  const { policy } = (await it.record(2))!.metrics as { policy: { churn: { full: number } } }
+  strictEqual(policy.churn.full, churn, 'what the manifest says is what readers see')
+  deepStrictEqual(await it.daemon.refresh('now'), done)
+  strictEqual(it.control.all('build').length, 2)
+})
+
+test('a refresh that breaks the distortion ceiling is refused; its number is no version, and the next one follows', async (t) => {
+  const it = await TestProject.open(t, { changes: { semanticIds: { churnBudget: 0, distortionCeiling: 1 } } })
+  await it.bootstrap()
+  await it.feed(items(60, startTs + hourMs, wantedItems))
+  await it.advance(startTs + 2 * hourMs)
+  const done = await it.daemon.refresh('now')
+  deepStrictEqual([done.outcome, done.code], ['refused', 'SIDESTREAM_BUDGET_REFUSED'])
+  ok(/churn budget of 0 .* ceiling of 1/.test(done.message), done.message)
+  deepStrictEqual(it.control.find('done', 'now')!.body, done)
+  strictEqual(await it.live(), 1)
+  strictEqual(await it.record(2), undefined)
+  await it.feed(contentOf('new', startTs + 3 * hourMs))
+  ok(await it.readOne('new'), 'version 1 goes on')
+  strictEqual((await it.daemon.refresh('again')).outcome, 'refused')
+  strictEqual(it.control.all('build').at(-1)!.body.version, 3)
+})
