@@ -7,7 +7,6 @@ import { join } from 'node:path'
 import { decodeCheckpoint, distillOffline, embedOffline, encodeCheckpoint, headModel } from '../distill/index.ts'
 import type { OfflineProgress, OfflineReport } from '../distill/index.ts'
 import {
-  contentDims,
   fileExists,
   fileFormat,
   readContent,
