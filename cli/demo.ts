@@ -84,7 +84,8 @@ function generated({ seed, scale }: Options): Subject {
       project: 'demo',
       content: { modalities: world.modalities },
       interactions: { positiveBehaviors: world.positiveBehaviors, otherBehaviors: world.otherBehaviors },
-      semanticIds: { levels: [64, 64, 64] },
+      // A small world has few items per code, so that moving a tenth of them leaves more distortion than in a large one.
+      semanticIds: { levels: [64, 64, 64], distortionCeiling: 1.5 },
       refresh: { everyMs: 0 },
       // What tells items apart most in this world is noise to taste, on purpose: near raw neighbors are no goal here.
       guard: { minNeighborRecall: 0.5 },

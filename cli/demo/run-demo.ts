@@ -6,7 +6,7 @@
 
 import { rm } from 'node:fs/promises'
 import { SidestreamError } from '../../schemas/index.ts'
-import type { Config, SourceEvent } from '../../schemas/index.ts'
+import type { Config, ErrorCode, SourceEvent } from '../../schemas/index.ts'
 import {
   compareVersions,
   describeVersion,
@@ -51,7 +51,11 @@ export async function runDemo(request: DemoRequest): Promise<DemoReport> {
       onNote('everything is in the log; waiting until it is trained')
       await daemon.idle()
       const result = await daemon.refresh('demo-refresh')
-      if (result.outcome !== 'live') throw new SidestreamError('SIDESTREAM_GUARD_REFUSED', `version 2 was not published: ${result.message}`)
+      if (result.outcome !== 'live')
+        throw new SidestreamError(
+          (result.code ?? 'SIDESTREAM_BUILD_REFUSED') as ErrorCode,
+          `version 2 was not published: ${result.message}`,
+        )
       await switchBackAndForward(daemon, onNote)
       await daemon.idle()
       return await reportOf(project, daemon, request, span, started)
