@@ -40,10 +40,12 @@ test('files that may not grow: told, and gone on with later', { skip: process.pl
 const mountable = process.platform === 'linux' && process.getuid?.() === 0
 test('a disk that is full again and again', { skip: mountable ? false : 'needs root to mount a small tmpfs' }, async (t) => {
   const { directory, remove } = await scratchDirectory()
-  t.after(remove)
+  t.after(async () => {
+    spawnSync('umount', ['--lazy', directory])
+    await remove()
+  })
   const mount = (...options: string[]): boolean => spawnSync('mount', options).status === 0
   if (!mount('-t', 'tmpfs', '-o', 'size=400k', 'tmpfs', directory)) return t.skip('cannot mount a tmpfs here')
-  t.after(() => spawnSync('umount', ['--lazy', directory]))
   for (const size of ['400k', '800k', '1200k', '1600k']) {
     ok(mount('-o', `remount,size=${size}`, directory))
     await expectFull(t, join(directory, 'data'), size)
