@@ -59,6 +59,8 @@ export class Versions {
   readonly #stopping = new AbortController()
   /** The version readers see, and since when. */
   #live: { readonly version: number; readonly since: number } = { version: 0, since: Infinity }
+  /** Kept versions that are brought to the log's end, to go live again. */
+  readonly #catchingUp = new Set<number>()
   #outboxSeq: number
   #publishes = true
   #copying: Promise<void> = Promise.resolve()
@@ -108,11 +110,13 @@ export class Versions {
 
   /** Makes a version live; asking twice with one command id changes nothing. */
   async activate(version: number, commandId: string): Promise<SwitchResult> {
+    await this.#catchUp(version)
     return this.#switched(await activate(this.#project.store, this.#name, { version, commandId }))
   }
 
   /** Makes the live version's parent live. */
   async rollback(commandId: string): Promise<SwitchResult> {
+    await this.#catchUp((await this.live())?.parent ?? null)
     return this.#switched(await rollback(this.#project.store, this.#name, commandId))
   }
 
@@ -128,7 +132,9 @@ export class Versions {
     const { store, config } = this.#project
     await this.#copyOutbox()
     const needed = new Set((await this.#neededVersions()).map(({ version }) => version))
-    for (const version of [...this.#running.keys()]) if (!needed.has(version)) await this.#stopWriter(version)
+    for (const version of [...this.#running.keys()]) {
+      if (!needed.has(version) && !this.#catchingUp.has(version)) await this.#stopWriter(version)
+    }
     const { keepVersions, graceMs } = config.store
     return collectVersions(store, this.#name, { keepVersions, graceMs, rollbackWindowMs: config.refresh.rollbackWindowMs })
   }
@@ -203,9 +209,29 @@ export class Versions {
     for (const record of await this.#neededVersions()) {
       // A build starts its own writer, when its head and codebooks are made.
       if (record.state === 'building' || this.#running.has(record.version)) continue
-      const { head } = await readCheckpoint(this.#project, record.head, { training: false })
-      await this.#startWriter(record, head, await readBundle(this.#project, record.codebook))
+      await this.#resumeWriter(record)
     }
+  }
+
+  /** Brings a kept version to where the log ends now: its writer may have stopped with the rollback window. */
+  async #catchUp(version: number | null): Promise<void> {
+    const { store, log } = this.#project
+    const record = version === null ? undefined : await readVersion(store, this.#name, version)
+    if (!this.#publishes || record?.state !== 'kept') return
+    this.#catchingUp.add(record.version)
+    try {
+      const { writer } = this.#running.get(record.version) ?? (await this.#resumeWriter(record))
+      const { end } = await (await log.admin()).describe('item-content')
+      const barrier = end.map((next, partition) => ({ topic: 'item-content', partition, next: String(next) }))
+      await writer.ready(barrier, this.#stopping.signal)
+    } finally {
+      this.#catchingUp.delete(record.version)
+    }
+  }
+
+  async #resumeWriter(record: VersionRecord): Promise<Running> {
+    const { head } = await readCheckpoint(this.#project, record.head, { training: false })
+    return this.#startWriter(record, head, await readBundle(this.#project, record.codebook))
   }
 
   async #startWriter(record: VersionRecord, head: Head, bundle: Bundle): Promise<Running> {

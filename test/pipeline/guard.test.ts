@@ -1,0 +1,126 @@
+/** The guard over a running project: a refused head is kept with its reason and never judged again. */
+import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+
+import { clicks, hourMs, itemIds, onDisk, startTs, testConfig, TestProject } from './fixture.ts'
+
+const known = itemIds(150)
+const first = `heads/round-${String(startTs / hourMs + 1).padStart(12, '0')}`
+
+async function round(it: TestProject, n: number): Promise<void> {
+  await it.feed(clicks(300, startTs + n * hourMs, known))
+  await it.advance(startTs + (n + 1) * hourMs)
+}
+
+/** All raw neighbors must stay: no head that has learned anything can do that. */
+const unmet = { guard: { mode: 'enforce', minNeighborRecall: 1 }, training: { learningRate: 1 } }
+
+async function withRefusal(it: TestProject): Promise<void> {
+  await it.bootstrap(150)
+  await round(it, 1)
+  await round(it, 2)
+}
+
+test('a candidate that fails is refused and kept with its reason, and is not judged again', async (t) => {
+  const it = await TestProject.open(t, { changes: unmet })
+  await withRefusal(it)
+  const done = await it.daemon.refresh('one')
+  deepStrictEqual([done.outcome, done.version, done.code], ['refused', null, 'SIDESTREAM_GUARD_REFUSED'])
+  ok(done.message.includes(first) && done.message.includes('content-neighbor-recall'), done.message)
+  strictEqual(await it.live(), 1)
+  ok((await it.project.artifacts.list('heads/')).includes(first), 'the checkpoint is kept')
+  const [judged] = it.control.all('judged')
+  deepStrictEqual([judged!.id, judged!.body.verdict], [first, 'refused'])
+  const { clauses } = judged!.body.report as { clauses: { name: string; verdict: string }[] }
+  ok(clauses.some(({ name, verdict }) => name === 'content-neighbor-recall' && verdict === 'fail'))
+
+  // Nothing newer is complete: the next refresh renews codebooks under the head that is live, and judges nothing.
+  const next = await it.daemon.refresh('two')
+  deepStrictEqual([next.outcome, next.version], ['live', 2])
+  strictEqual((await it.record(2))!.head, 'heads/bootstrap')
+  strictEqual(it.control.all('judged').length, 1)
+
+  // A newer checkpoint is judged for itself.
+  await round(it, 3)
+  strictEqual((await it.daemon.refresh('three')).outcome, 'refused')
+  strictEqual(new Set(it.control.all('judged').map(({ id }) => id)).size, 2)
+})
+
+test('with guard.mode report the same candidate goes live, its verdict on record', async (t) => {
+  const it = await TestProject.open(t, { changes: { ...unmet, guard: { ...unmet.guard, mode: 'report' } } })
+  await withRefusal(it)
+  deepStrictEqual((await it.daemon.refresh('one')).outcome, 'live')
+  strictEqual((await it.record(2))!.head, first)
+  strictEqual(it.control.all('judged')[0]!.body.verdict, 'refused')
+})
+
+test('too few events: the clause says so and the candidate passes', async (t) => {
+  const it = await TestProject.open(t, { changes: { guard: { mode: 'enforce', minNeighborRecall: 0, minEvents: 100_000 } } })
+  await withRefusal(it)
+  strictEqual((await it.daemon.refresh('one')).outcome, 'live')
+  const { clauses, warnings } = it.control.all('judged')[0]!.body.report as { clauses: { verdict: string }[]; warnings: string[] }
+  ok(clauses.some(({ verdict }) => verdict === 'insufficient'))
+  ok(!clauses.some(({ verdict }) => verdict === 'fail'))
+  ok(warnings.length > 0)
+})
+
+test('a crash between verdict and answer: the refresh ends refused as it would have', async (t) => {
+  const crashing = { on: true }
+  const it = await TestProject.open(t, {
+    changes: { ...onDisk, ...unmet },
+    wrap: (project) => ({
+      ...project,
+      log: new Proxy(project.log, {
+        get: (log, key) => {
+          const value: unknown = Reflect.get(log, key, log)
+          if (key !== 'producer') return typeof value === 'function' ? value.bind(log) : value
+          return async () => {
+            const producer = await log.producer()
+            const send: typeof producer.send = async (topic, partition, records) => {
+              const [record] = records
+              const isDone = topic === 'control' && project.codec.decode('control', record!.value!).kind === 'done'
+              if (isDone && crashing.on && project.codec.decode('control', record!.value!).id === 'one') throw new Error('crash')
+              return producer.send(topic, partition, records)
+            }
+            return { send, flush: () => producer.flush(), close: () => producer.close() }
+          }
+        },
+      }),
+    }),
+  })
+  await withRefusal(it)
+  await it.daemon.refresh('one').then(
+    () => ok(false, 'the crash did not come'),
+    (error: Error) => strictEqual(error.message, 'crash'),
+  )
+  strictEqual(it.control.all('judged').length, 1)
+  await it.stop()
+  crashing.on = false
+  await it.start()
+  await it.daemon.idle()
+  const done = await it.daemon.refresh('one')
+  deepStrictEqual([done.outcome, done.code], ['refused', 'SIDESTREAM_GUARD_REFUSED'])
+  strictEqual(it.control.all('judged').length, 1)
+  strictEqual(it.control.all('build').length, 1)
+})
+
+test('`sidestream refresh` ends with code 3 when the guard refuses', async (t) => {
+  const it = await TestProject.open(t, { changes: { ...onDisk, ...unmet } })
+  await withRefusal(it)
+  await it.stop()
+  const file = join(it.directory, 'sidestream.yaml')
+  // JSON is YAML.
+  await writeFile(file, JSON.stringify(testConfig(it.directory, { ...onDisk, ...unmet })))
+  const cli = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['--import', 'tsx', cli, 'refresh', '--config', file, '--json'], {
+    encoding: 'utf8',
+  })
+  strictEqual(status, 3, stderr)
+  const { error } = JSON.parse(stdout || stderr.trim().split('\n').at(-1)!) as { error: { code: string; message: string } }
+  strictEqual(error.code, 'SIDESTREAM_GUARD_REFUSED')
+  ok(error.message.includes(first), error.message)
+})
