@@ -27,8 +27,9 @@ port.on('message', (message: Message) => {
   queue = queue.then(async () => {
     try {
       const result = await handle(message)
-      // A state copy or an output is ours alone: move it.
-      const buffers = new Set(Object.values(result.tensors).map(({ data }) => data.buffer as ArrayBuffer))
+      // A state copy, an output or the feeds of a run are ours alone: move them.
+      const moved = [...Object.values(result.tensors), ...Object.values(result.reclaimed ?? {})]
+      const buffers = new Set(moved.map(({ data }) => data.buffer as ArrayBuffer))
       port.postMessage({ id: message.id, ok: true, result } satisfies Answer, [...buffers])
     } catch (error) {
       const { message: text, stack } = error instanceof Error ? error : new Error(String(error))
@@ -47,7 +48,7 @@ async function handle(message: Message): Promise<WorkerResult> {
   if (open === undefined) throw new Error('the session is closed')
   switch (message.kind) {
     case 'run':
-      return { tensors: await run(open, message.feeds, message.outputs) }
+      return { tensors: await run(open, message.feeds, message.outputs), ...(message.reclaim ? { reclaimed: message.feeds } : {}) }
     case 'set-state':
       open.state = Object.fromEntries(Object.entries(message.state).map(([name, tensor]) => [statePrefix + name, toOrt(tensor)]))
       return { tensors: {} }

@@ -16,7 +16,14 @@ export interface SessionOptions {
 
 export type Request =
   | { readonly kind: 'open'; readonly session: number; readonly model: Uint8Array; readonly options: Required<SessionOptions> }
-  | { readonly kind: 'run'; readonly session: number; readonly feeds: TensorMap; readonly outputs: readonly string[] | undefined }
+  | {
+      readonly kind: 'run'
+      readonly session: number
+      readonly feeds: TensorMap
+      readonly outputs: readonly string[] | undefined
+      /** Whether the feeds' buffers come back with the answer. */
+      readonly reclaim: boolean
+    }
   | { readonly kind: 'set-state'; readonly session: number; readonly state: TensorMap }
   | { readonly kind: 'get-state'; readonly session: number }
   | { readonly kind: 'close'; readonly session: number }
@@ -29,6 +36,8 @@ export type Answer =
 
 export interface WorkerResult {
   readonly tensors: TensorMap
+  /** The feeds of a run that asked for them. */
+  readonly reclaimed?: TensorMap
   readonly inputNames?: readonly string[]
   readonly outputNames?: readonly string[]
 }

@@ -54,11 +54,28 @@ export interface ContentArrival {
   readonly entry: StoredContent
 }
 
+/** Memory that is used again for every batch: blocks of their own would keep the collector busy. */
+export class Scratch {
+  #block = Buffer.alloc(0)
+
+  /** At least `bytes` bytes of any content, valid until the next call. */
+  take(bytes: number): Buffer {
+    if (this.#block.length < bytes) this.#block = Buffer.allocUnsafeSlow(bytes + (bytes >> 2))
+    return this.#block
+  }
+}
+
 /**
- * State entries after new records, all in one block. Of the records before `closedTs` only the newest of an item stays.
+ * State entries after new records. Of the records before `closedTs` only the newest of an item stays.
  * @param arrivals - in offset order per item
+ * @param scratch - the values lie in it: they are to be committed before it is used again
  */
-export function contentPuts(state: State, arrivals: readonly ContentArrival[], closedTs: number): [key: string, value: Uint8Array][] {
+export function contentPuts(
+  state: State,
+  arrivals: readonly ContentArrival[],
+  closedTs: number,
+  scratch: Scratch,
+): [key: string, value: Uint8Array][] {
   const ids = [...new Set(arrivals.map(({ itemId }) => itemId))]
   const stored = state.getMany(ids.map((id) => prefix + id))
   const entries = new Map<string, readonly StoredContent[]>()
@@ -70,7 +87,7 @@ export function contentPuts(state: State, arrivals: readonly ContentArrival[], c
     entries.set(id, kept)
     bytes += packedBytes(kept)
   }
-  const block = Buffer.allocUnsafeSlow(bytes)
+  const block = scratch.take(bytes)
   let at = 0
   return ids.map((id) => {
     const from = at

@@ -5,7 +5,7 @@
  * filled up with absent items, so batches leave no trace.
  */
 
-import { Graph, Session, tensor, toModel } from '../compute/index.ts'
+import { Graph, Session, toModel, zeros } from '../compute/index.ts'
 import type { Tensor } from '../compute/index.ts'
 import { appendHeadViews, headInputs, headLayout } from '../distill/index.ts'
 import type { Head } from '../distill/index.ts'
@@ -17,6 +17,8 @@ import type { SidOrigin, VectorDtype } from '../schemas/index.ts'
 
 /** Rows of one run. Higher: more throughput, more work for a single item. */
 export const runRows = 256
+/** Runs whose input memory is kept for the next ones. */
+const mostSpare = 16
 
 /** A published feature set. */
 export interface EmbeddedView {
@@ -73,6 +75,8 @@ export class Embedder {
   readonly dim: number
   readonly #options: EmbedderOptions
   readonly #session: Session
+  /** Inputs that no run uses. */
+  readonly #spare: Record<string, Tensor>[] = []
 
   private constructor(options: EmbedderOptions, session: Session, dim: number) {
     this.#options = options
@@ -105,7 +109,8 @@ export class Embedder {
     const old = bundle === undefined || bundle.parents.rows === 0 ? undefined : bundle.parents.lookup(content.ids)
     const runs: Promise<Record<string, Tensor>>[] = []
     for (let from = 0; from < rows; from += runRows) {
-      runs.push(this.#session.run(this.#feeds(content, old, from, Math.min(runRows, rows - from)), { transfer: true }))
+      const feeds = this.#feeds(content, old, from, Math.min(runRows, rows - from))
+      runs.push(this.#session.run(feeds, { transfer: true, reclaim: (inputs) => this.#keep(inputs) }))
     }
     const outputs = await Promise.all(runs)
     const dequantized = collect(outputs, 'dequantized', rows, this.dim, new Float32Array(rows * this.dim))
@@ -135,24 +140,37 @@ export class Embedder {
   }
 
   #feeds(content: ContentRows, old: Int32Array | undefined, from: number, count: number): Record<string, Tensor> {
-    const { head, bundle } = this.#options
-    const { modalities } = head.spec
-    const presence = new Float32Array(runRows * modalities.length)
-    const feeds: Record<string, Tensor> = { presence: tensor('float32', [runRows, modalities.length], presence) }
+    const { modalities } = this.#options.head.spec
+    const feeds = this.#spare.pop() ?? this.#inputs()
+    const presence = (feeds['presence']!.data as Float32Array).fill(0)
     for (const [m, { name, dim }] of modalities.entries()) {
-      const vectors = new Float32Array(runRows * dim)
+      const vectors = feeds[`content_${name}`]!.data as Float32Array
       vectors.set(content.vectors[m]!.subarray(from * dim, (from + count) * dim))
-      feeds[`content_${name}`] = tensor('float32', [runRows, dim], vectors)
+      vectors.fill(0, count * dim)
       const present = content.present[m]!
       for (let i = 0; i < count; i++) presence[i * modalities.length + m] = present[from + i]!
     }
     if (old !== undefined) {
-      const levels = bundle!.codebooks.sizes.length
-      const padded = new Int32Array(runRows * levels).fill(-1)
+      const levels = this.#options.bundle!.codebooks.sizes.length
+      const padded = feeds['old']!.data as Int32Array
       padded.set(old.subarray(from * levels, (from + count) * levels))
-      feeds['old'] = tensor('int32', [runRows, levels], padded)
+      padded.fill(-1, count * levels)
     }
     return feeds
+  }
+
+  /** Memory of one run's inputs. */
+  #inputs(): Record<string, Tensor> {
+    const { head, bundle } = this.#options
+    const { modalities } = head.spec
+    const feeds: Record<string, Tensor> = { presence: zeros('float32', [runRows, modalities.length]) }
+    for (const { name, dim } of modalities) feeds[`content_${name}`] = zeros('float32', [runRows, dim])
+    if (bundle !== undefined && bundle.parents.rows > 0) feeds['old'] = zeros('int32', [runRows, bundle.codebooks.sizes.length])
+    return feeds
+  }
+
+  #keep(inputs: Record<string, Tensor>): void {
+    if (this.#spare.length < mostSpare) this.#spare.push(inputs)
   }
 
   #stored(view: EmbeddedView, outputs: readonly Record<string, Tensor>[], rows: number): StoredVectors {

@@ -11,7 +11,7 @@ import type { DistillSample, ItemContentBatch } from '../schemas/index.ts'
 import type { Lane, LogBatch, LogConsumer, LogProducer, State, StateCommit } from '../connectors/index.ts'
 import { floatBytes, readFloat } from './bytes.ts'
 import { modalitiesOf } from './catalogue.ts'
-import { contentPuts } from './content-state.ts'
+import { contentPuts, Scratch } from './content-state.ts'
 import type { ContentArrival } from './content-state.ts'
 import { asPoison, DeadLetters } from './dead-letters.ts'
 import type { PoisonRecord } from './dead-letters.ts'
@@ -42,6 +42,7 @@ export class OwnerLanes {
   #changing: Promise<unknown> = Promise.resolve()
   /** Rows of the batch that is being decoded, in one turn of the event loop. */
   readonly #content: ItemContentBatch
+  readonly #scratch = new Scratch()
   /** Newest event time seen in item-content. */
   #newestContentTs = -Infinity
   #consumer: LogConsumer | undefined
@@ -181,7 +182,7 @@ export class OwnerLanes {
       clock.apply({ kind: 'watermark', source, watermarkTs: watermark.value })
       return {
         puts: [
-          ...contentPuts(this.state, arrivals, this.closedTs),
+          ...contentPuts(this.state, arrivals, this.closedTs, this.#scratch),
           [watermarkKey(source), floatBytes(watermark.value)],
           [heardKey(source), floatBytes(newest)],
         ],

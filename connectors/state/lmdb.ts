@@ -16,7 +16,11 @@ export interface LmdbStateOptions {
 
 /** Entries read at a time by `range`, so that no cursor stays open while the caller works. */
 const rangePage = 512
+/** Size of the blocks that values are copied to. */
 const copyBlockBytes = 65_536
+/** Blocks kept between commits, and the largest that is. */
+const keptBlocks = 2
+const keptBlockBytes = 16 << 20
 
 /** Opens a worker's state. @throws SIDESTREAM_FILE_UNREADABLE */
 export async function openLmdbState(options: LmdbStateOptions): Promise<State> {
@@ -28,6 +32,7 @@ class LmdbState implements State {
   readonly #environment: Environment
   readonly #data: Table
   readonly #positions: Table
+  readonly #blocks: Uint8Array[] = []
   #closing: Promise<void> | undefined
 
   constructor({ directory }: LmdbStateOptions) {
@@ -83,7 +88,8 @@ class LmdbState implements State {
     const { puts = [], deletes = [], positions = [] } = change
     if (puts.length + deletes.length + positions.length === 0) return
     // The writer's thread reads the values later: it gets copies, so that the caller may reuse its buffers at once.
-    const copies = new Copies(copyBlockBytes)
+    const block = this.#takeBlock(puts.reduce((sum, [, value]) => sum + value.length, 0))
+    const copies = new Copies(copyBlockBytes, block)
     try {
       await this.#environment.batch(() => {
         for (const [key, value] of puts) void this.#data.put(key, copies.of(value))
@@ -93,6 +99,15 @@ class LmdbState implements State {
     } catch (error) {
       throw await environmentFailure(error, this.#directory)
     }
+    if (block.length <= keptBlockBytes && this.#blocks.length < keptBlocks) this.#blocks.push(block)
+  }
+
+  /** A block that no commit uses. Used again, since blocks of their own for all commits would keep the collector busy. */
+  #takeBlock(bytes: number): Uint8Array {
+    const fitting = this.#blocks.findIndex(({ length }) => length >= bytes)
+    if (fitting >= 0) return this.#blocks.splice(fitting, 1)[0]!
+    this.#blocks.shift()
+    return Buffer.allocUnsafeSlow(Math.max(copyBlockBytes, bytes + (bytes >> 2)))
   }
 
   close(): Promise<void> {
@@ -108,12 +123,16 @@ class LmdbState implements State {
 /** Copies side by side in blocks, for thousands of small ones cost far more to make and to collect. */
 class Copies {
   readonly #blockBytes: number
-  #block = Buffer.alloc(0)
+  #block: Uint8Array
   #at = 0
 
-  /** @param blockBytes - size of a block; a larger copy has one of its own */
-  constructor(blockBytes: number) {
+  /**
+   * @param blockBytes - size of further blocks; a larger copy has one of its own
+   * @param block - the first block
+   */
+  constructor(blockBytes: number, block: Uint8Array = new Uint8Array(0)) {
     this.#blockBytes = blockBytes
+    this.#block = block
   }
 
   of(bytes: Uint8Array): Uint8Array {

@@ -4,6 +4,7 @@ import { execFile } from 'node:child_process'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { ComputeWorker, Graph, Session, tensor, tensorOf, tensorRows, toModel } from '../../compute/index.ts'
+import type { TensorMap } from '../../compute/index.ts'
 
 const door = new URL('../../compute/index.ts', import.meta.url).href
 
@@ -39,6 +40,19 @@ test('inputs stay with the caller unless they are given away', async (t) => {
   deepStrictEqual([...double!.data], [2, 4, 6, 8])
   await session.run({ x: kept }, { transfer: true })
   strictEqual(kept.data.length, 0, 'a transferred array is empty')
+})
+
+test('inputs that were given away can be had back and used again', async (t) => {
+  const session = await Session.create(doubling())
+  t.after(() => session.close())
+  let feeds: TensorMap = { x: tensorOf('float32', [2, 2], [1, 2, 3, 4]) }
+  for (let run = 0; run < 3; run++) {
+    let back: TensorMap | undefined
+    const { double } = await session.run(feeds, { transfer: true, reclaim: (inputs) => (back = inputs) })
+    deepStrictEqual([...double!.data], [2, 4, 6, 8])
+    deepStrictEqual([...back!['x']!.data], [1, 2, 3, 4])
+    feeds = back!
+  }
 })
 
 test('a view sends its own rows, not the buffer behind it', async (t) => {
