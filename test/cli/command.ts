@@ -1,0 +1,94 @@
+/**
+ * Runs the command line as a user does: the built program in a process of its own, judged by exit code and output.
+ * It is built once per test file into a directory of its own, since a start from sources costs three times as much.
+ */
+import { strictEqual } from 'node:assert/strict'
+import { execFile, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { cp, mkdtemp, rm, symlink } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+let main = ''
+
+/** Builds the program before the tests of a file, and removes it after them. */
+export function useBuiltProgram(): void {
+  let directory = ''
+  before(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'sidestream-built-'))
+    const dist = join(directory, 'dist')
+    const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
+    await promisify(execFile)(process.execPath, [tsc, '-p', 'tsconfig.build.json', '--outDir', dist], { cwd: root })
+    await cp(join(root, 'schemas', 'avro'), join(dist, 'schemas', 'avro'), { recursive: true })
+    await cp(join(root, 'package.json'), join(directory, 'package.json'))
+    await symlink(join(root, 'node_modules'), join(directory, 'node_modules'), 'junction')
+    main = join(dist, 'cli', 'main.js')
+  })
+  after(() => rm(directory, { recursive: true, force: true }))
+}
+
+export interface Ended {
+  readonly code: number | null
+  readonly signal: string | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export interface Running {
+  readonly child: ChildProcess
+  /** Resolves when the process has ended. */
+  readonly ended: Promise<Ended>
+  /** Resolves when stderr has held `text`. */
+  says(text: string): Promise<void>
+}
+
+/** Starts `sidestream ...args` in `cwd`. Nothing of this process's environment that configures sidestream reaches it. */
+export function start(args: readonly string[], cwd: string): Running {
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SIDESTREAM_')))
+  const child = spawn(process.execPath, [main, ...args], { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
+  let stdout = ''
+  let stderr = ''
+  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()))
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()))
+  const ended = once(child, 'close').then(([code, signal]) => ({
+    code: code as number | null,
+    signal: signal as string | null,
+    stdout,
+    stderr,
+  }))
+  const says = (text: string): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const look = (): void => void (stderr.includes(text) && resolve())
+      child.stderr.on('data', look)
+      child.once('close', () => reject(new Error(`ended without saying "${text}": ${stderr}`)))
+      look()
+    })
+  return { child, ended, says }
+}
+
+/** Runs `sidestream ...args` to its end. */
+export function run(args: readonly string[], cwd: string): Promise<Ended> {
+  return start(args, cwd).ended
+}
+
+/** Runs with `--json`: stdout must be exactly one JSON object, which is the answer. */
+export async function runJson(args: readonly string[], cwd: string, code = 0): Promise<Record<string, unknown>> {
+  const ended = await run([...args, '--json'], cwd)
+  strictEqual(ended.code, code, `${args.join(' ')}: ${ended.stderr}${ended.stdout}`)
+  strictEqual(ended.stdout.split('\n').length, 2, `one line, not: ${ended.stdout}`)
+  return JSON.parse(ended.stdout) as Record<string, unknown>
+}
+
+/** Code and message of a command that fails. */
+export async function runFailing(
+  args: readonly string[],
+  cwd: string,
+  code: number,
+): Promise<{ readonly code: string | null; readonly message: string }> {
+  return (await runJson(args, cwd, code))['error'] as { code: string | null; message: string }
+}

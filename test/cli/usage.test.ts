@@ -1,0 +1,68 @@
+/** What the command line answers to those who mistype: exit code 2, the place, and what would be right. */
+import { deepStrictEqual, match, ok, strictEqual } from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+
+import { run, runFailing, runJson, useBuiltProgram } from './command.ts'
+import { writeConfig } from './shop.ts'
+
+useBuiltProgram()
+let home = ''
+
+before(async () => {
+  home = await mkdtemp(join(tmpdir(), 'sidestream-cli-'))
+  await writeConfig(home)
+})
+
+after(() => rm(home, { recursive: true, force: true }))
+
+test('help names every command', async () => {
+  const { code, stdout } = await run(['--help'], home)
+  strictEqual(code, 0)
+  for (const command of ['demo', 'run', 'import', 'distill', 'embed', 'refresh', 'versions', 'get', 'dead-letters', 'auc', 'doctor']) {
+    match(stdout, new RegExp(`^  ${command} `, 'm'))
+  }
+})
+
+test('bad usage ends with 2, one JSON object and a hint', async () => {
+  const cases: [args: string[], message: RegExp][] = [
+    [['frobnicate'], /unknown command 'frobnicate'/],
+    [['import', '--interaction', 'x.csv'], /unknown option '--interaction'\n\(Did you mean --interactions\?\)/],
+    [['import'], /nothing to import: give --interactions/],
+    [['versions', 'show', 'two'], /version must be a whole number of at least 1, not "two"/],
+    [['run', '--roles', 'ingest,distil'], /there is no role "distil"; roles are ingest, distill, publish/],
+    [['run', '--roles', 'distill'], /role distill builds versions that the role publish writes.* give it both/],
+  ]
+  for (const [args, message] of cases) {
+    const error = await runFailing(args, home, 2)
+    strictEqual(error.code, 'SIDESTREAM_USAGE_INVALID')
+    match(error.message, message)
+  }
+})
+
+test('a configuration that is missing or mistyped ends with 2 and names the option and the line', async () => {
+  const missing = await runFailing(['get', 'item-1', '--config', 'shop.yaml'], home, 2)
+  deepStrictEqual(missing.code, 'SIDESTREAM_CONFIG_INVALID')
+  match(missing.message, /no configuration file shop\.yaml: name yours with --config/)
+  await writeConfig(home, 'typo.yaml', { positiveBehaviors: 'postiveBehaviors' })
+  const typo = await runFailing(['get', 'item-1', '--config', 'typo.yaml'], home, 2)
+  match(typo.message, /interactions\.postiveBehaviors: is not an option; did you mean `positiveBehaviors`\?, line 8/)
+})
+
+test('doctor finds nothing wrong with a good project and says what is wrong with a bad one', async () => {
+  const good = await runJson(['doctor'], home)
+  const findings = good['findings'] as { check: string; ok: boolean; message: string }[]
+  strictEqual(good['ok'], true)
+  deepStrictEqual(
+    findings.map(({ check }) => check),
+    ['node', 'compute', 'configuration', 'data directory', 'log, store, artifacts'],
+  )
+  match(findings[4]!.message, /file log with 11 topics, lmdb store with 0 versions, nothing live yet/)
+  await writeConfig(home, 'bad.yaml', { 'levels: [8, 8]': 'levels: [8, 1]' })
+  const bad = await run(['doctor', '--config', 'bad.yaml'], home)
+  strictEqual(bad.code, 2)
+  match(bad.stdout, /FAILED configuration: bad\.yaml has a problem:\n  semanticIds\.levels\.1: must be at least 2 \(got 1\), line \d+/)
+  ok(!bad.stdout.includes('data directory'), 'nothing is checked that needs the configuration')
+})
