@@ -11,6 +11,7 @@ import type { DistillSample, ItemContentBatch } from '../schemas/index.ts'
 import type { Lane, LogBatch, LogConsumer, LogProducer, State, StateCommit } from '../connectors/index.ts'
 import { floatBytes, readFloat } from './bytes.ts'
 import { modalitiesOf } from './catalogue.ts'
+import { decodeContent } from './content-decode.ts'
 import { contentPuts, Scratch } from './content-state.ts'
 import type { ContentArrival } from './content-state.ts'
 import { asPoison, DeadLetters } from './dead-letters.ts'
@@ -198,12 +199,8 @@ export class OwnerLanes {
   }
 
   #decodeContent(batch: LogBatch, records: LogBatch['records']): { arrivals: ContentArrival[]; poison: PoisonRecord[] } {
-    const { codec } = this.#project
     const out = this.#content
-    codec.decodeItemContentBatch(
-      records.map(({ value }) => value),
-      out,
-    )
+    decodeContent(this.#project, records, out)
     const arrivals: ContentArrival[] = []
     const poison: PoisonRecord[] = []
     for (const [i, record] of records.entries()) {

@@ -8,6 +8,7 @@ import { createItemContentBatch, rowStates } from '../schemas/index.ts'
 import type { ItemContentBatch } from '../schemas/index.ts'
 import type { LogRecord, StoreEntry } from '../connectors/index.ts'
 import { modalitiesOf } from './catalogue.ts'
+import { decodeContent } from './content-decode.ts'
 import { asPoison } from './dead-letters.ts'
 import type { ContentRows, Embedded, Embedder } from './embedder.ts'
 import type { Project } from './project.ts'
@@ -30,7 +31,7 @@ export interface VersionSlice {
 
 /** Makes slices, of any partition. */
 export class VersionRows {
-  readonly #project: Pick<Project, 'codec'>
+  readonly #project: Pick<Project, 'codec' | 'config'>
   readonly #embedder: Embedder
   readonly #batch: ItemContentBatch
 
@@ -44,10 +45,7 @@ export class VersionRows {
   /** Decodes the records and hands them to the embedder. The next slice may begin at once. */
   begin(records: readonly LogRecord[]): VersionSlice {
     const content = this.#batch
-    this.#project.codec.decodeItemContentBatch(
-      records.map(({ value }) => value),
-      content,
-    )
+    decodeContent(this.#project, records, content)
     const rows: number[] = []
     for (let row = 0; row < records.length; row++) if (content.states[row] === rowStates.content) rows.push(row)
     const source = sourceOf(records, content, rows)
