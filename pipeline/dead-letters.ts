@@ -9,6 +9,7 @@ import type { Codec, DeadLetter, SidestreamError } from '../schemas/index.ts'
 import type { LogHeader, LogProducer, LogRecord, ProducerRecord } from '../connectors/index.ts'
 import type { Project } from './project.ts'
 import { readTopic } from './read-topic.ts'
+import { importedRow } from './record-headers.ts'
 import { withoutImportHeaders } from './record-headers.ts'
 
 export interface PoisonRecord {
@@ -109,7 +110,7 @@ export class DeadLetters {
   }
 }
 
-/** Every dead letter, oldest first; a record that was reported twice (after a crash) appears once. */
+/** Every dead letter, oldest first; a record that was reported twice (after a crash, or by a second import of its file) appears once. */
 export async function listDeadLetters({ log, codec }: Pick<Project, 'log' | 'codec'>): Promise<ListedLetter[]> {
   const letters = new Map<string, Omit<ListedLetter, 'retriedAt'>>()
   const retried = new Map<string, number>()

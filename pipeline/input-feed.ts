@@ -53,7 +53,7 @@ export class InputFeed {
       try {
         record = this.#record(row, headers?.[i])
       } catch (error) {
-        await this.#refuse(row, asPoison(error))
+        await this.#refuse(row, asPoison(error), headers?.[i] ?? [])
         continue
       }
       const records = byTopic.get(row.topic)
@@ -113,10 +113,10 @@ export class InputFeed {
   }
 
   /** A row that cannot be written as a record: kept as JSON, since there are no bytes of it. */
-  async #refuse(row: SourceEvent, error: ReturnType<typeof asPoison>): Promise<void> {
+  async #refuse(row: SourceEvent, error: ReturnType<typeof asPoison>, headers: readonly LogHeader[]): Promise<void> {
     this.counts.poison++
     const value = encoder.encode(JSON.stringify(row, plainNumbers))
-    const record = { key: null, value, headers: [], timestamp: this.#project.clock(), offset: -1n }
+    const record = { key: null, value, headers, timestamp: this.#project.clock(), offset: -1n }
     await this.#deadLetters.send([{ topic: row.topic, partition: -1, record, error, asJson: true }])
   }
 }

@@ -32,7 +32,7 @@ export function importHeaders(file: Uint8Array, row: number): readonly LogHeader
 }
 
 /** Which imported row a record is; undefined for records of live producers. */
-export function importedRow(record: LogRecord): { readonly file: string; readonly row: number } | undefined {
+export function importedRow(record: Pick<LogRecord, 'headers'>): { readonly file: string; readonly row: number } | undefined {
   let file: string | undefined
   let row: number | undefined
   for (const [name, value] of record.headers) {
