@@ -45,7 +45,11 @@ export interface Arrival {
  * exposure has already given one.
  */
 export function arrive(sequence: UserSequence, interaction: Interaction, options: SampleOptions): Arrival {
-  const { historyLength, source, emptyHistories } = { ...sampleDefaults, ...options }
+  const {
+    historyLength = sampleDefaults.historyLength,
+    source = sampleDefaults.source,
+    emptyHistories = sampleDefaults.emptyHistories,
+  } = options
   const { userId, itemId, eventTs, behaviors } = interaction
   const isPositive = (kinds: readonly string[]): boolean => kinds.some((kind) => options.positiveBehaviors.has(kind))
   const positive = isPositive(behaviors)

@@ -31,9 +31,12 @@ export function chunkKey(userId: string, chunk: number): string {
   return `c/${chunk.toString(36).padStart(8, '0')}/${userId}`
 }
 
-/** @param events - at most 64, ascending event time */
+/**
+ * The result is a view into a larger block.
+ * @param events - at most 64, ascending event time
+ */
 export function encodeChunk(events: readonly HistoryEvent[]): Uint8Array {
-  const writer = new ByteWriter(32 + events.length * 32)
+  const writer = new ByteWriter()
   writeChunk(writer, events)
   return writer.bytes()
 }
@@ -43,9 +46,9 @@ export function decodeChunk(bytes: Uint8Array): HistoryEvent[] {
   return readWhole(bytes, readChunk)
 }
 
-/** A tail is a chunk behind the numbers of the oldest and of this chunk. */
+/** A tail is a chunk behind the numbers of the oldest and of this chunk. The result is a view into a larger block. */
 export function encodeTail({ firstChunk, chunk, events }: TailChunk): Uint8Array {
-  const writer = new ByteWriter(32 + events.length * 32)
+  const writer = new ByteWriter()
   writer.varint(firstChunk)
   writer.varint(chunk)
   writeChunk(writer, events)
@@ -59,14 +62,19 @@ export function decodeTail(bytes: Uint8Array): TailChunk {
 
 function writeChunk(writer: ByteWriter, events: readonly HistoryEvent[]): void {
   const sets = new Map<string, number>()
+  // Events that were read together share their arrays: most sets are found without looking into them.
+  const known = new Map<readonly string[], number>()
   const named: (readonly string[])[] = []
   const setOf = events.map(({ behaviors }) => {
+    const shared = known.get(behaviors)
+    if (shared !== undefined) return shared
     const key = JSON.stringify(behaviors)
     let index = sets.get(key)
     if (index === undefined) {
       index = named.push(behaviors) - 1
       sets.set(key, index)
     }
+    known.set(behaviors, index)
     return index
   })
   writer.varint(format)
@@ -123,20 +131,24 @@ function readWhole<T>(bytes: Uint8Array, read: (reader: ByteReader) => T): T {
   }
 }
 
-/** Numbers are LEB128 over float64 integers, so that millisecond times pass 2^32 without bigint. */
-class ByteWriter {
-  #bytes: Uint8Array
-  #at = 0
+/** Chunks are written side by side: thousands of small arrays cost far more to make and to collect. */
+const blockBytes = 65_536
+let block = new Uint8Array(blockBytes)
+let blockUsed = 0
 
-  constructor(capacity: number) {
-    this.#bytes = new Uint8Array(capacity)
-  }
+/** Numbers are LEB128 over float64 integers, so that millisecond times pass 2^32 without bigint. One writer at a time. */
+class ByteWriter {
+  #bytes = block
+  #start = blockUsed
+  #at = blockUsed
 
   #reserve(more: number): void {
     if (this.#at + more <= this.#bytes.length) return
-    const grown = new Uint8Array(Math.max(this.#bytes.length * 2, this.#at + more))
-    grown.set(this.#bytes)
-    this.#bytes = grown
+    const written = this.#bytes.subarray(this.#start, this.#at)
+    this.#bytes = new Uint8Array(Math.max(blockBytes, 2 * (written.length + more)))
+    this.#bytes.set(written)
+    this.#start = 0
+    this.#at = written.length
   }
 
   varint(value: number): void {
@@ -155,6 +167,7 @@ class ByteWriter {
 
   text(value: string): void {
     this.#reserve(value.length * 3 + 8)
+    if (value.length < 128 && this.#ascii(value)) return
     // The length comes first: one byte of it suits nearly all ids; longer texts are encoded again behind two.
     const { written } = encoder.encodeInto(value, this.#bytes.subarray(this.#at + 1))
     if (written < 128) {
@@ -166,8 +179,26 @@ class ByteWriter {
     this.#at += encoder.encodeInto(value, this.#bytes.subarray(this.#at)).written
   }
 
+  /** Nearly all ids are short ASCII, which costs less here than a call into the runtime. False: nothing was written. */
+  #ascii(value: string): boolean {
+    const { length } = value
+    const bytes = this.#bytes
+    const from = this.#at + 1
+    for (let i = 0; i < length; i++) {
+      const unit = value.charCodeAt(i)
+      if (unit > 127) return false
+      bytes[from + i] = unit
+    }
+    bytes[this.#at] = length
+    this.#at = from + length
+    return true
+  }
+
+  /** What was written, as a view; the block goes on behind it. */
   bytes(): Uint8Array {
-    return this.#bytes.slice(0, this.#at)
+    block = this.#bytes
+    blockUsed = this.#at
+    return this.#bytes.subarray(this.#start, this.#at)
   }
 }
 

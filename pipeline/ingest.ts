@@ -188,7 +188,8 @@ export class Ingest {
     const watermarkTs = lane.watermark.value
     if (watermarkTs <= lane.toldTs) return
     const value = this.#project.codec.encode('distill-samples', { kind: 'watermark', topic, partition, watermarkTs, next })
-    for (let p = 0; p < this.#samplePartitions; p++) await this.#producer.send('distill-samples', p, [{ key: null, value }])
+    const told = Array.from({ length: this.#samplePartitions }, (_, p) => this.#producer.send('distill-samples', p, [{ key: null, value }]))
+    await Promise.all(told)
     lane.toldTs = watermarkTs
   }
 
