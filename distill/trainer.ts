@@ -219,7 +219,21 @@ export class Trainer {
       if (this.#good === undefined) throw this.#diverged
       return this.#good
     }
-    return { step: this.#step, state: await this.#session.state() }
+    const state = await this.#session.state()
+    requireFinite(state, this.#step)
+    return { step: this.#step, state }
+  }
+}
+
+/** The loss of a step is that of the weights before it, so the last step of a pass is seen only here. */
+function requireFinite(state: Readonly<Record<string, Tensor>>, step: number): void {
+  for (const [name, { dtype, data }] of Object.entries(state)) {
+    if (dtype !== 'float32' || (data as Float32Array).every(Number.isFinite)) continue
+    throw new SidestreamError(
+      'SIDESTREAM_TRAINING_DIVERGED',
+      `training diverged at step ${step - 1}: ${name} is not finite after it; lower the learning rate or raise tau`,
+      { step: step - 1, name },
+    )
   }
 }
 

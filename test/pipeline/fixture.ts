@@ -8,7 +8,7 @@ import { hashUnit } from '../../compute/index.ts'
 import { readVersion } from '../../features/index.ts'
 import type { Feature, VersionRecord } from '../../features/index.ts'
 import { InputFeed, openProject, readFeatures, startDaemon } from '../../pipeline/index.ts'
-import type { Daemon, OwnerEvents, Project } from '../../pipeline/index.ts'
+import type { Daemon, Project } from '../../pipeline/index.ts'
 import { checkConfig } from '../../schemas/index.ts'
 import type { Config, SourceEvent } from '../../schemas/index.ts'
 import { scratchDirectory } from '../connectors/scratch-directory.ts'
@@ -59,9 +59,6 @@ export interface TestOptions {
   readonly adjust?: (config: Config) => Config
   /** Put between the drivers and the daemon. */
   readonly wrap?: (project: Project) => Project
-  readonly events?: OwnerEvents
-  /** Where the project lives. @default a directory of its own, removed after the test */
-  readonly directory?: string
 }
 
 const draw = (name: string): number => hashUnit(7, name)
@@ -125,7 +122,7 @@ export class TestProject {
 
   static async open(t: TestContext, options: TestOptions = {}): Promise<TestProject> {
     const { directory, remove } = await scratchDirectory()
-    const test = new TestProject(options.directory ?? directory, options)
+    const test = new TestProject(directory, options)
     t.after(async () => {
       await test.stop()
       await remove()
@@ -134,15 +131,13 @@ export class TestProject {
     return test
   }
 
-  /** Opens the project and starts the daemon, again after `stop`; only a project on disk remembers. */
-  async start(changes: Changes = {}, more: Pick<TestOptions, 'wrap' | 'events'> = {}): Promise<void> {
+  /** Opens the project and starts the daemon, again after `stop`; only a project on disk remembers. `more` wins over the first options. */
+  async start(more: Pick<TestOptions, 'wrap' | 'adjust'> = {}): Promise<void> {
     const given: TestOptions = { ...this.#options, ...more }
-    const { changes: first = {}, adjust = (config) => config, wrap = (project) => project, events = {} } = given
-    const groups = { ...first }
-    for (const [group, options] of Object.entries(changes)) groups[group] = { ...groups[group], ...options }
-    this.#opened = await openProject(adjust(testConfig(this.directory, groups)), { clock: () => this.now })
+    const { changes = {}, adjust = (config) => config, wrap = (project) => project } = given
+    this.#opened = await openProject(adjust(testConfig(this.directory, changes)), { clock: () => this.now })
     this.project = wrap(this.#opened)
-    this.daemon = await startDaemon(this.project, { events })
+    this.daemon = await startDaemon(this.project)
   }
 
   async stop(): Promise<void> {

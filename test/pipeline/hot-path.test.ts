@@ -94,7 +94,7 @@ test('a writer that reads the log again never shows what was replaced, and ends 
     })
     return { ...project, store: watched }
   }
-  await it.start({}, { wrap: watching })
+  await it.start({ wrap: watching })
   await it.daemon.idle()
   ok(stale > 0, 'the writer did write again')
   strictEqual(new Set(seen.map(String)).size, 2, `rows moved while the log was read again: ${seen.join(' ')}`)

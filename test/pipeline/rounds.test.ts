@@ -1,0 +1,143 @@
+/** Rounds of the running project: what closes them, what is counted, what training leaves. */
+import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict'
+import { test } from 'node:test'
+
+import { clickOf, clicks, contentOf, hourMs, itemIds, latenessMs, onDisk, startTs, TestProject, wantedItems } from './fixture.ts'
+
+const known = itemIds(wantedItems)
+const roundOf = (hour: number): number => startTs / hourMs + hour
+const headOf = (hour: number): string => `heads/round-${String(roundOf(hour)).padStart(12, '0')}`
+
+async function round(it: TestProject, hour: number): Promise<void> {
+  await it.feed(clicks(48, startTs + hour * hourMs, known))
+  await it.advance(startTs + (hour + 1) * hourMs)
+}
+
+const trainedHours = (it: TestProject): number[] => it.control.all('trained').map(({ body }) => body.round - roundOf(0))
+
+test('an idle partition is advanced by a logged tick, so that rounds close', async (t) => {
+  const it = await TestProject.open(t, { changes: { log: { partitions: 3 }, training: { idleMs: 60_000 } } })
+  // One user, so one partition of three; content in one.
+  await it.bootstrap()
+  await it.feed(...known.slice(0, 12).map((id, i) => clickOf('solo', id, startTs + hourMs + i * 60_000)))
+  await it.feed(clickOf('solo', 'item-0', startTs + 3 * hourMs, ['view']))
+  strictEqual(await it.live(), null)
+  it.now += 59_999
+  await it.feed()
+  strictEqual(it.control.all('tick').length, 0)
+  it.now += 1
+  while (it.control.all('trained').length === 0) await new Promise((resolve) => setTimeout(resolve, 20))
+  await it.daemon.idle()
+  strictEqual(await it.live(), 1)
+  deepStrictEqual(trainedHours(it), [1])
+  const ticks = it.control.all('tick').map(({ body }) => body)
+  ok(ticks.every(({ watermarkTs }) => watermarkTs === startTs + 3 * hourMs - latenessMs))
+  ok(ticks.some(({ source }) => source.startsWith('item-content/')) && ticks.some(({ source }) => source.startsWith('interactions/')))
+})
+
+test('late rows are counted and join the next round; duplicates and out-of-order events are counted', async (t) => {
+  const it = await TestProject.open(t)
+  await it.bootstrap()
+  await round(it, 1)
+  const before = (await it.daemon.status()).owner!.late
+  strictEqual(before, 0)
+  const rows = it.control.all('trained')[0]!.body.rows
+
+  const at = startTs + 1.5 * hourMs
+  await it.feed(clickOf('user-0', 'item-3', at), clickOf('user-1', 'item-4', at)) // their round is closed
+  strictEqual((await it.daemon.status()).owner!.late, 2)
+  const { ingest } = await it.daemon.status()
+  ok(ingest!.outOfOrder >= 2, `${ingest!.outOfOrder} out of order`)
+
+  const again = clickOf('user-2', 'item-5', startTs + 2 * hourMs + 5000)
+  const seen = ingest!.duplicates
+  await it.feed(again)
+  await it.feed(again)
+  strictEqual((await it.daemon.status()).ingest!.duplicates, seen + 1)
+
+  await it.feed(clicks(40, startTs + 2 * hourMs, known))
+  await it.advance(startTs + 3 * hourMs)
+  deepStrictEqual(trainedHours(it), [1, 2])
+  const second = it.control.all('trained')[1]!.body
+  // Every click has a history by now: 40, the one that was told twice, the two late ones, and rows of round 1.
+  strictEqual(second.rows - second.replayed, 43)
+  ok(rows > 0)
+})
+
+test('rounds train in order, with one checkpoint each, from the one before', async (t) => {
+  const it = await TestProject.open(t)
+  await it.bootstrap()
+  // Three hours at once: they are still trained one after the other.
+  await it.feed(...[1, 2, 3].map((hour) => clicks(48, startTs + hour * hourMs, known)))
+  await it.advance(startTs + 4 * hourMs)
+  deepStrictEqual(trainedHours(it), [1, 2, 3])
+  const cuts = it.control.all('cut')
+  deepStrictEqual(
+    cuts.map(({ body }) => body.endTs),
+    [2, 3, 4].map((hour) => startTs + hour * hourMs),
+  )
+  deepStrictEqual(await it.project.artifacts.list('heads/round-'), [1, 2, 3].map(headOf))
+  const heads = await Promise.all([1, 2, 3].map(async (hour) => JSON.stringify(await headParts(it, hour))))
+  strictEqual(new Set(heads).size, 3)
+  ok(it.control.all('trained').every(({ body }) => body.losses.length > 0 && body.losses.every(Number.isFinite)))
+})
+
+async function headParts(it: TestProject, hour: number): Promise<Record<string, string>> {
+  const { parts } = await it.project.artifacts.read(headOf(hour))
+  return Object.fromEntries([...parts].map(([name, bytes]) => [name, Buffer.from(bytes).toString('base64')]))
+}
+
+test('a restart goes on from the checkpoint, to equal weights', async (t) => {
+  const heads: Record<string, string>[] = []
+  for (const restarts of [false, true]) {
+    const it = await TestProject.open(t, { changes: onDisk })
+    await it.bootstrap()
+    for (const hour of [1, 2, 3]) {
+      await round(it, hour)
+      if (!restarts) continue
+      await it.stop()
+      await it.start()
+    }
+    deepStrictEqual(trainedHours(it), [1, 2, 3])
+    heads.push(await headParts(it, 3))
+    await it.stop()
+  }
+  ok(Object.keys(heads[0]!).length > 0)
+  deepStrictEqual(heads[1], heads[0])
+})
+
+test('a round that diverges is on record, and training goes on from the last good head', async (t) => {
+  const it = await TestProject.open(t, { changes: onDisk })
+  await it.bootstrap()
+  await round(it, 1)
+  const good = await headParts(it, 1)
+  await it.stop()
+  await it.start({ adjust: (config) => ({ ...config, training: { ...config.training, learningRate: 1e30, warmupSteps: 0 } }) })
+  await round(it, 2)
+  const diverged = it.control.all('trained').at(-1)!.body
+  strictEqual(diverged.round, roundOf(2))
+  ok(/not finite|diverged/.test(diverged.diverged ?? ''), `${diverged.diverged}`)
+  deepStrictEqual(await it.project.artifacts.list('heads/round-'), [headOf(1)])
+  deepStrictEqual(await headParts(it, 1), good)
+  await it.feed(contentOf('new', startTs + 4 * hourMs))
+  ok(await it.readOne('new'), 'the hot path goes on')
+  await it.stop()
+  await it.start()
+  await round(it, 4)
+  deepStrictEqual(await it.project.artifacts.list('heads/round-'), [headOf(1), headOf(4)])
+  ok(it.control.all('trained').at(-1)!.body.losses.every(Number.isFinite))
+})
+
+test('a round of one step that leaves weights without finite numbers gives no checkpoint', async (t) => {
+  const it = await TestProject.open(t, {
+    changes: { training: { replayShare: 0 } },
+    adjust: (config) => ({ ...config, training: { ...config.training, learningRate: 1e39, warmupSteps: 0 } }),
+  })
+  await it.bootstrap()
+  await it.feed(clicks(16, startTs + hourMs, known))
+  await it.advance(startTs + 2 * hourMs)
+  const { rows, diverged } = it.control.all('trained')[0]!.body
+  ok(rows > 1 && rows <= 16, `${rows} rows`)
+  ok(diverged !== null, 'weights that are not finite were kept')
+  deepStrictEqual(await it.project.artifacts.list('heads/round-'), [])
+})
