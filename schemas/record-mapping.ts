@@ -249,8 +249,9 @@ function artifactChunk(value: Loose): records.ArtifactChunk {
 function deadLetterFields(value: Loose): Omit<records.DeadLetter, 'headers'> {
   return {
     topic: check.checkText('topic', value['topic']),
-    partition: check.checkInt32('partition', value['partition']),
-    offset: check.checkOffset('offset', value['offset']),
+    // A record that never reached its topic has no place there.
+    partition: value['partition'] === -1 ? -1 : check.checkInt32('partition', value['partition']),
+    offset: value['offset'] === -1n ? -1n : check.checkOffset('offset', value['offset']),
     timestamp: check.checkInteger('timestamp', value['timestamp'], check.leastInteger),
     key: isGiven(value['key']) ? bytesOf('key', value['key']) : null,
     value: isGiven(value['value']) ? bytesOf('value', value['value']) : null,

@@ -130,7 +130,9 @@ export interface ArtifactChunk {
 /** A record that could not be processed, whole, with its reason. */
 export interface DeadLetter {
   readonly topic: string
+  /** -1 when the record never reached its topic. */
   readonly partition: number
+  /** -1 when the record never reached its topic. */
   readonly offset: bigint
   readonly timestamp: number
   readonly key: Uint8Array | null
