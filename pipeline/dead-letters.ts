@@ -9,8 +9,7 @@ import type { Codec, DeadLetter, SidestreamError } from '../schemas/index.ts'
 import type { LogHeader, LogProducer, LogRecord, ProducerRecord } from '../connectors/index.ts'
 import type { Project } from './project.ts'
 import { readTopic } from './read-topic.ts'
-import { importedRow } from './record-headers.ts'
-import { withoutImportHeaders } from './record-headers.ts'
+import { importedRow, withoutImportHeaders } from './record-headers.ts'
 
 export interface PoisonRecord {
   readonly topic: string
@@ -122,8 +121,10 @@ export async function listDeadLetters({ log, codec }: Pick<Project, 'log' | 'cod
         continue
       }
       const letter = codec.decode('dead-letters', value)
-      // A record that never reached its topic has no offset; its own place here tells it apart.
-      const place = letter.offset < 0n ? `${letter.topic}/here/${offset}` : `${letter.topic}/${letter.partition}/${letter.offset}`
+      // A record that never reached its topic has no offset: its row in an imported file, or its own place here, tells it apart.
+      const origin = importedRow(letter)
+      const unplaced = origin === undefined ? `here/${offset}` : `file-${origin.file.slice(0, 12)}/row-${origin.row}`
+      const place = `${letter.topic}/${letter.offset < 0n ? unplaced : `${letter.partition}/${letter.offset}`}`
       letters.set(place, { ...letter, place, notWhole: (headerText(headers, notWholeName) as 'cut' | 'json' | undefined) ?? null })
     }
   })

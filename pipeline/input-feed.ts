@@ -4,7 +4,7 @@
  * a dead letter, and the feed goes on.
  */
 
-import { isSidestreamError } from '../schemas/index.ts'
+import { isSidestreamError, limits } from '../schemas/index.ts'
 import type { SourceEvent } from '../schemas/index.ts'
 import type { LogHeader, LogProducer, ProducerRecord } from '../connectors/index.ts'
 import { asPoison, DeadLetters } from './dead-letters.ts'
@@ -121,8 +121,8 @@ export class InputFeed {
   }
 }
 
-/** Vectors as number lists; what JSON has no number for as text. */
+/** Vectors as number lists, the first ones of those that no record may hold; what JSON has no number for as text. */
 function plainNumbers(_: string, value: unknown): unknown {
-  if (value instanceof Float32Array) return [...value].map((x) => (Number.isFinite(x) ? x : String(x)))
+  if (value instanceof Float32Array) return [...value.subarray(0, limits.dim)].map((x) => (Number.isFinite(x) ? x : String(x)))
   return typeof value === 'number' && !Number.isFinite(value) ? String(value) : value
 }
