@@ -12,7 +12,8 @@ import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { readContent, readVectors } from '../../schemas/index.ts'
 import type { VectorBatch } from '../../schemas/index.ts'
 import { run, runFailing, runJson, start, useBuiltProgram } from './command.ts'
-import { interactions, items, writeConfig, writeContent, writeInteractions } from './shop.ts'
+import { interactions, items, writeContent, writeInteractions } from '../../examples/small-shop/shop.ts'
+import { writeConfig } from './shop.ts'
 
 useBuiltProgram()
 let home = ''
