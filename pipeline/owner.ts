@@ -4,6 +4,7 @@
  * found there and their steps are redone, with the same result.
  */
 
+import { pickCandidate } from '../distill/index.ts'
 import { isSidestreamError, SidestreamError } from '../schemas/index.ts'
 import { bootstrapCut } from './bootstrap.ts'
 import { ControlLog } from './control.ts'
@@ -12,7 +13,7 @@ import { OwnerLanes } from './owner-lanes.ts'
 import type { Project } from './project.ts'
 import { decideRefresh, performBuild } from './refresh.ts'
 import { rowsBefore, trainedRound } from './samples-state.ts'
-import { bootstrapHead, RoundTraining } from './training.ts'
+import { bootstrapHead, checkpointRound, listCheckpoints, RoundTraining } from './training.ts'
 import type { TrainedRound } from './training.ts'
 import type { Versions } from './versions.ts'
 
@@ -67,7 +68,7 @@ export class Owner {
     const control = await ControlLog.open(project)
     let wake = (): void => {}
     const lanes = await OwnerLanes.start(project, () => wake(), onFatal)
-    lanes.closedTs = closedUntil(project, lanes)
+    lanes.closedTs = await closedUntil(project, lanes)
     const owner = new Owner(project, versions, lanes, control, events, onFatal)
     wake = () => owner.#changed()
     owner.#loop = owner.#run()
@@ -227,7 +228,7 @@ export class Owner {
       })
     }
     const trained = await this.#training.train(round, cut.body.positions, record, (step, loss) => this.#events.onStep?.(step, loss))
-    lanes.closedTs = closedUntil(this.#project, lanes)
+    lanes.closedTs = await closedUntil(this.#project, lanes)
     await this.#forget(round)
     this.#events.onRound?.(trained)
   }
@@ -273,10 +274,13 @@ export class Owner {
   }
 }
 
-/** Every decision up to this time is made, so content before it may be thinned out. */
-function closedUntil(project: Project, { state, clock }: OwnerLanes): number {
+/**
+ * Every decision up to this time is made, so content before it may be thinned out. The next judge looks at the window after
+ * the newest checkpoint whose window is complete, or after a later one; where rounds are rare that can be long ago.
+ */
+async function closedUntil(project: Project, { state, clock }: OwnerLanes): Promise<number> {
   const trained = trainedRound(state)
   if (trained === -Infinity) return -Infinity
-  // The judge looks back over its window, and a round that waited looks one round back.
-  return clock.endOf(trained) - project.config.refresh.evalWindowMs - clock.roundMs
+  const checkpoints = (await listCheckpoints(project)).map((name) => ({ trainedUntil: clock.endOf(checkpointRound(name)!) }))
+  return pickCandidate(checkpoints, clock.endOf(trained), project.config.refresh.evalWindowMs)?.trainedUntil ?? -Infinity
 }

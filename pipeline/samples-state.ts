@@ -43,6 +43,9 @@ export function trainedPut(round: number): [string, Uint8Array] {
   return [trainedKey, floatBytes(round)]
 }
 
+/** How many rounds back a late sample is looked for. It comes twice only after a crash, soon after the first time. */
+const lateRounds = 24
+
 /** State entries of samples that arrive; each joins its round at the clock. A sample that is there already changes nothing. */
 export function samplePuts(
   state: State,
@@ -51,11 +54,21 @@ export function samplePuts(
   samples: readonly DistillSample[],
 ): Required<Pick<StateCommit, 'puts'>>['puts'] {
   const puts = new Map<string, Uint8Array>()
+  const stands = (round: number, key: string): boolean => {
+    const name = rowKey(round, key, false)
+    return puts.has(name) || state.get(name) !== undefined
+  }
+  /** A sample that was late stands in the round that was open then. */
+  const standsLate = (own: number, key: string): boolean => {
+    for (let round = clock.closed + 1; round > Math.max(own, clock.closed + 1 - lateRounds); round--) if (stands(round, key)) return true
+    return false
+  }
   for (const sample of samples) {
-    const own = rowKey(clock.roundOf(sample.eventTs), sampleKey(sample), false)
-    if (puts.has(own) || state.get(own) !== undefined) continue
+    const key = sampleKey(sample)
+    const own = clock.roundOf(sample.eventTs)
+    if (stands(own, key) || standsLate(own, key)) continue
     const { round } = clock.join(sample.eventTs)
-    puts.set(rowKey(round, sampleKey(sample), false), codec.encode('distill-samples', sample))
+    puts.set(rowKey(round, key, false), codec.encode('distill-samples', sample))
     const since = sincePrefix + sample.targetId
     const known = puts.get(since) ?? state.get(since)
     if (known === undefined || readFloat(known) > sample.eventTs) puts.set(since, floatBytes(sample.eventTs))
