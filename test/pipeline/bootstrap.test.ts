@@ -4,9 +4,9 @@ import { test } from 'node:test'
 
 import { clicks, hourMs, itemIds, items, startTs, TestProject, wantedItems } from './fixture.ts'
 
-test('version 1 is built at the end of the round in which the counted number of items is there', async (t) => {
+test('version 1 is built at the end of the round in which the counted number of items is there, its head untrained', async (t) => {
   const it = await TestProject.open(t)
-  await it.feed(items(wantedItems - 1))
+  await it.feed(items(wantedItems - 1), clicks(60, startTs + 60_000, itemIds(wantedItems - 1), hourMs - 60_000))
   await it.advance(startTs + 5 * hourMs)
   strictEqual(await it.live(), null)
   await rejects(it.read(['item-0']), { code: 'SIDESTREAM_VERSION_UNKNOWN' })
@@ -20,6 +20,9 @@ test('version 1 is built at the end of the round in which the counted number of 
   strictEqual(build!.body.cutTs, startTs + 6 * hourMs)
   strictEqual(build!.body.reason, 'bootstrap')
   ok((await it.read(itemIds(wantedItems))).every((feature) => feature !== undefined))
+  const record = (await it.record(1))!
+  deepStrictEqual([record.head, record.trainedUntil, record.parent], ['heads/bootstrap', 0, null])
+  deepStrictEqual(it.control.all('judged'), [])
 })
 
 test('version 1 is built after bootstrapMs with fewer items than wanted, but one per code', async (t) => {
@@ -50,15 +53,4 @@ test('version 1 is built at the end marks, whatever there is', async (t) => {
   await it.end()
   strictEqual(await it.live(), 1)
   ok((await it.read(itemIds(3))).every((feature) => feature?.sid.length === 2))
-})
-
-test('the head of version 1 is untrained, whatever users did before', async (t) => {
-  const it = await TestProject.open(t)
-  await it.feed(items(wantedItems), clicks(60, startTs + 60_000, itemIds(wantedItems), hourMs - 60_000))
-  await it.advance(startTs + hourMs)
-  const record = (await it.record(1))!
-  strictEqual(record.head, 'heads/bootstrap')
-  strictEqual(record.trainedUntil, 0)
-  strictEqual(record.parent, null)
-  deepStrictEqual(it.control.all('judged'), [])
 })
