@@ -14,8 +14,12 @@ export interface LmdbStateOptions {
   readonly directory: string
 }
 
-/** Entries read at a time by `range`, so that no cursor stays open while the caller works. */
-const rangePage = 512
+/**
+ * Entries read at a time by `range`, so that no cursor stays open while the caller works: few at first, for callers that
+ * want the first entries only, then more.
+ */
+const firstPage = 16
+const largestPage = 1024
 /** Size of the blocks that values are copied to. */
 const copyBlockBytes = 65_536
 /** Blocks kept between commits, and the largest that is. */
@@ -61,16 +65,16 @@ class LmdbState implements State {
   *range(start: string, end: string): Iterable<readonly [key: string, value: Uint8Array]> {
     let from = start === '' ? '\0' : start
     let exclusiveStart = false
-    for (;;) {
+    for (let limit = firstPage; ; limit = Math.min(limit * 4, largestPage)) {
       this.#assertOpen()
       const page: [string, Uint8Array][] = []
-      const copies = new Copies(copyBlockBytes)
+      const copies = new Copies(Math.min(limit * 256, copyBlockBytes))
       if (end === '') return
-      for (const { key, value } of this.#data.getRange({ start: from, end, exclusiveStart, limit: rangePage })) {
+      for (const { key, value } of this.#data.getRange({ start: from, end, exclusiveStart, limit })) {
         page.push([key, copies.of(value)])
       }
       yield* page
-      if (page.length < rangePage) return
+      if (page.length < limit) return
       from = page.at(-1)![0]
       exclusiveStart = true
     }
