@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 import { checkConfig, fileExists, recipeFits, SidestreamError } from '../schemas/index.ts'
 import type { Recipe, SourceEvent } from '../schemas/index.ts'
@@ -45,7 +46,7 @@ export function demoCommand(): Command {
       const out = resolve(options.out)
       await mkdir(out, { recursive: true })
       const subject = options.data === undefined ? generated(options) : await recorded(options.data, options.recipe)
-      const dataDir = join(out, 'sidestream-data')
+      const dataDir = join(out, 'demo-data')
       const config = checkConfig({ ...subject.config, dataDir, seed: options.seed, log: { partitions: options.partitions } }, { env: {} })
       const report = await runDemo({
         ...subject,
@@ -124,7 +125,7 @@ async function findRecipe(directory: string): Promise<Recipe> {
   for (const examples of [new URL('../examples', import.meta.url), new URL('../../examples', import.meta.url)]) {
     const names = await readdir(examples).catch(() => [])
     for (const name of names) {
-      const path = join(examples.pathname, name, 'recipe.yaml')
+      const path = join(fileURLToPath(examples), name, 'recipe.yaml')
       if (!(await fileExists(path))) continue
       const recipe = await readRecipeFile(path)
       if (await recipeFits(recipe, directory)) return recipe

@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import { collectVersions as collect, FeatureReader, listVersions as list, requireVersion } from '../features/index.ts'
 import type { FeatureRead, VersionRecord } from '../features/index.ts'
-import { SidestreamError } from '../schemas/index.ts'
+import { limits, SidestreamError } from '../schemas/index.ts'
 import type { PointerChange } from '../connectors/index.ts'
 import type { Project } from './project.ts'
 import { Versions } from './versions.ts'
@@ -63,6 +63,12 @@ export async function readFeatures(
 ): Promise<FeatureRead> {
   if (config.views[view] === undefined) {
     throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `no view is named ${view}; there are: ${Object.keys(config.views).join(', ')}`)
+  }
+  for (const id of ids) {
+    const bytes = Buffer.byteLength(id)
+    if (bytes === 0 || bytes > limits.idBytes) {
+      throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `an item id has 1 to ${limits.idBytes} bytes, this one has ${bytes}`)
+    }
   }
   return new FeatureReader({ store, project: config.project }).read(view, ids, version === undefined ? {} : { version })
 }

@@ -3,9 +3,9 @@
  * Invariant: what is opened here is closed by `Project.close`, also when a later open fails.
  */
 
-import { mkdir } from 'node:fs/promises'
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Codec, topics } from '../schemas/index.ts'
+import { Codec, SidestreamError, topics } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
 import type { Artifacts, LogDriver, State, Store } from '../connectors/index.ts'
 import { silentLogger } from './project.ts'
@@ -57,6 +57,30 @@ export async function openProject(config: Config, { logger = silentLogger, clock
   } catch (error) {
     await close()
     throw error
+  }
+}
+
+/**
+ * Empties a directory that was made for one purpose, or makes it. It must be empty, or carry the mark of that purpose: nobody's
+ * data is deleted by a wrong path.
+ * @throws SIDESTREAM_USAGE_INVALID for a directory with anything else in it; SIDESTREAM_DIRECTORY_IN_USE while a process has it
+ */
+export async function clearDirectory(path: string, purpose: string): Promise<void> {
+  const mark = `.sidestream-${purpose}`
+  const { lockDirectory } = await import('../connectors/index.ts')
+  const found: string[] = await readdir(path).catch(() => [])
+  if (found.length > 0 && !found.includes(mark)) {
+    throw new SidestreamError(
+      'SIDESTREAM_USAGE_INVALID',
+      `${path} holds data that no ${purpose} wrote, and is left alone: choose another directory`,
+    )
+  }
+  const lock = lockDirectory(path)
+  try {
+    for (const name of await readdir(path)) if (name !== 'LOCK') await rm(join(path, name), { recursive: true, force: true })
+    await writeFile(join(path, mark), '')
+  } finally {
+    lock.release()
   }
 }
 

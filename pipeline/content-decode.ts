@@ -9,7 +9,6 @@ import type { ItemContentBatch } from '../schemas/index.ts'
 import type { LogRecord } from '../connectors/index.ts'
 import { asPoison } from './dead-letters.ts'
 import type { Project } from './project.ts'
-import { importedRow } from './record-headers.ts'
 
 /** Reads the values of some records into `out`; poison rows are marked and explained there. */
 export function decodeContent(
@@ -24,7 +23,6 @@ export function decodeContent(
   const { maxFutureMs } = config.interactions
   for (const [row, record] of records.entries()) {
     if (out.states[row] !== rowStates.content || out.eventTs[row]! <= record.timestamp + maxFutureMs) continue
-    if (importedRow(record) !== undefined) continue
     try {
       checkEventTime(out.eventTs[row]!, record.timestamp, maxFutureMs)
     } catch (error) {

@@ -6,6 +6,7 @@
 
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
+import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { partitionForKey } from '../compute/index.ts'
 import { fileError, readContent, readIdEmbeddings, readInteractions, readRecipe } from '../schemas/index.ts'
@@ -128,9 +129,25 @@ export function recipeSource(
   options: { onInvalid?: (error: SidestreamError, row: number) => void } = {},
 ): ImportSource {
   return {
-    identity: async () => createHash('sha256').update(JSON.stringify(recipe)).update(directory).digest('hex'),
+    identity: async () => {
+      const hash = createHash('sha256').update(JSON.stringify(recipe))
+      for (const file of recipeFiles(recipe)) hash.update(await hashFile(join(directory, file)))
+      return hash.digest('hex')
+    },
     events: () => readRecipe(recipe, directory, options),
   }
+}
+
+/** Every file a recipe reads, once. */
+function recipeFiles({ interactions, content, idEmbeddings }: Recipe): string[] {
+  const files = [interactions.file]
+  if ('file' in content) files.push(content.file)
+  else {
+    for (const { file, ids } of Object.values(content.modalities)) files.push(file, ...(ids === undefined ? [] : [ids]))
+    if (content.table !== undefined) files.push(content.table.file)
+  }
+  if (idEmbeddings !== undefined) files.push(idEmbeddings.file)
+  return [...new Set(files)]
 }
 
 async function hashFile(path: string): Promise<string> {

@@ -3,7 +3,7 @@
  * @module
  */
 
-export { openProject } from './compose.ts'
+export { clearDirectory, openProject } from './compose.ts'
 export type { ComposeOptions } from './compose.ts'
 export { silentLogger } from './project.ts'
 export type { Logger, Project } from './project.ts'

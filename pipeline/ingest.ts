@@ -164,7 +164,7 @@ export class Ingest {
           record.value ?? new Uint8Array(),
           this.#known === undefined ? {} : { behaviors: this.#known },
         )
-        checkEventTime(value.eventTs, origin === undefined ? record.timestamp : undefined, this.#project.config.interactions.maxFutureMs)
+        checkEventTime(value.eventTs, record.timestamp, this.#project.config.interactions.maxFutureMs)
         rows.push({ offset: record.offset, value })
       } catch (error) {
         poison.push({ topic, partition: batch.partition, record, error: asPoison(error) })

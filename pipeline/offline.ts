@@ -18,7 +18,7 @@ import {
 import type { Config } from '../schemas/index.ts'
 import { openArtifacts } from './compose.ts'
 import { sampleOptions } from './ingest.ts'
-import { headOptions } from './training.ts'
+import { headOptions, trainerOptions } from './training.ts'
 
 export interface DistillFiles {
   readonly interactions: string
@@ -50,14 +50,7 @@ export async function distillFiles(config: Config, files: DistillFiles): Promise
     options: {
       head: headOptions({ config }),
       samples: { ...sampleOptions(config), emptyHistories: false },
-      trainer: {
-        tau: config.training.temperature,
-        historyLength: config.sequences.history,
-        batchSize: config.training.batch,
-        weightDecay: config.training.weightDecay,
-        clipNorm: config.training.clipNorm,
-        threads: config.training.threads,
-      },
+      trainer: trainerOptions(config),
       passes: config.training.epochs,
       learningRate: config.training.learningRate,
       seed: config.seed,

@@ -173,18 +173,24 @@ export class Owner {
     return this.lanes.clock.ready()
   }
 
-  /** The earliest boundary of the schedule that every source has passed and no round before it still waits for. */
+  /**
+   * The next boundary of the schedule: the first one after a round that was trained since the last refresh. Stretches
+   * without a round are passed over, so a catalogue that is years old does not build a version for every boundary since.
+   */
   #scheduledCut(nextRound: number | undefined): number | undefined {
     const { everyMs } = this.#project.config.refresh
     if (everyMs === 0) return undefined
     const { clock } = this.lanes
     const last = this.control.all('build').at(-1)!.body.cutTs
-    const refused = this.control.all('done').filter(({ id }) => id.startsWith('scheduled-'))
-    const lastTried = Math.max(last, ...refused.map(({ id }) => Number(id.slice('scheduled-'.length))))
-    const cut = clock.endOf(clock.roundOf(lastTried + everyMs - 1))
+    const tried = this.control.all('done').filter(({ id }) => id.startsWith('scheduled-'))
+    const lastTried = Math.max(last, ...tried.map(({ id }) => Number(id.slice('scheduled-'.length))))
+    const trained = this.control.all('trained').map(({ body }) => clock.endOf(body.round))
+    const news = Math.min(...trained.filter((endTs) => endTs > lastTried))
+    if (news === Infinity) return undefined
+    const boundary = lastTried + Math.ceil((news - lastTried) / everyMs) * everyMs
+    const cut = clock.endOf(clock.roundOf(boundary - 1))
     const reached = nextRound === undefined ? this.#closedNow() : clock.endOf(nextRound - 1)
-    const hasNews = this.lanes.newestContentTs > lastTried || clock.endOf(trainedRound(this.lanes.state)) > lastTried
-    return cut <= reached && cut <= clock.watermark && hasNews ? cut : undefined
+    return cut <= reached && cut <= clock.watermark ? cut : undefined
   }
 
   /** Up to when everything is decided: the end of the last complete round, or of the data when it has ended. */

@@ -6,8 +6,9 @@
 
 import { constantAfterWarmup } from '../compute/index.ts'
 import { createHead, decodeCheckpoint, encodeCheckpoint, fitStatistics, headSpec, prepareRound, Trainer } from '../distill/index.ts'
-import type { Checkpoint, ContentVectors, Head, HeadOptions, HeadSpec, PreparedRound } from '../distill/index.ts'
+import type { Checkpoint, ContentVectors, Head, HeadOptions, HeadSpec, PreparedRound, TrainerOptions } from '../distill/index.ts'
 import { contentDims, isSidestreamError, SidestreamError } from '../schemas/index.ts'
+import type { Config } from '../schemas/index.ts'
 import { modalitiesOf } from './catalogue.ts'
 import { catalogueAsOf, itemAsOf } from './content-state.ts'
 import type { OwnerLanes } from './owner-lanes.ts'
@@ -83,6 +84,18 @@ export async function writeBootstrapHead(project: Project, lanes: OwnerLanes, cu
   const position = { trainedUntil: 0, round: -1, offsets: {}, step: 0, seeds: { head: head.spec.seed }, metrics: {} }
   const { parts, about } = encodeCheckpoint({ head, position })
   await project.artifacts.write(bootstrapHead, parts, about)
+}
+
+/** The trainer that a configuration describes. */
+export function trainerOptions({ training, sequences }: Config): TrainerOptions {
+  return {
+    tau: training.temperature,
+    historyLength: sequences.history,
+    batchSize: training.batch,
+    weightDecay: training.weightDecay,
+    clipNorm: training.clipNorm,
+    threads: training.threads,
+  }
 }
 
 /** What became of a round. */
@@ -205,18 +218,7 @@ export class RoundTraining {
     const newest = (await listCheckpoints(this.#project)).at(-1)
     const checkpoint = await readCheckpoint(this.#project, newest ?? bootstrapHead, { training: true })
     this.#head = checkpoint.head
-    this.#trainer = await Trainer.create(
-      this.#head,
-      {
-        tau: config.training.temperature,
-        historyLength: config.sequences.history,
-        batchSize: config.training.batch,
-        weightDecay: config.training.weightDecay,
-        clipNorm: config.training.clipNorm,
-        threads: config.training.threads,
-      },
-      checkpoint.training,
-    )
+    this.#trainer = await Trainer.create(this.#head, trainerOptions(config), checkpoint.training)
     return this.#trainer
   }
 }

@@ -164,7 +164,7 @@ export const semanticIds = z
     distortionCeiling: option(
       z.number().min(1),
       defaults.semanticIds.distortionCeiling,
-      'Most distortion after a refresh, relative to a free fit on the same vectors. Above it a re-base is declared instead of silent decay. Higher: re-bases are rarer, IDs describe items less well.',
+      'Most distortion after a refresh, relative to a free fit on the same vectors. Above it the refresh is refused instead of letting IDs decay silently: raise the churn budget or this ceiling. Higher: refused less often, IDs describe items less well.',
     ),
     seed: option(
       z.int().min(0).max(0xffff_ffff).nullable(),

@@ -27,8 +27,8 @@ const rooms = readdirSync(root).filter((name) => existsSync(join(root, name, 'in
 /** The source of a built file. */
 const sourceOf = (built: string): string => built.replace(/^(\.\/)?dist\//, '').replace(/\.(d\.ts|js)$/, '.ts')
 
-test('the package is ESM for Node 20, without side effects, and holds the build alone', () => {
-  deepStrictEqual([manifest.type, manifest.sideEffects, manifest.files], ['module', false, ['dist']])
+test('the package is ESM for Node 20, without side effects, and holds the build and the recipes', () => {
+  deepStrictEqual([manifest.type, manifest.sideEffects, manifest.files], ['module', false, ['dist', 'examples/*/recipe.yaml']])
   strictEqual(manifest.engines.node, '>=20.19')
 })
 

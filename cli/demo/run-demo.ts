@@ -4,10 +4,10 @@
  * Invariant: equal source, seed and configuration give equal versions; a run that was cut short goes on with `resume`.
  */
 
-import { rm } from 'node:fs/promises'
 import { SidestreamError } from '../../schemas/index.ts'
 import type { Config, ErrorCode, SourceEvent } from '../../schemas/index.ts'
 import {
+  clearDirectory,
   compareVersions,
   describeVersion,
   importSources,
@@ -41,7 +41,7 @@ const mostBehind = 4096
 export async function runDemo(request: DemoRequest): Promise<DemoReport> {
   const { config, onNote } = request
   const started = Date.now()
-  if (!request.resume) await rm(config.dataDir, { recursive: true, force: true })
+  if (!request.resume) await clearDirectory(config.dataDir, 'demo')
   const project = await openProject(config, { logger: request.logger })
   const watch = new Watch(onNote)
   try {

@@ -11,7 +11,7 @@ export interface WorldOptions {
   readonly interactions?: number
   /** Event time from the first interaction to the last one, milliseconds. @default 151200000 (42 h, so that it ends in the evening, when much is going on) */
   readonly spanMs?: number
-  /** Event time of the first interactions, milliseconds; the first items are up to 6 h older. @default 2026-01-05T00:00:00Z */
+  /** Event time of the first interactions, milliseconds; the first items are up to 6 h older. @default 2024-01-08T00:00:00Z */
   readonly startTs?: number
   /** Share of items that exist at the start; the others arrive through the whole span. @default 0.4 */
   readonly initialShare?: number
@@ -25,7 +25,7 @@ export const worldDefaults: Readonly<Required<WorldOptions>> = {
   users: 4000,
   interactions: 120_000,
   spanMs: 151_200_000,
-  startTs: 1_767_571_200_000,
+  startTs: 1_704_672_000_000,
   initialShare: 0.4,
   idEmbeddingsEveryMs: 14_400_000,
 }
