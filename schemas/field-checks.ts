@@ -111,14 +111,14 @@ export function checkDim(field: string, dim: number, expected: number | undefine
   })
 }
 
-/** Every number of `vector` from `start` to `end` is finite. */
+/** Every number of `vector` from `start` to `end` is finite, and small enough that sums of squares are so in float32. */
 export function checkVectorFinite(field: string, vector: Float32Array, start: number, end: number): void {
   for (let i = start; i < end; i++) {
     const value = vector[i]!
-    if (value - value !== 0) {
+    if (!(Math.abs(value) <= limits.vectorNumber)) {
       throw new SidestreamError(
         'SIDESTREAM_VECTOR_NOT_FINITE',
-        `${field} holds ${value} at position ${i - start}; every number of a vector must be finite`,
+        `${field} holds ${value} at position ${i - start}; every number of a vector must be finite and at most ${limits.vectorNumber} in size`,
         {
           field,
           position: i - start,

@@ -13,6 +13,8 @@ export const limits = {
   textBytes: 256,
   /** Largest vector dimension. */
   dim: 8192,
+  /** Largest size of a number of a vector: beyond it float32 lengths overflow, and one record would give no vector at all. */
+  vectorNumber: 1e12,
   /** Most modalities of one item. */
   modalities: 16,
   /** Most behaviors of one interaction. */

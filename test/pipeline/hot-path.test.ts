@@ -6,7 +6,9 @@ import { test } from 'node:test'
 
 import { decodeValue } from '../../features/index.ts'
 import type { Feature } from '../../features/index.ts'
+import { listDeadLetters } from '../../pipeline/index.ts'
 import type { Project } from '../../pipeline/index.ts'
+import type { ItemContent, SourceEvent } from '../../schemas/index.ts'
 import { contentOf, hourMs, onDisk, startTs, TestProject, tombstoneOf } from './fixture.ts'
 
 const later = startTs + 2 * hourMs
@@ -53,6 +55,24 @@ test('content that is appended after the switch is readable at once, changed, de
   for (const row of rows) hasFeatures(row)
   strictEqual(new Set(rows.map((row) => row!.vector.join())).size, 3)
   strictEqual(await it.live(), 1)
+})
+
+test('a number that no float32 sum can hold makes a dead letter, and the stream goes on', async (t) => {
+  const it = await TestProject.open(t)
+  await it.bootstrap()
+  const scaled = (id: string, size: number): SourceEvent => {
+    const event = contentOf(id, later)
+    const vectors = (event.record as ItemContent).vectors
+    for (const vector of Object.values(vectors)) for (let i = 0; i < vector.length; i++) vector[i] = vector[i]! * size
+    return event
+  }
+  await it.feed(scaled('huge', 3e37), scaled('large', 1e11), scaled('tiny', 1e-40), contentOf('new', later))
+  strictEqual(await it.readOne('huge'), undefined)
+  for (const feature of await it.read(['large', 'tiny', 'new'])) hasFeatures(feature)
+  deepStrictEqual(
+    (await listDeadLetters(it.project)).map(({ code }) => code),
+    ['SIDESTREAM_VECTOR_NOT_FINITE'],
+  )
 })
 
 test('a writer that reads the log again never shows what was replaced, and ends with the same rows and counts', async (t) => {

@@ -118,8 +118,10 @@ const finite = fc.double({ noNaN: true, noDefaultInfinity: true })
 const behaviors = fc.array(id, { maxLength: 5 })
 const bytes = fc.uint8Array({ maxLength: 60 })
 
+/** Below the largest number that a vector may have. */
+const largest = Math.fround(999_999_995_904)
 /** A vector as a producer would send it. */
-export const vector = fc.float32Array({ minLength: 1, maxLength: 20, noNaN: true, noDefaultInfinity: true })
+export const vector = fc.float32Array({ minLength: 1, maxLength: 20, noNaN: true, min: -largest, max: largest })
 
 function record<T, R extends keyof T>(
   model: { [K in keyof Required<T>]: fc.Arbitrary<Required<T>[K]> },
