@@ -20,8 +20,8 @@ import { bundleFromParts, encode } from '../semantic-ids/index.ts'
 import { scratchDirectory } from './connectors/scratch-directory.ts'
 
 const hourMs = 3_600_000
-/** 2026-01-05T00:00:00Z, the start of a round. */
-const startTs = 1_767_571_200_000
+/** 2024-01-08T00:00:00Z, the start of a round. */
+const startTs = 1_704_672_000_000
 
 const modalities = [
   { name: 'text', dim: 4 },

@@ -9,8 +9,8 @@ import { hashUnit } from '../../compute/index.ts'
 import { writeParquet } from '../../schemas/index.ts'
 
 export const hourMs = 3_600_000
-/** 2026-01-01T00:00:00Z */
-export const startTs = 1_767_225_600_000
+/** 2024-01-01T00:00:00Z */
+export const startTs = 1_704_067_200_000
 export const items = 120
 export const interactions = 1500
 
