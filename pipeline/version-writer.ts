@@ -150,6 +150,7 @@ export class VersionWriter {
         const step = this.#publish(slice, sent)
         sent = step.sent
         published.push(step.readable)
+        step.readable.catch(() => {}) // it is told when all have ended
         await slices.at(-1)?.computed // more than two in the embedder's queue would only take memory
         slices.push(slice)
       }
