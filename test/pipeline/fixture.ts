@@ -13,11 +13,10 @@ import { checkConfig } from '../../schemas/index.ts'
 import type { Config, SourceEvent } from '../../schemas/index.ts'
 import { scratchDirectory } from '../connectors/scratch-directory.ts'
 
-export const minuteMs = 60_000
 export const hourMs = 3_600_000
 /** 2026-01-05T00:00:00Z, the start of a round. */
 export const startTs = 1_767_571_200_000
-export const latenessMs = minuteMs
+export const latenessMs = 60_000
 
 const modalities = { image: { dim: 8 }, text: { dim: 6 } }
 const tasteDim = 3
