@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 /** Raise it when tests are added; lower it only when tests are removed on purpose. */
-const floor = 1
+const floor = 850
 
 const wanted = process.argv.slice(2)
 const files =
