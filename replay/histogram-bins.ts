@@ -22,7 +22,7 @@ export function binValues(values: ArrayLike<number>, bins: number, isLog: boolea
     if (value > most) most = value
   }
   if (least > most) [least, most] = isLog ? [1, 10] : [0, 1]
-  if (least === most) [least, most] = isLog ? [least / 2, most * 2] : [least - 0.5, most + 0.5]
+  if (least === most) [least, most] = isLog ? [least / 2 || least, Math.min(most * 2, Number.MAX_VALUE)] : [least - 0.5, most + 0.5]
   const low = isLog ? Math.log(least) : least
   const width = ((isLog ? Math.log(most) : most) - low) / bins
   const edges = new Float64Array(bins + 1)

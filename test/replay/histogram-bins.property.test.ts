@@ -33,6 +33,10 @@ test('values lie in the bin of their edges', () => {
   deepEqual([...counts], [1, 1, 1, 2])
 })
 
+test('a log axis holds the smallest and the largest number there is', () => {
+  for (const value of [Number.MIN_VALUE, Number.MAX_VALUE]) deepEqual([...binValues([value], 1, true).counts], [1])
+})
+
 test('ticks of a log axis are 1, 2 and 5 times powers of ten, fewer over many decades', () => {
   deepEqual(logTicks(20.7, 352), [50, 100, 200])
   deepEqual(logTicks(1, 1e6), [1, 10, 100, 1000, 10_000, 100_000, 1_000_000])
