@@ -25,6 +25,8 @@ const run = spawnSync(
   [
     '--import',
     'tsx',
+    '--import',
+    './scripts/property-seed.mjs',
     '--test',
     '--test-concurrency=2',
     '--test-reporter=spec',
