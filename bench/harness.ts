@@ -3,6 +3,7 @@
  * Invariant: equal answers first, then interleaved rounds, medians only; a ratio below 1 is printed like any other.
  */
 import { deepStrictEqual } from 'node:assert/strict'
+import { cpus } from 'node:os'
 
 export interface Comparison<T> {
   /** Says what is measured, with sizes, e.g. `encode d64 3x64`. */
@@ -55,6 +56,30 @@ export async function compare<T>(comparison: Comparison<T>): Promise<ComparisonR
   if (ratio !== undefined) line['ratio'] = rounded(ratio)
   process.stdout.write(`${JSON.stringify({ ...line, ...extra?.(rate, peerRate), rounds, node: process.version })}\n`)
   return { rate, peerRate, ratio }
+}
+
+/**
+ * Watches how much of the machine other processes use: a figure taken beside them says little about the code.
+ * @returns ends it and gives their share of all cores, 0 to 1
+ */
+export function watchOthers(): () => number {
+  const before = { machine: machineMs(), own: process.cpuUsage() }
+  return () => {
+    const after = machineMs()
+    const { user, system } = process.cpuUsage(before.own)
+    const busy = after.busy - before.machine.busy - (user + system) / 1000
+    return rounded(Math.max(0, busy / (after.all - before.machine.all)))
+  }
+}
+
+function machineMs(): { busy: number; all: number } {
+  let [busy, all] = [0, 0]
+  for (const { times } of cpus()) {
+    const sum = times.user + times.nice + times.sys + times.irq + times.idle
+    busy += sum - times.idle
+    all += sum
+  }
+  return { busy, all }
 }
 
 /** Middle value; the mean of the two middle ones when the count is even. */

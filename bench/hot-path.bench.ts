@@ -9,7 +9,7 @@
  * `--dir DIR` (the system's temporary directory; it decides what an fdatasync costs), `--only TEXT` (figures whose name has it).
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { loadavg, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
@@ -24,7 +24,7 @@ import type { Daemon, Project, Role } from '../pipeline/index.ts'
 import { readCheckpoint } from '../pipeline/training.ts'
 import { embeddedViews } from '../pipeline/views.ts'
 import { checkConfig, createItemContentBatch, encodeItemFeatures, semanticIdView } from '../schemas/index.ts'
-import { median } from './harness.ts'
+import { median, watchOthers } from './harness.ts'
 
 const { values: options } = parseArgs({
   options: {
@@ -185,8 +185,9 @@ function mainThreadUs(): number {
 
 const figure = (value: number): number => (Math.abs(value) >= 1000 ? Math.round(value) : Number(value.toPrecision(3)))
 
-function print(line: Record<string, unknown>): void {
-  process.stdout.write(`${JSON.stringify({ ...line, load: figure(loadavg()[0]!), node: process.version })}\n`)
+/** @param others - share of the machine that other processes used meanwhile */
+function print(line: Record<string, unknown>, others: number): void {
+  process.stdout.write(`${JSON.stringify({ ...line, others, node: process.version })}\n`)
 }
 
 /** Every stage alone, over the same records and batches as in the pipeline. @returns items/s of the session alone */
@@ -194,6 +195,7 @@ async function stages(project: Project): Promise<number> {
   const count = Math.min(items, 10 * batchRecords)
   const records = new Waiting(project, count, 'stage')
   const rates: Record<string, { rate: number; cpuUs: number; mainUs: number }> = {}
+  const others = watchOthers()
   const best = async (name: string, work: () => Promise<unknown> | unknown): Promise<void> => {
     const runs: (typeof rates)[string][] = []
     for (let round = 0; round < 3; round++) runs.push(await measured(count, work))
@@ -265,13 +267,10 @@ async function stages(project: Project): Promise<number> {
   })
   await project.store.collect('bench', 999)
   await (await project.log.admin()).deleteTopic('bench-append')
+  const share = others()
   for (const [name, { rate, cpuUs, mainUs }] of Object.entries(rates)) {
-    print({
-      bench: `hot path stage alone: ${name}`,
-      'items/s': figure(rate),
-      'cpu us/item': figure(cpuUs),
-      'of it event loop': figure(mainUs),
-    })
+    const line = { 'items/s': figure(rate), 'cpu us/item': figure(cpuUs), 'of it event loop': figure(mainUs) }
+    print({ bench: `hot path stage alone: ${name}`, ...line }, share)
   }
   return rates['session']!.rate
 }
@@ -281,26 +280,31 @@ async function throughput(name: string, roles: readonly Role[], limit: number): 
     const records = new Waiting(project, items, name)
     const producer = await project.log.producer()
     let appended = 0
+    const others = watchOthers()
     const start = performance.now()
     const { rate, cpuUs, mainUs } = await measured(items, async () => {
       await appendAll(producer, 'item-content', records)
       appended = performance.now()
       await caughtUp(daemon)
     })
-    print({
-      bench: `hot path throughput, ${name}`,
-      items,
-      'items/s': figure(rate),
-      'cpu us/item': figure(cpuUs),
-      'of it event loop': figure(mainUs),
-      aim,
-      'ratio to aim': figure(rate / aim),
-      limit: 'ONNX session alone',
-      'limit items/s': figure(limit),
-      'ratio to limit': figure(rate / limit),
-      'append items/s': figure((items / (appended - start)) * 1000),
-      partitions: config.log.partitions,
-    })
+    const share = others()
+    print(
+      {
+        bench: `hot path throughput, ${name}`,
+        items,
+        'items/s': figure(rate),
+        'cpu us/item': figure(cpuUs),
+        'of it event loop': figure(mainUs),
+        aim,
+        'ratio to aim': figure(rate / aim),
+        ...(Number.isNaN(limit)
+          ? {}
+          : { limit: 'ONNX session alone', 'limit items/s': figure(limit), 'ratio to limit': figure(rate / limit) }),
+        'append items/s': figure((items / (appended - start)) * 1000),
+        partitions: config.log.partitions,
+      },
+      share,
+    )
     await producer.close()
   })
 }
@@ -314,6 +318,7 @@ async function freshness(name: string, roles: readonly Role[]): Promise<void> {
     const producer = await project.log.producer()
     const before = daemon.versions.freshness.summary().count
     const sends: Promise<unknown>[] = []
+    const others = watchOthers()
     const start = performance.now()
     for (let from = 0, tick = 1; from < records.length; from += share, tick++) {
       sends.push(producer.send('item-content', undefined, records.slice(from, from + share)))
@@ -323,18 +328,21 @@ async function freshness(name: string, roles: readonly Role[]): Promise<void> {
     await Promise.all(sends)
     await caughtUp(daemon)
     const { count, p50Ms, p90Ms, p99Ms, maxMs } = daemon.versions.freshness.summary()
-    print({
-      bench: `hot path freshness, ${name}`,
-      items: count - before,
-      'items/s': figure(records.length / seconds),
-      p50Ms,
-      p90Ms,
-      p99Ms,
-      maxMs,
-      aimP99Ms,
-      'ratio to aim': figure(aimP99Ms / p99Ms),
-      partitions: config.log.partitions,
-    })
+    print(
+      {
+        bench: `hot path freshness, ${name}`,
+        items: count - before,
+        'items/s': figure(records.length / seconds),
+        p50Ms,
+        p90Ms,
+        p99Ms,
+        maxMs,
+        aimP99Ms,
+        'ratio to aim': figure(aimP99Ms / p99Ms),
+        partitions: config.log.partitions,
+      },
+      others(),
+    )
     await producer.close()
   })
 }

@@ -6,7 +6,7 @@
  * Options: `--items N` (interactions, 120,000), `--users N` (4,000), `--partitions N` (2), `--dir DIR`.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
-import { loadavg, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
@@ -16,6 +16,7 @@ import type { ProducerRecord } from '../connectors/index.ts'
 import { openProject, startDaemon } from '../pipeline/index.ts'
 import type { Role } from '../pipeline/index.ts'
 import { checkConfig, Codec } from '../schemas/index.ts'
+import { watchOthers } from './harness.ts'
 
 const { values: options } = parseArgs({
   options: {
@@ -62,6 +63,7 @@ async function run(name: string, roles: readonly Role[], records: readonly Produ
   try {
     const daemon = await startDaemon(project, { roles })
     const producer = await project.log.producer()
+    const others = watchOthers()
     const cpu = process.cpuUsage()
     const start = performance.now()
     const sends: Promise<unknown>[] = []
@@ -76,6 +78,7 @@ async function run(name: string, roles: readonly Role[], records: readonly Produ
     }
     const seconds = (performance.now() - start) / 1000
     const { user, system } = process.cpuUsage(cpu)
+    const share = others()
     const { ingest, owner } = await daemon.status()
     const line = {
       bench: name,
@@ -87,7 +90,7 @@ async function run(name: string, roles: readonly Role[], records: readonly Produ
       samples: ingest?.samples,
       'samples at the owner': owner?.samples,
       partitions,
-      load: Number(loadavg()[0]!.toPrecision(3)),
+      others: share,
       node: process.version,
     }
     process.stdout.write(`${JSON.stringify(line)}\n`)
