@@ -97,6 +97,8 @@ async function openLog(config: Config, clock: () => number, logger: Logger): Pro
   switch (config.log.driver) {
     case 'memory':
       return openMemoryLog(common)
+    case 'kafka':
+      throw new SidestreamError('SIDESTREAM_CONFIG_INVALID', 'this build has no kafka driver yet')
     case 'file': {
       const log = await openFileLog({
         ...common,
@@ -117,6 +119,8 @@ async function openStore(config: Config, clock: () => number): Promise<Store> {
   switch (config.store.driver) {
     case 'memory':
       return memoryStore({ clock })
+    case 'redis':
+      throw new SidestreamError('SIDESTREAM_CONFIG_INVALID', 'this build has no redis driver yet')
     case 'lmdb':
       return openLmdbStore({ directory: join(config.dataDir, 'store'), clock, mapSizeBytes: config.store.mapSizeBytes })
   }

@@ -4,91 +4,11 @@
  * from which `describeConfig` and `docs/reference/configuration.md` are made.
  */
 import { z } from 'zod'
+import { log, store } from './config-connections.ts'
 import { configDefaults as defaults } from './config-defaults.ts'
 import { guard, head, refresh, semanticIds, sequences, training, views } from './config-learning.ts'
-import { bytes, count, durationMs, name, option, text } from './config-option.ts'
+import { count, durationMs, name, option, text } from './config-option.ts'
 import { limits } from './limits.ts'
-
-const log = z
-  .strictObject({
-    driver: option(
-      z.enum(['file', 'memory']),
-      defaults.log.driver,
-      'Where the topics live: `file` keeps framed, checksummed segments under `dataDir`; `memory` forgets all at exit.',
-    ),
-    partitions: option(
-      count.max(1024),
-      defaults.log.partitions,
-      'Partitions of every topic of kind `many`. More: more lanes in parallel and more open files. Fixed once the data directory exists.',
-      'partitions',
-    ),
-    sync: option(
-      z.enum(['always', 'group', 'none']),
-      defaults.log.sync,
-      '`group` acknowledges after an fdatasync shared by many appends; `always` syncs each append (about 2 ms each); `none` leaves it to the operating system and can lose the last second on a power cut.',
-    ),
-    groupCommitMs: option(
-      durationMs.max(1000),
-      defaults.log.groupCommitMs,
-      'Longest wait before a group is synced. Higher: fewer syncs, later acknowledgments.',
-      'ms',
-    ),
-    groupCommitBytes: option(
-      bytes,
-      defaults.log.groupCommitBytes,
-      'A group is synced early when it holds this much. Higher: fewer syncs under load, more memory.',
-      'bytes',
-    ),
-    segmentBytes: option(
-      bytes.min(65_536),
-      defaults.log.segmentBytes,
-      'Size at which a new segment file is begun. Higher: fewer files, a longer scan of the last one at start.',
-      'bytes',
-    ),
-    recordBytes: option(
-      bytes.min(1024).max(limits.recordBytes),
-      defaults.log.recordBytes,
-      'Largest record value taken. Larger records become dead letters. Higher: more memory per read.',
-      'bytes',
-    ),
-  })
-  .prefault({})
-  .meta({ description: 'The log of topics.' })
-
-const store = z
-  .strictObject({
-    driver: option(
-      z.enum(['lmdb', 'memory']),
-      defaults.store.driver,
-      'Where published features live: `lmdb` under `dataDir`; `memory` forgets all at exit.',
-    ),
-    maxBytes: option(
-      bytes,
-      defaults.store.maxBytes,
-      'Most bytes that all versions not yet gone may take together. A build that would pass it is refused before it writes. Higher: more disk.',
-      'bytes',
-    ),
-    mapSizeBytes: option(
-      bytes.min(1_048_576),
-      defaults.store.mapSizeBytes,
-      'Most bytes that the tables of the LMDB store may use, all projects and versions together; a write that would pass it is refused as a full disk. Must be at least `maxBytes`.',
-      'bytes',
-    ),
-    graceMs: option(
-      durationMs,
-      defaults.store.graceMs,
-      'How long a version stays readable after it was last live or pinned. Higher: safer for slow readers, more disk.',
-      'ms',
-    ),
-    keepVersions: option(
-      z.int().min(0).max(64),
-      defaults.store.keepVersions,
-      'Earlier versions kept ready for rollback. Each costs the disk of a whole version, and writes while in the rollback window.',
-      'versions',
-    ),
-  })
-  .prefault({})
-  .meta({ description: 'The online feature store.' })
 
 const modality = z.strictObject({
   dim: count.max(limits.dim).meta({
@@ -185,6 +105,12 @@ export const configSchema = z.strictObject({
 /** Options that may be overridden by the environment: secrets, and where things are. */
 export const configEnvironment = [
   { variable: 'SIDESTREAM_DATA_DIR', path: ['dataDir'], type: 'text', secret: false },
+  { variable: 'SIDESTREAM_KAFKA_BROKERS', path: ['log', 'kafka', 'brokers'], type: 'list', secret: false },
+  { variable: 'SIDESTREAM_KAFKA_USERNAME', path: ['log', 'kafka', 'username'], type: 'text', secret: false },
+  { variable: 'SIDESTREAM_KAFKA_PASSWORD', path: ['log', 'kafka', 'password'], type: 'text', secret: true },
+  { variable: 'SIDESTREAM_REDIS_NODES', path: ['store', 'redis', 'nodes'], type: 'list', secret: false },
+  { variable: 'SIDESTREAM_REDIS_USERNAME', path: ['store', 'redis', 'username'], type: 'text', secret: false },
+  { variable: 'SIDESTREAM_REDIS_PASSWORD', path: ['store', 'redis', 'password'], type: 'text', secret: true },
   { variable: 'SIDESTREAM_METRICS_HOST', path: ['metrics', 'host'], type: 'text', secret: false },
   { variable: 'SIDESTREAM_METRICS_PORT', path: ['metrics', 'port'], type: 'integer', secret: false },
   { variable: 'SIDESTREAM_METRICS_TOKEN', path: ['metrics', 'token'], type: 'text', secret: true },
@@ -193,7 +119,8 @@ export const configEnvironment = [
 export interface EnvironmentOverride {
   readonly variable: string
   readonly path: readonly [string, ...string[]]
-  readonly type: 'text' | 'integer'
+  /** `list`: parts between commas. */
+  readonly type: 'text' | 'integer' | 'list'
   /** A secret's value is never shown, neither in messages nor in `redactConfig`. */
   readonly secret: boolean
 }

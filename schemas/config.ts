@@ -6,6 +6,7 @@ import { dirname, resolve } from 'node:path'
 import type { z } from 'zod'
 import { configEnvironment, configSchema } from './config-options.ts'
 import { SidestreamError } from './errors.ts'
+import { topics } from './topics.ts'
 import { describeProblems, pathText, readYaml, type Problem } from './problems.ts'
 
 /** A value whose every level is read-only. */
@@ -54,16 +55,28 @@ export function checkConfig(
   const conflicts = findConflicts(config)
   if (conflicts.length > 0) throw invalidConfig(conflicts, source.path)
   const base = source.path === undefined ? '.' : dirname(source.path)
-  return { ...config, dataDir: resolve(base, config.dataDir) }
+  const { log, store } = config
+  return {
+    ...config,
+    dataDir: resolve(base, config.dataDir),
+    log: { ...log, kafka: withFiles(log.kafka, base) },
+    store: { ...store, redis: withFiles(store.redis, base) },
+  }
+}
+
+/** The same connection with its certificate files relative to where the configuration is. */
+function withFiles<T extends { caFile: string | null; certFile: string | null; keyFile: string | null }>(connection: T, base: string): T {
+  const at = (file: string | null): string | null => (file === null ? null : resolve(base, file))
+  return { ...connection, caFile: at(connection.caFile), certFile: at(connection.certFile), keyFile: at(connection.keyFile) }
 }
 
 /** The configuration with secrets hidden, for logs and `--json`. */
 export function redactConfig(config: Config): Config {
   const copy = structuredClone(config) as Record<string, unknown>
   for (const { path, secret } of configEnvironment) {
-    const [group, key] = path as readonly string[]
-    const holder = key === undefined ? copy : (copy[group!] as Record<string, unknown>)
-    if (secret && holder[key ?? group!] !== null) holder[key ?? group!] = '(hidden)'
+    const holder = path.slice(0, -1).reduce((group, key) => group[key] as Record<string, unknown>, copy)
+    const key = path.at(-1)!
+    if (secret && holder[key] !== null) holder[key] = '(hidden)'
   }
   return copy as Config
 }
@@ -104,6 +117,7 @@ export function findConflicts(config: Config): Problem[] {
   const problems: Problem[] = []
   const report = (path: string, message: string): void => void problems.push({ path, message })
   const { head, views, semanticIds, store, interactions, sequences, content } = config
+  problems.push(...connectionConflicts(config))
 
   if (head.prefixes.some((prefix, i) => i > 0 && prefix <= head.prefixes[i - 1]!))
     report('head.prefixes', `must be ascending (got ${head.prefixes.join(', ')})`)
@@ -118,7 +132,7 @@ export function findConflicts(config: Config): Problem[] {
   }
   if (semanticIds.view !== null && views[semanticIds.view] === undefined)
     report('semanticIds.view', `must be one of the views ${Object.keys(views).join(', ')} (got ${semanticIds.view})`)
-  if (store.mapSizeBytes < store.maxBytes)
+  if (store.driver === 'lmdb' && store.mapSizeBytes < store.maxBytes)
     report('store.mapSizeBytes', `must be at least store.maxBytes, ${store.maxBytes} (got ${store.mapSizeBytes})`)
   const both = interactions.otherBehaviors.filter((behavior) => interactions.positiveBehaviors.includes(behavior))
   if (both.length > 0) report('interactions.otherBehaviors', `must not repeat positive behaviors (got ${both.join(', ')})`)
@@ -127,6 +141,41 @@ export function findConflicts(config: Config): Problem[] {
       'sequences.history',
       `must be below sequences.events, ${sequences.events}, since the target is one more event (got ${sequences.history})`,
     )
+  return problems
+}
+
+/** What the chosen drivers need, and what makes no sense together. */
+function connectionConflicts({ log, store }: Config): Problem[] {
+  const problems: Problem[] = []
+  const report = (path: string, message: string): void => void problems.push({ path, message })
+  const { kafka } = log
+  const { redis } = store
+  if (log.driver === 'kafka' && kafka.brokers.length === 0)
+    report('log.kafka.brokers', 'must name at least one broker as host:port, or be given by SIDESTREAM_KAFKA_BROKERS')
+  if (kafka.sasl !== 'none' && (kafka.username === null || kafka.password === null))
+    report('log.kafka.sasl', `needs username and password (SIDESTREAM_KAFKA_USERNAME, SIDESTREAM_KAFKA_PASSWORD) (got ${kafka.sasl})`)
+  if (kafka.sasl === 'none' && kafka.password !== null)
+    report('log.kafka.sasl', 'must say how to log in when a password is given: plain, scram-sha-256 or scram-sha-512 (got none)')
+  const known = topics.map(({ name }) => name)
+  for (const topic of Object.keys(kafka.topics)) {
+    if (!known.some((name) => name === topic))
+      report('log.kafka.topics', `must name topics of ours, ${known.join(', ')} (got ${JSON.stringify(topic)})`)
+  }
+  const physical = known.map((name) => kafka.topics[name] ?? kafka.topicPrefix + name)
+  for (const name of new Set(physical.filter((one, i) => physical.indexOf(one) !== i)))
+    report('log.kafka.topics', `must give every topic a name of its own (got ${name} twice)`)
+  if (store.driver === 'redis' && redis.nodes.length === 0)
+    report('store.redis.nodes', 'must name at least one node as host:port, or be given by SIDESTREAM_REDIS_NODES')
+  if (!redis.cluster && redis.nodes.length > 1)
+    report('store.redis.nodes', `must be one node unless \`cluster\` is true (got ${redis.nodes.length})`)
+  if (redis.cluster && redis.db !== 0) report('store.redis.db', `must be 0 in a cluster (got ${redis.db})`)
+  for (const [path, { tls, caFile, certFile, keyFile }] of [
+    ['log.kafka', kafka],
+    ['store.redis', redis],
+  ] as const) {
+    if (!tls && (caFile ?? certFile ?? keyFile) !== null) report(`${path}.tls`, 'must be true when certificates are given (got false)')
+    if ((certFile === null) !== (keyFile === null)) report(`${path}.certFile`, 'and keyFile must be given together')
+  }
   return problems
 }
 
@@ -145,13 +194,23 @@ function withEnvironment(input: unknown, env: Readonly<Record<string, string | u
       problems.push({ path: variable, message: `must be a whole number (got ${JSON.stringify(text)})` })
       continue
     }
-    const parsed = type === 'integer' ? Number(text) : text
-    const [group, key] = path as readonly string[]
-    if (key === undefined) value[group!] = parsed
-    else if (value[group!] === undefined || (typeof value[group!] === 'object' && value[group!] !== null))
-      value[group!] = { ...(value[group!] as object | undefined), [key]: parsed }
+    const list = type === 'list' ? text.split(',').map((part) => part.trim()) : undefined
+    setPath(value, path, list ?? (type === 'integer' ? Number(text) : text))
   }
   return { value, problems }
+}
+
+/** Sets a value deep in `holder`, which is copied on the way; a part of the path that is no group is left for the schema to refuse. */
+function setPath(holder: Record<string, unknown>, [key, ...rest]: readonly string[], leaf: unknown): void {
+  if (rest.length === 0) {
+    holder[key!] = leaf
+    return
+  }
+  const inner = holder[key!]
+  if (inner !== undefined && (typeof inner !== 'object' || inner === null || Array.isArray(inner))) return
+  const copy = { ...inner } as Record<string, unknown>
+  holder[key!] = copy
+  setPath(copy, rest, leaf)
 }
 
 /** SIDESTREAM_CONFIG_INVALID that lists `problems`, one a line. */

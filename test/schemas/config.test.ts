@@ -110,6 +110,45 @@ test('options that contradict each other are refused', () => {
   }
 })
 
+test('what a connection lacks or contradicts is named', () => {
+  const message = refusal(
+    [
+      smallest.trimEnd(),
+      'log: { driver: kafka, kafka: { sasl: plain, username: a, topics: { clicks: x, control: y, artifacts: y }, caFile: ca.pem, certFile: c.pem } }',
+      'store: { driver: redis, redis: { cluster: true, db: 1 } }',
+    ].join('\n'),
+  )
+  for (const path of [
+    'log.kafka.brokers',
+    'log.kafka.sasl',
+    'log.kafka.topics',
+    'log.kafka.tls',
+    'log.kafka.certFile',
+    'store.redis.nodes',
+    'store.redis.db',
+  ]) {
+    ok(message.includes(`\n  ${path}: `), `${path} is named in ${message}`)
+  }
+  match(message, /must give every topic a name of its own \(got y twice\)/)
+  match(refusal(`${smallest}log: { kafka: { brokers: ['http://a:1'] } }`), /log\.kafka\.brokers\.0: must be host:port/)
+})
+
+test('addresses and passwords of servers come from the environment, certificates from beside the file', () => {
+  const env = {
+    SIDESTREAM_KAFKA_BROKERS: 'a:9092, b:9092',
+    SIDESTREAM_KAFKA_PASSWORD: 'hunter2',
+    SIDESTREAM_REDIS_NODES: '[::1]:6379',
+    SIDESTREAM_REDIS_PASSWORD: 'hunter3',
+  }
+  const text = `${smallest}log: { driver: kafka, kafka: { tls: true, caFile: ca.pem, sasl: scram-sha-256, username: a } }\nstore: { driver: redis }\n`
+  const config = parseConfig(text, { env, path: '/etc/ss/sidestream.yaml' })
+  deepStrictEqual(config.log.kafka.brokers, ['a:9092', 'b:9092'])
+  deepStrictEqual(config.store.redis.nodes, ['[::1]:6379'])
+  strictEqual(config.log.kafka.caFile, '/etc/ss/ca.pem')
+  deepStrictEqual([config.log.kafka.password, config.store.redis.password], ['hunter2', 'hunter3'])
+  ok(!/hunter/.test(JSON.stringify(redactConfig(config))))
+})
+
 test('the environment overrides what is declared, and only that', () => {
   const env = {
     SIDESTREAM_METRICS_TOKEN: 'from-the-environment',
