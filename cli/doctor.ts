@@ -1,21 +1,47 @@
 /** `sidestream doctor`: what is wrong, where, and what to do. */
 
 import type { Command } from 'commander'
+import { SidestreamError } from '../schemas/index.ts'
 import { diagnose } from '../pipeline/index.ts'
+import type { TopicFinding } from '../pipeline/index.ts'
 import { projectCommand } from './options.ts'
 import { createOutput, exitCodes } from './output.ts'
 
 interface Options {
   readonly config: string
   readonly json: boolean
+  readonly createTopics: boolean
+  readonly apply: boolean
 }
 
 export function doctorCommand(): Command {
-  return projectCommand('doctor', 'Check the configuration and everything it names.').action(async (options: Options) => {
-    const findings = await diagnose(options.config, process.env)
-    const failed = findings.filter(({ ok }) => !ok).map(({ check }) => check)
-    const lines = findings.map(({ ok, check, message }) => `${ok ? 'ok    ' : 'FAILED'} ${check}: ${message}`)
-    createOutput(options.json).result({ ok: failed.length === 0, findings }, lines.join('\n'))
-    if (failed.length > 0) process.exitCode = failed.includes('configuration') ? exitCodes.usage : exitCodes.failed
-  })
+  return projectCommand('doctor', 'Check the configuration and everything it names.')
+    .option('--create-topics', 'show which topics would be created, with partitions and cleanup policy; with --apply, create them', false)
+    .option('--apply', 'really create what --create-topics shows', false)
+    .action(async ({ config, json, createTopics, apply }: Options) => {
+      if (apply && !createTopics)
+        throw new SidestreamError('SIDESTREAM_USAGE_INVALID', '--apply says that --create-topics is meant: give both')
+      const { findings, topics } = await diagnose(config, process.env, createTopics ? (apply ? 'create' : 'plan') : 'check')
+      const failed = findings.filter(({ ok }) => !ok).map(({ check }) => check)
+      const lines = findings.map(({ ok, check, message }) => `${ok ? 'ok    ' : 'FAILED'} ${check}: ${message}`)
+      const plan = createTopics && topics.length > 0 ? ['', ...topics.map(topicLine), '', nextStep(topics, apply)] : []
+      const result = { ok: failed.length === 0, findings, ...(createTopics && { topics }) }
+      createOutput(json).result(result, [...lines, ...plan].join('\n'))
+      if (failed.length > 0) process.exitCode = failed.includes('configuration') ? exitCodes.usage : exitCodes.failed
+    })
+}
+
+function topicLine({ name, partitions, cleanup, state, has }: TopicFinding): string {
+  const what = {
+    missing: `missing: ${partitions} ${partitions === 1 ? 'partition' : 'partitions'}, cleanup ${cleanup}`,
+    there: `there, ${has} ${has === 1 ? 'partition' : 'partitions'}`,
+    differs: `has ${has} partitions instead of ${partitions}: set log.partitions to what is there, or choose another prefix`,
+  }
+  return `  ${name}: ${what[state]}`
+}
+
+function nextStep(topics: readonly TopicFinding[], apply: boolean): string {
+  if (topics.every(({ state }) => state === 'there')) return 'Every topic is there.'
+  if (apply) return 'What was missing was created; what differs is left as it is.'
+  return 'Nothing was created. Add --apply to create what is missing.'
 }

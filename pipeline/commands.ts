@@ -19,7 +19,7 @@ export interface VersionLine {
   readonly bytes: number
 }
 
-export async function listVersions({ store, config }: Project): Promise<VersionLine[]> {
+export async function listVersions({ store, config }: Pick<Project, 'store' | 'config'>): Promise<VersionLine[]> {
   const records = await list(store, config.project)
   return Promise.all(
     records.map(async ({ version, state, parent, head, codebook }) => ({

@@ -5,11 +5,12 @@
 
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Codec, SidestreamError, topics } from '../schemas/index.ts'
+import { Codec, SidestreamError } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
 import type { Artifacts, LogDriver, State, Store } from '../connectors/index.ts'
 import { silentLogger } from './project.ts'
 import type { Logger, Project } from './project.ts'
+import { requireTopics, wantedTopics } from './topics.ts'
 
 export interface ComposeOptions {
   /** @default silent */
@@ -19,8 +20,9 @@ export interface ComposeOptions {
 }
 
 /**
- * Opens everything that a configuration names and creates the topics that are missing.
- * @throws SIDESTREAM_DIRECTORY_IN_USE when another process has the data directory, and whatever the drivers throw
+ * Opens everything that a configuration names. An embedded log gets the topics that are missing; Kafka must have them.
+ * @throws SIDESTREAM_DIRECTORY_IN_USE when another process has the data directory; SIDESTREAM_TOPIC_UNKNOWN and
+ * SIDESTREAM_TOPIC_MISMATCH for topics that Kafka lacks or has otherwise; whatever the drivers throw
  */
 export async function openProject(config: Config, { logger = silentLogger, clock = Date.now }: ComposeOptions = {}): Promise<Project> {
   const opened: (() => Promise<void> | void)[] = []
@@ -28,21 +30,17 @@ export async function openProject(config: Config, { logger = silentLogger, clock
     for (const step of opened.splice(0).reverse()) await step()
   }
   try {
-    const { lockDirectory } = await import('../connectors/index.ts')
     const inMemory = config.log.driver === 'memory' && config.store.driver === 'memory'
     await mkdir(config.dataDir, { recursive: true })
-    const lock = lockDirectory(config.dataDir)
-    opened.push(() => lock.release())
-    const log = await openLog(config, clock, logger)
+    opened.push(await lockDataDirectory(config.dataDir))
+    const log = await openLog(config, { clock, logger })
     opened.push(() => log.close())
-    const store = await openStore(config, clock)
+    const store = await openStore(config, { clock, logger })
     opened.push(() => store.close())
     const artifacts = await openArtifacts(join(config.dataDir, 'artifacts'))
-    await (
-      await log.admin()
-    ).createTopics(
-      topics.map(({ name, cleanup, partitions }) => ({ name, cleanup, partitions: partitions === 'one' ? 1 : config.log.partitions })),
-    )
+    const admin = await log.admin()
+    if (config.log.driver === 'kafka') await requireTopics(admin, config)
+    else await admin.createTopics(wantedTopics(config))
     return {
       config,
       log,
@@ -90,7 +88,14 @@ export async function openArtifacts(directory: string): Promise<Artifacts> {
   return openArtifactDirectory({ directory })
 }
 
-async function openLog(config: Config, clock: () => number, logger: Logger): Promise<LogDriver> {
+/** Takes the directory for this process. @returns gives it back @throws SIDESTREAM_DIRECTORY_IN_USE */
+export async function lockDataDirectory(dataDir: string): Promise<() => void> {
+  const { lockDirectory } = await import('../connectors/index.ts')
+  return lockDirectory(dataDir).release
+}
+
+/** The log alone; it creates no topics. */
+export async function openLog(config: Config, { logger = silentLogger, clock = Date.now }: ComposeOptions = {}): Promise<LogDriver> {
   const { openFileLog, openMemoryLog } = await import('../connectors/index.ts')
   const { recordBytes, sync, groupCommitMs, groupCommitBytes, segmentBytes } = config.log
   const common = { clock, recordLimitBytes: recordBytes }
@@ -114,7 +119,8 @@ async function openLog(config: Config, clock: () => number, logger: Logger): Pro
   }
 }
 
-async function openStore(config: Config, clock: () => number): Promise<Store> {
+/** The store alone. */
+export async function openStore(config: Config, { clock = Date.now }: ComposeOptions = {}): Promise<Store> {
   const { memoryStore, openLmdbStore } = await import('../connectors/index.ts')
   switch (config.store.driver) {
     case 'memory':

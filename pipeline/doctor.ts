@@ -4,8 +4,11 @@ import { access, constants, mkdir, readFile, statfs } from 'node:fs/promises'
 import { Graph, Session, tensorOf, toModel } from '../compute/index.ts'
 import { fileError, parseConfig } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
-import { openProject } from './compose.ts'
+import type { LogDriver } from '../connectors/index.ts'
 import { listVersions } from './commands.ts'
+import { lockDataDirectory, openLog, openStore } from './compose.ts'
+import { inspectTopics, requireTopics } from './topics.ts'
+import type { TopicFinding } from './topics.ts'
 
 export interface Finding {
   readonly check: string
@@ -13,10 +16,25 @@ export interface Finding {
   readonly message: string
 }
 
+/** What to do about topics: look, show what would be created and let missing ones pass, or create them. */
+export type TopicRequest = 'check' | 'plan' | 'create'
+
+export interface Diagnosis {
+  readonly findings: readonly Finding[]
+  /** Every topic of the project; empty when the log could not be reached. */
+  readonly topics: readonly TopicFinding[]
+}
+
+type Check = (name: string, body: () => Promise<string>) => Promise<boolean>
+
 /** @param env - for overrides of the configuration */
-export async function diagnose(configPath: string, env: Readonly<Record<string, string | undefined>>): Promise<Finding[]> {
+export async function diagnose(
+  configPath: string,
+  env: Readonly<Record<string, string | undefined>>,
+  topics: TopicRequest = 'check',
+): Promise<Diagnosis> {
   const findings: Finding[] = []
-  const check = async (name: string, body: () => Promise<string>): Promise<boolean> => {
+  const check: Check = async (name, body) => {
     try {
       findings.push({ check: name, ok: true, message: await body() })
       return true
@@ -33,11 +51,23 @@ export async function diagnose(configPath: string, env: Readonly<Record<string, 
     const modalities = Object.entries(config.content.modalities).map(([name, { dim }]) => `${name} ${dim}`)
     return `${configPath}: project ${config.project}, modalities ${modalities.join(', ')}`
   })
-  if (!read || config === undefined) return findings
+  if (!read || config === undefined) return { findings, topics: [] }
   const { dataDir } = config
-  if (!(await check('data directory', () => checkDirectory(dataDir)))) return findings
-  await check('log, store, artifacts', () => checkPorts(config!))
-  return findings
+  let release = (): void => {}
+  const usable = await check('data directory', async () => {
+    const text = await checkDirectory(dataDir)
+    // Servers are shared; what is in the directory can be looked at by one process at a time.
+    if (config!.log.driver !== 'kafka' || config!.store.driver !== 'redis') release = await lockDataDirectory(dataDir)
+    return text
+  })
+  if (!usable) return { findings, topics: [] }
+  try {
+    const found = await checkLog(config, check, topics)
+    await check('store', () => checkStore(config!))
+    return { findings, topics: found }
+  } finally {
+    release()
+  }
 }
 
 async function readText(path: string): Promise<string> {
@@ -70,14 +100,49 @@ async function checkDirectory(path: string): Promise<string> {
   return `${path} is writable, ${(free / 1e9).toFixed(0)} GB free`
 }
 
-async function checkPorts(config: Config): Promise<string> {
-  const project = await openProject(config)
+/** @returns what was found of the topics, for `--create-topics` */
+async function checkLog(config: Config, check: Check, topics: TopicRequest): Promise<readonly TopicFinding[]> {
+  let log: LogDriver | undefined
+  let found: readonly TopicFinding[] = []
   try {
-    const names = await (await project.log.admin()).list()
-    const versions = await listVersions(project)
-    const live = versions.find(({ state }) => state === 'live')
-    return `${config.log.driver} log with ${names.length} topics, ${config.store.driver} store with ${versions.length} versions, ${live === undefined ? 'nothing live yet' : `version ${live.version} live`}`
+    const reached = await check('log', async () => {
+      log = await openLog(config)
+      const { length } = await (await log.admin()).list()
+      const where = config.log.driver === 'kafka' ? ` at ${config.log.kafka.brokers.join(', ')}` : ''
+      return `${config.log.driver} log${where}, ${length} topics`
+    })
+    if (!reached || log === undefined) return found
+    const admin = await log.admin()
+    await check('topics', async () => {
+      found = await inspectTopics(admin, config)
+      const missing = found.filter(({ state }) => state === 'missing')
+      if (topics === 'create' && missing.length > 0) {
+        await admin.createTopics(missing.map(({ name, cleanup, partitions }) => ({ name, cleanup, partitions })))
+        found = await inspectTopics(admin, config)
+      }
+      // An embedded log makes its topics when it is first used.
+      if (config.log.driver === 'kafka' && topics !== 'plan') await requireTopics(admin, config)
+      return config.log.driver === 'kafka' || missing.length < found.length ? topicsText(found) : 'made when the log is first used'
+    })
+    return found
   } finally {
-    await project.close()
+    await log?.close()
+  }
+}
+
+function topicsText(found: readonly TopicFinding[]): string {
+  const count = (wanted: TopicFinding['state']): number => found.filter(({ state }) => state === wanted).length
+  return `${count('there')} of ${found.length} are as they should be, ${count('missing')} missing, ${count('differs')} with another partition count`
+}
+
+async function checkStore(config: Config): Promise<string> {
+  const store = await openStore(config)
+  try {
+    const versions = await listVersions({ store, config })
+    const live = versions.find(({ state }) => state === 'live')
+    const where = config.store.driver === 'redis' ? ` at ${config.store.redis.nodes.join(', ')}` : ''
+    return `${config.store.driver} store${where}, ${versions.length} versions, ${live === undefined ? 'nothing live yet' : `version ${live.version} live`}`
+  } finally {
+    await store.close()
   }
 }

@@ -12,6 +12,7 @@ import { partitionForKey } from '../compute/index.ts'
 import { fileError, readContent, readIdEmbeddings, readInteractions, readRecipe } from '../schemas/index.ts'
 import type { Recipe, SidestreamError, SourceEvent } from '../schemas/index.ts'
 import { InputFeed, inputTopics, keyOf } from './input-feed.ts'
+import type { InputTopic } from './input-feed.ts'
 import type { Project } from './project.ts'
 import { readTopic } from './read-topic.ts'
 import { importedRow, importHeaders, isEndMark } from './record-headers.ts'
@@ -49,6 +50,7 @@ export async function importSources(
   const { end = false, onProgress = () => {}, pace = async () => {} } = options
   const feed = await InputFeed.open(project)
   try {
+    const partitions = await partitionCounts(project)
     let appended = 0
     let skipped = 0
     for (const source of sources) {
@@ -61,7 +63,7 @@ export async function importSources(
         const rows: number[] = []
         for (const event of events) {
           const at = row++
-          if (at <= (done.get(`${event.topic}/${partitionOf(event, project)}`) ?? -1)) skipped++
+          if (at <= (done.get(`${event.topic}/${partitionForKey(keyOf(event), partitions[event.topic])}`) ?? -1)) skipped++
           else {
             fresh.push(event)
             rows.push(at)
@@ -187,7 +189,9 @@ async function hasEnded(project: Project): Promise<boolean> {
   return marks >= partitions
 }
 
-/** Where the producer's partitioner puts an event. */
-function partitionOf(event: SourceEvent, { config }: Project): number {
-  return partitionForKey(keyOf(event), config.log.partitions)
+/** How many partitions each input topic has: the producer's partitioner spreads keys over them. */
+async function partitionCounts({ log }: Project): Promise<Record<InputTopic, number>> {
+  const admin = await log.admin()
+  const counts = inputTopics.map(async (topic) => [topic, (await admin.describe(topic)).partitions] as const)
+  return Object.fromEntries(await Promise.all(counts)) as Record<InputTopic, number>
 }

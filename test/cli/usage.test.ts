@@ -57,9 +57,16 @@ test('doctor finds nothing wrong with a good project and says what is wrong with
   strictEqual(good['ok'], true)
   deepStrictEqual(
     findings.map(({ check }) => check),
-    ['node', 'compute', 'configuration', 'data directory', 'log, store, artifacts'],
+    ['node', 'compute', 'configuration', 'data directory', 'log', 'topics', 'store'],
   )
-  match(findings[4]!.message, /file log with 11 topics, lmdb store with 0 versions, nothing live yet/)
+  deepStrictEqual(
+    findings.slice(4).map(({ message }) => message),
+    [
+      'file log, 11 topics',
+      '11 of 11 are as they should be, 0 missing, 0 with another partition count',
+      'lmdb store, 0 versions, nothing live yet',
+    ],
+  )
   await writeConfig(home, 'bad.yaml', { 'levels: [8, 8]': 'levels: [8, 1]' })
   const bad = await run(['doctor', '--config', 'bad.yaml'], home)
   strictEqual(bad.code, 2)

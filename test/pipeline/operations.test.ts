@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 
 import { diagnose, listDeadLetters, startMetrics } from '../../pipeline/index.ts'
-import type { Finding } from '../../pipeline/index.ts'
+import type { Diagnosis, Finding } from '../../pipeline/index.ts'
 import { scratchDirectory } from '../connectors/scratch-directory.ts'
 import { clickOf, contentOf, hourMs, onDisk, startTs, testConfig, TestProject } from './fixture.ts'
 
@@ -96,7 +96,7 @@ test('the doctor says what is well and what is not', async (t) => {
   const { directory, remove } = await scratchDirectory()
   t.after(remove)
   const path = join(directory, 'sidestream.yaml')
-  const failed = (findings: readonly Finding[]): Finding[] => findings.filter(({ ok: fine }) => !fine)
+  const failed = ({ findings }: Diagnosis): Finding[] => findings.filter(({ ok: fine }) => !fine)
 
   const missing = await diagnose(path, {})
   deepStrictEqual(
@@ -118,5 +118,12 @@ test('the doctor says what is well and what is not', async (t) => {
   await it.stop()
   const well = await diagnose(path, {})
   deepStrictEqual(failed(well), [])
-  match(well.at(-1)!.message, /file log with \d+ topics, lmdb store with 1 versions, version 1 live/)
+  deepStrictEqual(
+    well.findings.slice(-3).map(({ message }) => message),
+    [
+      'file log, 11 topics',
+      '11 of 11 are as they should be, 0 missing, 0 with another partition count',
+      'lmdb store, 1 versions, version 1 live',
+    ],
+  )
 })

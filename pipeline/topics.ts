@@ -1,0 +1,62 @@
+/**
+ * The topics that a project needs, and whether they are there. An embedded log makes its own; on Kafka topics are made by who
+ * may (`sidestream doctor --create-topics`), and a project that lacks one says so before it does anything.
+ * Invariant: own topics have the configured partition count; an input topic has whatever count its owner gave it.
+ */
+
+import { SidestreamError, topics } from '../schemas/index.ts'
+import type { Config, TopicSpec } from '../schemas/index.ts'
+import type { LogAdmin, TopicDescription } from '../connectors/index.ts'
+import { inputTopics } from './input-feed.ts'
+
+export interface WantedTopic {
+  readonly name: string
+  readonly cleanup: TopicSpec['cleanup']
+  readonly partitions: number
+}
+
+/** What became of one topic, or would. */
+export interface TopicFinding extends WantedTopic {
+  /** `differs`: it has another partition count than it needs. */
+  readonly state: 'missing' | 'there' | 'differs'
+  /** Partitions it has; undefined while it is missing. */
+  readonly has: number | undefined
+}
+
+/** Every topic of a project as it should be created. */
+export function wantedTopics({ log }: Pick<Config, 'log'>): WantedTopic[] {
+  return topics.map(({ name, cleanup, partitions }) => ({ name, cleanup, partitions: partitions === 'one' ? 1 : log.partitions }))
+}
+
+/** Compares what is there with what is wanted; changes nothing. */
+export async function inspectTopics(admin: LogAdmin, config: Pick<Config, 'log'>): Promise<TopicFinding[]> {
+  const present = new Set(await admin.list())
+  return Promise.all(
+    wantedTopics(config).map(async (wanted): Promise<TopicFinding> => {
+      if (!present.has(wanted.name)) return { ...wanted, state: 'missing', has: undefined }
+      const { partitions }: TopicDescription = await admin.describe(wanted.name)
+      const fits = partitions === wanted.partitions || (isInput(wanted.name) && partitions >= 1)
+      return { ...wanted, state: fits ? 'there' : 'differs', has: partitions }
+    }),
+  )
+}
+
+/** @throws SIDESTREAM_TOPIC_UNKNOWN naming every missing topic; SIDESTREAM_TOPIC_MISMATCH naming every wrong partition count */
+export async function requireTopics(admin: LogAdmin, config: Pick<Config, 'log'>): Promise<void> {
+  const found = await inspectTopics(admin, config)
+  const missing = found.filter(({ state }) => state === 'missing').map(({ name }) => name)
+  if (missing.length > 0) {
+    const message = `${missing.length === 1 ? 'a topic is' : `${missing.length} topics are`} missing: ${missing.join(', ')}; see \`sidestream doctor --create-topics\``
+    throw new SidestreamError('SIDESTREAM_TOPIC_UNKNOWN', message, { topics: missing })
+  }
+  const differing = found.filter(({ state }) => state === 'differs')
+  if (differing.length > 0) {
+    const list = differing.map(({ name, has, partitions }) => `${name} has ${has} instead of ${partitions}`).join(', ')
+    const message = `partition counts differ from the configuration: ${list}; set log.partitions to what is there, or use topics of another prefix`
+    throw new SidestreamError('SIDESTREAM_TOPIC_MISMATCH', message, { topics: differing.map(({ name }) => name) })
+  }
+}
+
+function isInput(name: string): boolean {
+  return inputTopics.some((topic) => topic === name)
+}
