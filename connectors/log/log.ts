@@ -28,10 +28,14 @@ export interface ProducerRecord {
 export interface LogBatch {
   readonly topic: string
   readonly partition: number
-  /** Ascending offsets, not always dense. */
+  /**
+   * Ascending offsets, not always dense. Empty when only the position moved: nothing but compacted holes or control records
+   * stands between it and `next`. So a reader that waits for `next >= end` always ends.
+   */
   readonly records: readonly LogRecord[]
+  /** Offset of the first record; of an empty batch, the position before it. */
   readonly first: bigint
-  /** Position after this batch; past control records and compacted holes. */
+  /** Position after this batch; past control records and compacted holes. No record stands between two batches of a lane. */
   readonly next: bigint
 }
 
@@ -52,8 +56,16 @@ export interface Lane {
 }
 
 export interface LogHandlers {
-  /** Answer = where to start (the sink's position); undefined = the consumer's `start` rule. */
+  /**
+   * Answer = where to start (the sink's position), 0n = at the oldest record there is; undefined = the group's commit, else the
+   * consumer's `start` rule.
+   */
   onAssigned?(lane: Lane): Promise<bigint | undefined>
+  /**
+   * Told before the next batch: the lane was to go on at `expected`, but the log begins at `first` now (retention was faster,
+   * or somebody deleted records). Never told for a start at 0n, nor for holes that compaction made. An error is fatal.
+   */
+  onGap?(lane: Lane, expected: bigint, first: bigint): void
   /** One at a time per partition. May throw a retryable error to get the batch again after a backoff. */
   onBatch(batch: LogBatch, lane: Lane): Promise<void>
   onRevoked?(lane: Lane): Promise<void>

@@ -18,6 +18,15 @@ export interface LogFixture {
   readonly driver: LogDriver
   /** Gives the log up without closing its consumers in order, as far as the driver can, and opens the same data again. */
   reopen(): Promise<LogDriver>
+  /** Creates a topic that is compacted as eagerly as the driver can: soon, and with tombstones dropped soon after. */
+  createCompacted?(topic: string, partitions: number): Promise<void>
+  /**
+   * Brings the driver to compact what the topic holds by now. It may append records with the key `tick`, and need not wait:
+   * a case calls it again and again until it sees what it waits for.
+   */
+  compactNow?(topic: string): Promise<void>
+  /** Removes all records that the topic (cleanup `delete`) holds by now; resolves when `describe` says start = end. */
+  expire?(topic: string): Promise<void>
   close(): Promise<void>
 }
 
