@@ -21,8 +21,12 @@ export type {
   LogHeader,
   LogProducer,
   LogRecord,
+  NewTopic,
   ProducerRecord,
+  ReadOptions,
+  TopicCleanup,
   TopicDescription,
+  TopicPlan,
 } from './log/log.ts'
 export { openMemoryLog } from './log/memory.ts'
 export { openArtifactDirectory } from './artifacts/directory.ts'

@@ -8,7 +8,6 @@ import { SidestreamError } from '../schemas/index.ts'
 import type { Codec } from '../schemas/index.ts'
 import type { LogProducer } from '../connectors/index.ts'
 import type { Project } from './project.ts'
-import { readTopic } from './read-topic.ts'
 
 const position = z.object({ topic: z.string(), partition: z.number().int(), next: z.string() })
 
@@ -76,7 +75,7 @@ export class ControlLog {
 
   static async open({ log, codec, clock }: Pick<Project, 'log' | 'codec' | 'clock'>): Promise<ControlLog> {
     const entries: ControlEntry[] = []
-    await readTopic(log, 'control', (batch) => {
+    await log.read('control', (batch) => {
       for (const record of batch.records) if (record.value !== null) entries.push(decodeEntry(codec, record.value))
     })
     return new ControlLog(await log.producer(), codec, clock, entries)

@@ -8,7 +8,6 @@ import { isSidestreamError, limits } from '../schemas/index.ts'
 import type { Codec, DeadLetter, SidestreamError } from '../schemas/index.ts'
 import type { LogHeader, LogProducer, LogRecord, ProducerRecord } from '../connectors/index.ts'
 import type { Project } from './project.ts'
-import { readTopic } from './read-topic.ts'
 import { importedRow, withoutImportHeaders } from './record-headers.ts'
 
 export interface PoisonRecord {
@@ -113,7 +112,7 @@ export class DeadLetters {
 export async function listDeadLetters({ log, codec }: Pick<Project, 'log' | 'codec'>): Promise<ListedLetter[]> {
   const letters = new Map<string, Omit<ListedLetter, 'retriedAt'>>()
   const retried = new Map<string, number>()
-  await readTopic(log, 'dead-letters', (batch) => {
+  await log.read('dead-letters', (batch) => {
     for (const { value, headers, offset, timestamp } of batch.records) {
       if (value === null) {
         const place = headerText(headers, retriedName)

@@ -14,7 +14,6 @@ import type { Recipe, SidestreamError, SourceEvent } from '../schemas/index.ts'
 import { InputFeed, inputTopics, keyOf } from './input-feed.ts'
 import type { InputTopic } from './input-feed.ts'
 import type { Project } from './project.ts'
-import { readTopic } from './read-topic.ts'
 import { importedRow, importHeaders, isEndMark } from './record-headers.ts'
 
 /** Any stream of input records in event-time order, with a name that tells it from any other. */
@@ -166,7 +165,7 @@ async function hashFile(path: string): Promise<string> {
 async function lastRows(project: Project, file: string): Promise<Map<string, number>> {
   const last = new Map<string, number>()
   for (const topic of inputTopics) {
-    await readTopic(project.log, topic, (batch) => {
+    await project.log.read(topic, (batch) => {
       for (const record of batch.records) {
         const origin = importedRow(record)
         if (origin?.file === file) last.set(`${topic}/${batch.partition}`, origin.row)
@@ -179,7 +178,7 @@ async function lastRows(project: Project, file: string): Promise<Map<string, num
 async function hasEnded(project: Project): Promise<boolean> {
   let marks = 0
   for (const topic of inputTopics) {
-    await readTopic(project.log, topic, (batch) => {
+    await project.log.read(topic, (batch) => {
       marks += batch.records.filter(isEndMark).length
     })
   }

@@ -30,7 +30,6 @@ import type { LogProducer } from '../connectors/index.ts'
 import type { ControlBody } from './control.ts'
 import { Embedder } from './embedder.ts'
 import type { Project } from './project.ts'
-import { readTopic } from './read-topic.ts'
 import { bundleName, readBundle } from './bundles.ts'
 import { readCheckpoint } from './training.ts'
 import { VersionWriter } from './version-writer.ts'
@@ -292,7 +291,7 @@ const bytesPerKey = 64
 /** Every move of the live pointer as the log has it, each once. */
 export async function publishedVersions({ log, codec }: Pick<Project, 'log' | 'codec'>): Promise<FeatureVersion[]> {
   const rows = new Map<number, FeatureVersion>()
-  await readTopic(log, 'feature-versions', (batch) => {
+  await log.read('feature-versions', (batch) => {
     for (const { value } of batch.records) {
       if (value === null) continue
       const row = codec.decode('feature-versions', value)

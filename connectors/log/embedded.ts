@@ -6,8 +6,21 @@ import { SidestreamError } from '../../schemas/index.ts'
 import { EmbeddedConsumer } from './embedded-consumer.ts'
 import type { Group } from './embedded-consumer.ts'
 import { EmbeddedProducer } from './embedded-producer.ts'
-import type { ConsumerOptions, LogAdmin, LogConsumer, LogDriver, LogProducer, TopicDescription } from './log.ts'
-import type { Cleanup, LogStorage, Topic } from './partition.ts'
+import { readEmbedded } from './embedded-read.ts'
+import type {
+  ConsumerOptions,
+  LogAdmin,
+  LogBatch,
+  LogConsumer,
+  LogDriver,
+  LogProducer,
+  NewTopic,
+  ReadOptions,
+  TopicDescription,
+  TopicPlan,
+} from './log.ts'
+import { checkName, checkNewTopic } from './names.ts'
+import type { LogStorage, Topic } from './partition.ts'
 
 export interface EmbeddedOptions {
   /**
@@ -50,8 +63,6 @@ export interface TopicListener {
   /** Resolves when the listener no longer uses the topic. */
   deleted(name: string): Promise<void>
 }
-
-const namePattern = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,248}$/
 
 export class EmbeddedLog implements LogDriver {
   readonly name: string
@@ -100,6 +111,7 @@ export class EmbeddedLog implements LogDriver {
     this.#refuseClosed()
     return {
       createTopics: (topics) => this.#change(() => this.#createTopics(topics)),
+      planTopics: async (topics) => topics.map((topic) => this.#planTopic(topic)),
       describe: async (name) => describe(this.#topic(name)),
       list: async () => [...this.#storage.topics.keys()].sort(),
       committed: async (group, name) =>
@@ -109,6 +121,11 @@ export class EmbeddedLog implements LogDriver {
         }),
       deleteTopic: (name) => this.#change(() => this.#deleteTopic(name)),
     }
+  }
+
+  async read(topic: string, onBatch: (batch: LogBatch) => void | Promise<void>, options: ReadOptions = {}): Promise<bigint[]> {
+    this.#refuseClosed()
+    return readEmbedded(this.#topic(topic), onBatch, options)
   }
 
   /** Stops consumers without a drain, flushes producers, then closes the storage. */
@@ -121,19 +138,25 @@ export class EmbeddedLog implements LogDriver {
     return this.#closed
   }
 
-  async #createTopics(topics: readonly { name: string; partitions: number; cleanup?: Cleanup }[]): Promise<void> {
-    for (const { name, partitions, cleanup = 'delete' } of topics) {
-      checkName('topic', name)
-      if (!Number.isInteger(partitions) || partitions < 1 || partitions > 10_000) {
-        throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `topic ${name} cannot have ${partitions} partitions: use 1 to 10000`)
-      }
-      const existing = this.#storage.topics.get(name)
-      if (existing === undefined) {
-        const topic = await this.#storage.create(name, partitions, cleanup)
+  #planTopic(wanted: NewTopic): TopicPlan {
+    checkNewTopic(wanted)
+    const { name, partitions: wantedPartitions, cleanup: wantedCleanup = 'delete' } = wanted
+    const existing = this.#storage.topics.get(name)
+    if (existing === undefined) return { name, action: 'create', wantedPartitions, wantedCleanup }
+    const partitions = existing.partitions.length
+    const action = partitions === wantedPartitions ? 'keep' : 'mismatch'
+    return { name, action, wantedPartitions, wantedCleanup, partitions, cleanup: existing.cleanup }
+  }
+
+  async #createTopics(topics: readonly NewTopic[]): Promise<void> {
+    for (const wanted of topics) {
+      const { name, action, wantedPartitions, wantedCleanup, partitions } = this.#planTopic(wanted)
+      if (action === 'create') {
+        const topic = await this.#storage.create(name, wantedPartitions, wantedCleanup)
         for (const listener of this.#listeners) listener.created(topic)
-      } else if (existing.partitions.length !== partitions) {
-        const message = `topic ${name} has ${existing.partitions.length} partitions, not ${partitions}: set that number, or import into a new data directory`
-        throw new SidestreamError('SIDESTREAM_TOPIC_MISMATCH', message, { topic: name, partitions: existing.partitions.length })
+      } else if (action === 'mismatch') {
+        const message = `topic ${name} has ${partitions} partitions, not ${wantedPartitions}: set that number, or import into a new data directory`
+        throw new SidestreamError('SIDESTREAM_TOPIC_MISMATCH', message, { topic: name, partitions })
       }
     }
   }
@@ -178,12 +201,6 @@ function describe({ name, partitions }: Topic): TopicDescription {
     start: partitions.map(({ start }) => BigInt(start)),
     end: partitions.map(({ end }) => BigInt(end)),
   }
-}
-
-function checkName(kind: string, name: string): void {
-  if (namePattern.test(name)) return
-  const message = `${JSON.stringify(name)} is no ${kind} name: use 1 to 249 letters, digits, ".", "_" or "-", not beginning with "."`
-  throw new SidestreamError('SIDESTREAM_USAGE_INVALID', message)
 }
 
 function waitForTimer(ms: number, signal: AbortSignal): Promise<void> {

@@ -116,14 +116,50 @@ export interface TopicDescription {
   readonly end: readonly bigint[]
 }
 
+/** `compact` keeps the last record per key, `delete` drops old records, `forever` keeps all. */
+export type TopicCleanup = 'compact' | 'delete' | 'forever'
+
+export interface NewTopic {
+  readonly name: string
+  readonly partitions: number
+  /** @default 'delete' */
+  readonly cleanup?: TopicCleanup
+}
+
+/** What `createTopics` would do about one topic. */
+export interface TopicPlan {
+  readonly name: string
+  /** `mismatch`: it exists with another partition count, which `createTopics` refuses. */
+  readonly action: 'create' | 'keep' | 'mismatch'
+  readonly wantedPartitions: number
+  readonly wantedCleanup: TopicCleanup
+  /** Of the existing topic. */
+  readonly partitions?: number
+  /** Of the existing topic; `other`: a mixture. Left out where it may not be looked at. It is told, never changed. */
+  readonly cleanup?: TopicCleanup | 'other'
+}
+
 export interface LogAdmin {
   /** Creates what is missing; an existing topic with another partition count is SIDESTREAM_TOPIC_MISMATCH. */
-  createTopics(topics: readonly { name: string; partitions: number; cleanup?: 'compact' | 'delete' | 'forever' }[]): Promise<void>
+  createTopics(topics: readonly NewTopic[]): Promise<void>
+  /** Says what `createTopics` would do, and does nothing. One plan per topic, in order. */
+  planTopics(topics: readonly NewTopic[]): Promise<TopicPlan[]>
   /** @throws SIDESTREAM_TOPIC_UNKNOWN */
   describe(topic: string): Promise<TopicDescription>
   list(): Promise<string[]>
   committed(group: string, topic: string): Promise<(bigint | undefined)[]>
   deleteTopic(topic: string): Promise<void>
+}
+
+export interface ReadOptions {
+  /** First offset wanted, per partition; one below the oldest readable offset means that one. @default the oldest readable */
+  readonly from?: readonly (bigint | undefined)[]
+  /** End, exclusive, per partition; what is not there yet is waited for. @default the end of what can be read at the call */
+  readonly upTo?: readonly (bigint | undefined)[]
+  /** Most records in one batch. @default 2000 */
+  readonly batchRecords?: number
+  /** Ends the reading with its reason. */
+  readonly signal?: AbortSignal
 }
 
 export interface LogDriver {
@@ -132,5 +168,12 @@ export interface LogDriver {
   producer(): Promise<LogProducer>
   consumer(options: ConsumerOptions): Promise<LogConsumer>
   admin(): Promise<LogAdmin>
+  /**
+   * Reads a topic up to a fixed end: for what must be known before work starts. It has no group and leaves nothing behind.
+   * `onBatch` is called for one batch at a time, in order per partition, with at least one record; an error of it ends the reading.
+   * @returns per partition, where a next reading goes on
+   * @throws SIDESTREAM_TOPIC_UNKNOWN; SIDESTREAM_STATE_GAP when `from` is past the log's end (records that were read are gone)
+   */
+  read(topic: string, onBatch: (batch: LogBatch) => void | Promise<void>, options?: ReadOptions): Promise<bigint[]>
   close(): Promise<void>
 }

@@ -3,7 +3,7 @@
  * Invariant: offsets are dense numbers given in append order; `end` moves only over whole batches that are as durable
  * as the driver promises, and only those are ever read.
  */
-import type { LogRecord, ProducerRecord } from './log.ts'
+import type { LogRecord, ProducerRecord, TopicCleanup } from './log.ts'
 
 export interface Partition {
   readonly topic: string
@@ -48,7 +48,7 @@ export interface Topic {
   readonly partitions: readonly Partition[]
 }
 
-export type Cleanup = 'compact' | 'delete' | 'forever'
+export type Cleanup = TopicCleanup
 
 /** Committed offsets: hints, one per group, topic and partition. */
 export interface OffsetStore {

@@ -5,6 +5,7 @@
 import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
 
 import { consumerContract } from './log-consumers.ts'
+import { readContract } from './log-read.ts'
 import { behavior, collect, numbered, record, text, values } from './log-fixture.ts'
 import type { LogContractDriver } from './log-fixture.ts'
 
@@ -15,6 +16,7 @@ export function logContract(driver: LogContractDriver): void {
   producerContract(driver)
   adminContract(driver)
   consumerContract(driver)
+  readContract(driver)
 }
 
 function producerContract(under: LogContractDriver): void {
@@ -175,6 +177,26 @@ function adminContract(under: LogContractDriver): void {
     await rejects(admin.describe(items), { code: 'SIDESTREAM_TOPIC_UNKNOWN' })
     await rejects(admin.deleteTopic(items), { code: 'SIDESTREAM_TOPIC_UNKNOWN' })
     strictEqual((await admin.list()).includes(items), false)
+  })
+
+  behavior(under, 'a plan says what would be created, what stays and what does not fit, and does nothing', async ({ driver, name }) => {
+    const admin = await driver.admin()
+    const [orders, items, users] = [name('orders'), name('items'), name('users')]
+    await admin.createTopics([
+      { name: orders, partitions: 2, cleanup: 'compact' },
+      { name: items, partitions: 1, cleanup: 'forever' },
+    ])
+    const plans = await admin.planTopics([
+      { name: users, partitions: 3, cleanup: 'compact' },
+      { name: orders, partitions: 2 },
+      { name: items, partitions: 4, cleanup: 'forever' },
+    ])
+    deepStrictEqual(plans, [
+      { name: users, action: 'create', wantedPartitions: 3, wantedCleanup: 'compact' },
+      { name: orders, action: 'keep', wantedPartitions: 2, wantedCleanup: 'delete', partitions: 2, cleanup: 'compact' },
+      { name: items, action: 'mismatch', wantedPartitions: 4, wantedCleanup: 'forever', partitions: 1, cleanup: 'forever' },
+    ])
+    await rejects(admin.describe(users), { code: 'SIDESTREAM_TOPIC_UNKNOWN' })
   })
 
   behavior(under, 'names that are no file names are refused', async ({ driver }) => {

@@ -5,7 +5,6 @@ import { test } from 'node:test'
 import { decodeValue } from '../../features/index.ts'
 import { publishedVersions } from '../../pipeline/index.ts'
 import type { Project } from '../../pipeline/index.ts'
-import { readTopic } from '../../pipeline/read-topic.ts'
 import { clicks, contentOf, hourMs, itemIds, items, onDisk, startTs, TestProject, tombstoneOf, wantedItems } from './fixture.ts'
 
 const later = startTs + 3 * hourMs
@@ -31,7 +30,7 @@ test('item-features holds every row of every version as the store has it', async
   await twoVersions(it)
   const newest = new Map<string, Uint8Array>()
   const { log, codec, store, config } = it.project
-  await readTopic(log, 'item-features', ({ records }) => {
+  await log.read('item-features', ({ records }) => {
     for (const { key, value } of records) {
       const { itemId, view, version, value: bytes, ackedTs } = codec.decode('item-features', value!)
       strictEqual(new TextDecoder().decode(key!), itemId)
@@ -71,7 +70,7 @@ test('feature-versions says every move of the pointer once, also after restarts'
   await it.daemon.idle()
   const { log, codec, store, config } = it.project
   const seqs: number[] = []
-  await readTopic(log, 'feature-versions', ({ records }) => {
+  await log.read('feature-versions', ({ records }) => {
     for (const { value } of records) seqs.push(codec.decode('feature-versions', value!).seq)
   })
   deepStrictEqual(seqs, [1, 2, 3, 4])

@@ -5,7 +5,6 @@ import { test } from 'node:test'
 import { decodeValue } from '../../features/index.ts'
 import type { Feature } from '../../features/index.ts'
 import type { Project } from '../../pipeline/index.ts'
-import { readTopic } from '../../pipeline/read-topic.ts'
 import { SidestreamError } from '../../schemas/index.ts'
 import type { SourceEvent } from '../../schemas/index.ts'
 import { contentOf, hourMs, itemIds, startTs, TestProject, tombstoneOf } from './fixture.ts'
@@ -70,7 +69,7 @@ async function outcomeOf(it: TestProject): Promise<Outcome> {
   const start = await taken()
   await it.feed(oneBatch())
   const published = new Map<string, Feature>()
-  await readTopic(it.project.log, 'item-features', ({ records }) => {
+  await it.project.log.read('item-features', ({ records }) => {
     for (const { offset, value } of records) {
       const { itemId, view, value: bytes } = it.project.codec.decode('item-features', value!)
       if (offset >= start && view === 'main') published.set(itemId, decodeValue(bytes))
