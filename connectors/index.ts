@@ -31,6 +31,8 @@ export type {
 export { openMemoryLog } from './log/memory.ts'
 export { openArtifactDirectory } from './artifacts/directory.ts'
 export type { ArtifactDirectoryOptions } from './artifacts/directory.ts'
+export { artifactLogDefaults, openArtifactLog } from './artifacts/log.ts'
+export type { ArtifactLogOptions } from './artifacts/log.ts'
 export type { Artifact, ArtifactManifest, ArtifactPart, Artifacts } from './artifacts/artifacts.ts'
 export { openLmdbState } from './state/lmdb.ts'
 export type { LmdbStateOptions } from './state/lmdb.ts'
