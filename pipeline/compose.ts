@@ -37,10 +37,10 @@ export async function openProject(config: Config, { logger = silentLogger, clock
     opened.push(() => log.close())
     const store = await openStore(config, { clock, logger })
     opened.push(() => store.close())
-    const artifacts = await openArtifacts(join(config.dataDir, 'artifacts'))
     const admin = await log.admin()
     if (config.log.driver === 'kafka') await requireTopics(admin, config)
     else await admin.createTopics(wantedTopics(config))
+    const artifacts = await openProjectArtifacts(config, log, clock)
     return {
       config,
       log,
@@ -86,6 +86,15 @@ export async function clearDirectory(path: string, purpose: string): Promise<voi
 export async function openArtifacts(directory: string): Promise<Artifacts> {
   const { openArtifactDirectory } = await import('../connectors/index.ts')
   return openArtifactDirectory({ directory })
+}
+
+/** A project's own: in its directory, or in a log that processes on other machines read as well. */
+async function openProjectArtifacts(config: Config, log: LogDriver, clock: () => number): Promise<Artifacts> {
+  if (config.log.driver !== 'kafka') return openArtifacts(join(config.dataDir, 'artifacts'))
+  const { artifactLogDefaults, openArtifactLog } = await import('../connectors/index.ts')
+  // A chunk's key, names and frame are beside its bytes.
+  const chunkBytes = Math.max(256, Math.min(artifactLogDefaults.chunkBytes, config.log.recordBytes - 1024))
+  return openArtifactLog({ log, directory: join(config.dataDir, 'artifact-cache'), chunkBytes, clock })
 }
 
 /** Takes the directory for this process. @returns gives it back @throws SIDESTREAM_DIRECTORY_IN_USE */
