@@ -10,8 +10,7 @@ import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 
 import { Codec, isPoison, isSidestreamError, SidestreamError } from '../../schemas/index.ts'
-import type { LogDriver, LogProducer, LogRecord } from '../log/log.ts'
-import { readRange } from '../log/read-range.ts'
+import type { LogBatch, LogDriver, LogProducer, LogRecord } from '../log/log.ts'
 import type { Artifact, ArtifactManifest, Artifacts } from './artifacts.ts'
 import { openArtifactDirectory } from './directory.ts'
 import { ArtifactIndex, chunkKeys, keyText, placeOf, plainManifest, shortHash } from './log-index.ts'
@@ -229,20 +228,20 @@ class ArtifactLog implements Artifacts {
   /** Takes in what the topic holds by now. */
   async #catchUp(): Promise<void> {
     const { log, topic, staleMs, clock } = this.#options
-    const { start, end: ends } = await (await log.admin()).describe(topic)
+    const { end: ends } = await (await log.admin()).describe(topic)
     const end = ends[partition] ?? 0n
     const now = clock()
     // A topic that is shorter than what was read of it is another topic.
     if (end < this.#index.position || now - this.#index.readTs >= staleMs) this.#index = new ArtifactIndex()
     const index = this.#index
     if (index.position === 0n) this.#rebuilt = true
-    const from = index.position > start[partition]! ? index.position : start[partition]!
-    await readRange(log, { topic, partition, from, to: end }, (batch) => {
+    const take = (batch: LogBatch): void => {
       for (const { key, value, offset } of batch.records) {
         if (key === null) continue
         index.apply(offset, decoder.decode(key), value === null ? null : () => this.#manifestText(value))
       }
-    })
+    }
+    if (end > index.position) await log.read(topic, take, { from: [index.position], upTo: [end] })
     index.readTs = now
     if (end === index.position) return
     index.position = end
@@ -292,8 +291,8 @@ class ArtifactLog implements Artifacts {
       if (bytes !== undefined && shortHash(sha256(bytes)) === placeOf(text)?.hash) chunks.set(text, Uint8Array.from(bytes))
     }
     if (from >= 0n) {
-      const range = { topic: this.#options.topic, partition, from, to }
-      await readRange(this.#options.log, range, ({ records }) => records.forEach(take))
+      const { log, topic } = this.#options
+      await log.read(topic, ({ records }) => records.forEach(take), { from: [from], upTo: [to] })
     }
     const parts = new Map<string, Uint8Array>()
     for (const part of manifest.parts) {

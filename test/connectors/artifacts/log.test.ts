@@ -43,25 +43,9 @@ async function bench(t: TestContext): Promise<{
   }
 }
 
-let reads = 0
-
 async function recordsOf(log: LogDriver): Promise<LogRecord[]> {
-  const { end } = await (await log.admin()).describe('artifacts')
   const records: LogRecord[] = []
-  const consumer = await log.consumer({ group: `test-${reads++}`, topics: ['artifacts'], start: 'earliest' })
-  await new Promise<void>((resolve, reject) => {
-    if (end[0] === 0n) resolve()
-    consumer
-      .run({
-        onBatch: async (batch) => {
-          records.push(...batch.records)
-          if (batch.next >= end[0]!) resolve()
-        },
-        onFatal: reject,
-      })
-      .catch(reject)
-  })
-  await consumer.stop({ drainMs: 0 })
+  await log.read('artifacts', (batch) => void records.push(...batch.records))
   return records
 }
 
@@ -78,7 +62,20 @@ function withSends(log: LogDriver, before: (records: readonly ProducerRecord[]) 
       close: () => real.close(),
     }
   }
-  return { name: log.name, caps: log.caps, producer, consumer: (o) => log.consumer(o), admin: () => log.admin(), close: () => log.close() }
+  return wrapped(log, { producer })
+}
+
+function wrapped(log: LogDriver, changes: Partial<LogDriver>): LogDriver {
+  return {
+    name: log.name,
+    caps: log.caps,
+    producer: () => log.producer(),
+    consumer: (options) => log.consumer(options),
+    admin: () => log.admin(),
+    read: (topic, onBatch, options) => log.read(topic, onBatch, options),
+    close: () => log.close(),
+    ...changes,
+  }
 }
 
 const isManifest = ({ key, value }: ProducerRecord): boolean => value !== null && text(key).includes('/manifest.json/')
@@ -224,31 +221,20 @@ test('the next start reads only what is new; a stale or foreign index is made ag
     await remove()
   })
   let now = 1_000_000
-  const start = async (folder: string, consumers: string[] = []): Promise<Artifacts> => {
+  const start = async (folder: string, seen: string[] = []): Promise<Artifacts> => {
     const log = await openFileLog({ directory: join(directory, folder), groupCommitMs: 0 })
     logs.push(log)
     await (await log.admin()).createTopics([{ name: 'artifacts', partitions: 1, cleanup: 'compact' }])
-    const consumer: LogDriver['consumer'] = async (options) => {
-      const real = await log.consumer(options)
-      const run: typeof real.run = (handlers) =>
-        real.run({
-          ...handlers,
-          onBatch: async (batch, lane) => {
-            consumers.push(...batch.records.map(({ offset }) => String(offset)))
-            return handlers.onBatch(batch, lane)
-          },
-        })
-      return { run, lag: () => real.lag(), lastProgress: () => real.lastProgress(), stop: (o) => real.stop(o) }
-    }
-    const counted: LogDriver = {
-      name: log.name,
-      caps: log.caps,
-      producer: () => log.producer(),
-      consumer,
-      admin: () => log.admin(),
-      close: () => log.close(),
-    }
-    return openArtifactLog({ log: counted, directory: join(directory, 'cache'), staleMs: 5000, clock: () => now })
+    const read: LogDriver['read'] = (topic, onBatch, options) =>
+      log.read(
+        topic,
+        (batch) => {
+          seen.push(...batch.records.map(({ offset }) => String(offset)))
+          return onBatch(batch)
+        },
+        options,
+      )
+    return openArtifactLog({ log: wrapped(log, { read }), directory: join(directory, 'cache'), staleMs: 5000, clock: () => now })
   }
   const stop = async (): Promise<void> => logs.pop()?.close()
 
