@@ -1,11 +1,15 @@
 /**
- * Runs every test file under test/ with node:test through tsx.
- * Invariant: fewer tests run than the floor is a failure, so a suite that silently finds nothing never passes.
+ * Runs every test file under test/ with node:test through tsx, with one Kafka and one Redis for all of them.
+ * Invariants: fewer tests run than the floor is a failure, so a suite that silently finds nothing never passes; a service that this
+ * run started ends with it, also when it is killed; with CI=true a service that cannot be had is a failure.
  */
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+
+import { tsImport } from 'tsx/esm/api'
 
 /** Raise it when tests are added; lower it only when tests are removed on purpose. */
 const floor = 850
@@ -18,9 +22,12 @@ const files =
         .map((name) => join('test', String(name)))
         .filter((name) => name.endsWith('.test.ts'))
         .sort()
+
+// Single files look for services themselves, when they need them; the whole run starts them once.
+const services = wanted.length > 0 ? { environment: {}, left: [] } : await startServices()
 const scratch = mkdtempSync(join(tmpdir(), 'sidestream-test-'))
 const summary = join(scratch, 'tap.txt')
-const run = spawnSync(
+const run = spawn(
   process.execPath,
   [
     '--import',
@@ -35,8 +42,10 @@ const run = spawnSync(
     `--test-reporter-destination=${summary}`,
     ...files,
   ],
-  { stdio: 'inherit' },
+  { stdio: 'inherit', env: { ...process.env, ...services.environment } },
 )
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => run.kill(signal))
+const [status] = await once(run, 'exit')
 const tap = readFileSync(summary, 'utf8')
 rmSync(scratch, { recursive: true, force: true })
 const count = (name) => Number(new RegExp(`^# ${name} (\\d+)$`, 'm').exec(tap)?.[1] ?? 0)
@@ -45,8 +54,25 @@ const skipped = tap
   .filter((line) => /# SKIP/.test(line))
   .map((line) => line.trim().replace(/^ok \d+ - /, ''))
 if (skipped.length > 0) console.log(`\nleft out (${skipped.length}):\n${skipped.map((line) => `  ${line}`).join('\n')}`)
-if (run.status !== 0) process.exit(run.status ?? 1)
+if (services.left.length > 0) console.log(`\nnot there, so tests were left out:\n${services.left.map((line) => `  ${line}`).join('\n')}`)
+if (status !== 0) process.exit(status ?? 1)
 if (wanted.length === 0 && count('pass') < floor) {
   console.error(`only ${count('pass')} tests passed, the floor is ${floor}: were test files lost?`)
   process.exit(1)
+}
+
+/** Starts or finds the services and says so; they end with this process. */
+async function startServices() {
+  const { service, serviceEnvironment, serviceNames } = await tsImport('../test/services/index.ts', import.meta.url)
+  const answers = {}
+  for (const name of serviceNames) {
+    answers[name] = await service(name).catch((error) => {
+      console.error(error.message)
+      process.exit(1)
+    })
+    if (typeof answers[name] === 'string') console.log(`${name}: ${answers[name]}`)
+    else console.log(`left out: all tests that need ${name}. ${answers[name].missing}`)
+  }
+  const left = Object.values(answers).flatMap((answer) => (typeof answer === 'string' ? [] : [answer.missing]))
+  return { environment: serviceEnvironment(answers), left }
 }

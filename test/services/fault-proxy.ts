@@ -1,0 +1,142 @@
+/**
+ * A TCP proxy between a client and a server that can be slow, cut, silent or closed, and heal again.
+ * Invariant: bytes pass in order and unchanged, or not at all.
+ */
+import { once } from 'node:events'
+import { connect, createServer } from 'node:net'
+import type { AddressInfo, Server, Socket } from 'node:net'
+
+import { loopback } from './ports.ts'
+
+/** One connection through the proxy. */
+interface Pair {
+  readonly client: Socket
+  readonly server: Socket
+}
+
+export class FaultProxy {
+  readonly #listener: Server
+  readonly #pairs = new Set<Pair>()
+  #target: { host: string; port: number } | undefined
+  #delayMs = 0
+  #silent = false
+  #refusing = false
+
+  /** Use `faultProxy()`. */
+  constructor(listener: Server) {
+    this.#listener = listener
+    listener.on('connection', (client: Socket) => this.#accept(client))
+  }
+
+  /** Where clients connect to; stays the same. */
+  get port(): number {
+    return (this.#listener.address() as AddressInfo).port
+  }
+
+  get address(): string {
+    return `${loopback}:${this.port}`
+  }
+
+  /** Connections that are open now. */
+  get connections(): number {
+    return this.#pairs.size
+  }
+
+  /** Sets where new connections lead. */
+  leadTo(host: string, port: number): void {
+    this.#target = { host, port }
+  }
+
+  /** Every chunk, both ways, arrives this much later, also on open connections. */
+  delay(ms: number): void {
+    this.#delayMs = ms
+  }
+
+  /** Cuts the open connections (reset); new ones are let in. */
+  cut(): void {
+    for (const { client, server } of this.#pairs) {
+      client.resetAndDestroy()
+      server.destroy()
+    }
+  }
+
+  /** Cuts, and ends new connections at once, as when nobody listens. */
+  refuse(): void {
+    this.#refusing = true
+    this.cut()
+  }
+
+  /** Nothing passes and nothing is closed, as when a cable is pulled; what is sent meanwhile arrives after `heal`. */
+  blackHole(): void {
+    this.#silent = true
+    for (const { client, server } of this.#pairs) {
+      client.pause()
+      server.pause()
+    }
+  }
+
+  /** No fault any more. */
+  heal(): void {
+    this.#delayMs = 0
+    this.#refusing = false
+    this.#silent = false
+    for (const { client, server } of this.#pairs) {
+      client.resume()
+      server.resume()
+    }
+  }
+
+  async close(): Promise<void> {
+    this.cut()
+    this.#listener.close()
+    if (this.#listener.listening) await once(this.#listener, 'close')
+  }
+
+  #accept(client: Socket): void {
+    client.on('error', () => {})
+    if (this.#refusing || this.#target === undefined) {
+      client.resetAndDestroy()
+      return
+    }
+    const server = connect(this.#target.port, this.#target.host)
+    const pair = { client, server }
+    this.#pairs.add(pair)
+    server.on('error', () => client.resetAndDestroy())
+    this.#forward(client, server)
+    this.#forward(server, client)
+    client.on('close', () => {
+      this.#pairs.delete(pair)
+      server.destroy()
+    })
+    server.on('close', () => client.destroy())
+    if (this.#silent) {
+      client.pause()
+      server.pause()
+    }
+  }
+
+  /** Chunks keep their order: each waits for the one before it. */
+  #forward(from: Socket, to: Socket): void {
+    let before = Promise.resolve()
+    const pass = (step: () => void): void => {
+      const due = Date.now() + this.#delayMs
+      const earlier = before
+      before = earlier.then(async () => {
+        const wait = due - Date.now()
+        if (wait > 0) await new Promise((done) => setTimeout(done, wait))
+        if (!to.destroyed) step()
+      })
+    }
+    from.on('data', (chunk: Buffer) => pass(() => to.write(chunk)))
+    from.on('end', () => pass(() => to.end()))
+  }
+}
+
+/** A proxy on a free port; `leadTo` says where. */
+export async function faultProxy(target?: { host: string; port: number }): Promise<FaultProxy> {
+  const listener = createServer({ allowHalfOpen: true }).listen(0, loopback)
+  await once(listener, 'listening')
+  const proxy = new FaultProxy(listener)
+  if (target !== undefined) proxy.leadTo(target.host, target.port)
+  return proxy
+}
