@@ -42,6 +42,11 @@ export { openLmdbStore } from './store/lmdb.ts'
 export type { LmdbStoreOptions } from './store/lmdb.ts'
 export { memoryStore } from './store/memory.ts'
 export type { MemoryStoreOptions } from './store/memory.ts'
+export { openRedisStore } from './store/redis.ts'
+export type { RedisStore } from './store/redis.ts'
+export { redisStoreDefaults } from './store/redis-options.ts'
+export type { RedisStoreOptions, RedisTls } from './store/redis-options.ts'
+export type { StoreFinding } from './store/redis-inspection.ts'
 export type {
   LivePointer,
   PointerChange,

@@ -10,6 +10,7 @@ export type ErrorClass = 'retryable' | 'fenced' | 'fatal' | 'poison'
 export const errorClasses = {
   SIDESTREAM_LOG_UNAVAILABLE: 'retryable',
   SIDESTREAM_STORE_UNREACHABLE: 'retryable',
+  SIDESTREAM_STORE_FULL: 'retryable',
 
   SIDESTREAM_EPOCH_FENCED: 'fenced',
   SIDESTREAM_POINTER_MOVED: 'fenced',
@@ -26,6 +27,7 @@ export const errorClasses = {
   SIDESTREAM_TOPIC_UNKNOWN: 'fatal',
   SIDESTREAM_TOPIC_MISMATCH: 'fatal',
   SIDESTREAM_STORE_CORRUPT: 'fatal',
+  SIDESTREAM_STORE_ACCESS_DENIED: 'fatal',
   SIDESTREAM_STATE_GAP: 'fatal',
   SIDESTREAM_ARTIFACT_MISSING: 'fatal',
   SIDESTREAM_ARTIFACT_CORRUPT: 'fatal',

@@ -1,6 +1,7 @@
 /** The contract of the store port: one list of behaviors, each driver runs all of it. */
 import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 
 import fc from 'fast-check'
 
@@ -11,7 +12,9 @@ export interface StoreDriver {
   readonly name: string
   /** False: run; a reason: every test is skipped with it. */
   readonly skip?: false | string
-  /** Opens an empty store whose clock is `clock`. `close` removes what it made. */
+  /** `given`: the store takes `clock`; `server`: its server's clock counts, and a test waits for time to pass. */
+  readonly clock: 'given' | 'server'
+  /** Opens an empty store, whose clock is `clock` where it takes one. `close` removes what it made. */
   open(clock: () => number): Promise<{ store: Store; close(): Promise<void> }>
 }
 
@@ -36,6 +39,11 @@ export function storeContract(driver: StoreDriver): void {
       t.after(close)
       await body(store)
     })
+  }
+  /** Lets at least `ms` pass by the store's clock. */
+  const pass = async (store: Store, ms: number): Promise<void> => {
+    if (driver.clock === 'given') time.now += ms
+    else for (const end = (await store.now()) + ms; (await store.now()) < end;) await setTimeout(20)
   }
   const readAll = async (store: Store, at: StoreTarget): Promise<StoreEntry[]> => {
     const all: StoreEntry[] = []
@@ -171,23 +179,31 @@ export function storeContract(driver: StoreDriver): void {
 
   check('the pointer moves only from what the caller expects, and every move is in the history', async (store) => {
     strictEqual(await store.live('shop'), undefined)
+    const before = await store.now()
     const first = await activate(store, 1, 'c1')
+    const at = first.outcome === 'swapped' ? first.change.at : 0
     deepStrictEqual(first, {
       outcome: 'swapped',
-      change: { seq: 1, version: 1, epoch: 1, action: 'activate', commandId: 'c1', at: 1_000 },
+      change: { seq: 1, version: 1, epoch: 1, action: 'activate', commandId: 'c1', at },
     })
+    ok(before <= at && at <= (await store.now()), 'a change has the time of the store')
     deepStrictEqual(await activate(store, 2, 'c2'), { outcome: 'moved', live: { version: 1, epoch: 1 } })
     deepStrictEqual(await activate(store, 2, 'c2', { version: 1, epoch: 9 }), { outcome: 'moved', live: { version: 1, epoch: 1 } })
-    time.now = 2_000
+    await pass(store, 1)
     strictEqual((await activate(store, 2, 'c3', { version: 1, epoch: 1 })).outcome, 'swapped')
     await store.swap({ project: 'shop', expected: { version: 2, epoch: 2 }, version: 1, action: 'rollback', commandId: 'c4' })
     deepStrictEqual(await store.live('shop'), { version: 1, epoch: 3 })
-    const moves = (await store.history('shop', 0)).map(({ seq, version, action, at }) => [seq, version, action, at])
-    deepStrictEqual(moves, [
-      [1, 1, 'activate', 1_000],
-      [2, 2, 'activate', 2_000],
-      [3, 1, 'rollback', 2_000],
-    ])
+    const history = await store.history('shop', 0)
+    deepStrictEqual(
+      history.map(({ seq, version, action, commandId }) => [seq, version, action, commandId]),
+      [
+        [1, 1, 'activate', 'c1'],
+        [2, 2, 'activate', 'c3'],
+        [3, 1, 'rollback', 'c4'],
+      ],
+    )
+    strictEqual(history[0]!.at, at)
+    ok(at < history[1]!.at && history[1]!.at <= history[2]!.at)
     deepStrictEqual(
       (await store.history('shop', 2)).map(({ seq }) => seq),
       [3],
@@ -229,13 +245,17 @@ export function storeContract(driver: StoreDriver): void {
   })
 
   check('a pin lasts for its lease, is renewed, and ends with unpin', async (store) => {
-    await store.pin('shop', 1, 'reader-b', 100)
-    await store.pin('shop', 1, 'reader-a', 300)
-    deepStrictEqual(await store.pins('shop', 1), ['reader-a', 'reader-b'])
+    const start = await store.now()
+    await store.pin('shop', 1, 'reader-b', 200)
+    await store.pin('shop', 1, 'reader-a', 3_600_000)
+    const held = await store.pins('shop', 1)
+    if ((await store.now()) < start + 200) deepStrictEqual(held, ['reader-a', 'reader-b'])
     deepStrictEqual(await store.pins('shop', 2), [])
-    time.now = 1_100
+    await pass(store, 200)
     deepStrictEqual(await store.pins('shop', 1), ['reader-a'])
-    await store.pin('shop', 1, 'reader-b', 100)
+    await store.pin('shop', 1, 'reader-b', 3_600_000)
+    await store.pin('shop', 1, 'reader-c', 0)
+    deepStrictEqual(await store.pins('shop', 1), ['reader-a', 'reader-b'])
     await store.unpin('shop', 1, 'reader-a')
     deepStrictEqual(await store.pins('shop', 1), ['reader-b'])
   })
@@ -299,7 +319,14 @@ export function storeContract(driver: StoreDriver): void {
     deepStrictEqual(await store.write(target, [{ id: 'é'.repeat(256), value: valueOf(1) }]), ['written'])
   })
 
-  check('the clock is the one it was given', async (store) => {
+  check("the clock tells milliseconds and is the one it was given, or its server's", async (store) => {
+    if (driver.clock === 'server') {
+      const now = await store.now()
+      ok(Number.isInteger(now) && Math.abs(now - Date.now()) < 3_600_000)
+      await pass(store, 5)
+      ok((await store.now()) >= now + 5)
+      return
+    }
     time.now = 77
     strictEqual(await store.now(), 77)
   })

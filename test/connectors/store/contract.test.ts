@@ -4,6 +4,7 @@ import { scratchDirectory } from '../scratch-directory.ts'
 
 storeContract({
   name: 'memory store',
+  clock: 'given',
   open: async (clock) => {
     const store = memoryStore({ clock })
     return { store, close: () => store.close() }
@@ -12,6 +13,7 @@ storeContract({
 
 storeContract({
   name: 'lmdb store',
+  clock: 'given',
   open: async (clock) => {
     const { directory, remove } = await scratchDirectory()
     const store = await openLmdbStore({ directory, clock })

@@ -1,0 +1,125 @@
+/**
+ * What went wrong between us and Redis, as one of our codes.
+ * Invariant: no secret gets out: the arguments that ioredis hangs on its errors (passwords, values) are dropped.
+ */
+
+import { SidestreamError, isSidestreamError } from '../../schemas/index.ts'
+
+/** What was being done, for the message. */
+export interface RedisPlace {
+  /** `host:port`, without user and password. */
+  readonly address: string
+  /** Command and key, when there is one. */
+  readonly call?: string
+}
+
+const certificateCodes = new Set([
+  'CERT_HAS_EXPIRED',
+  'CERT_NOT_YET_VALID',
+  'CERT_UNTRUSTED',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'ERR_TLS_CERT_ALTNAME_INVALID',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+])
+
+/** Turns whatever ioredis or the server said into an error of ours; one of ours is given back as it is. */
+export function redisFailure(error: unknown, place: RedisPlace): SidestreamError {
+  if (isSidestreamError(error)) return error
+  const cause = withoutArguments(error)
+  const { message } = cause
+  const code = 'code' in cause ? String(cause.code) : ''
+  const at = `redis at ${place.address}`
+  const call = place.call === undefined ? '' : ` (in ${place.call})`
+  const details = { cause, address: place.address }
+  const says = (...words: string[]): boolean => words.some((word) => message.includes(word))
+
+  if (says('WRONGPASS', 'NOAUTH', 'invalid password', 'invalid username-password')) {
+    return new SidestreamError(
+      'SIDESTREAM_STORE_ACCESS_DENIED',
+      `${at} does not accept the user name and password: ${message}; set both as the server knows them`,
+      details,
+    )
+  }
+  if (says('NOPERM', 'ACL failure', 'unknown command', 'unknown subcommand')) {
+    return new SidestreamError(
+      'SIDESTREAM_STORE_ACCESS_DENIED',
+      `${at} does not let this user do it: ${message}${call}; docs/reference/redis-store.md has the ACL line to give the user`,
+      details,
+    )
+  }
+  if (says('OOM command not allowed')) {
+    return new SidestreamError(
+      'SIDESTREAM_STORE_FULL',
+      `${at} is out of memory${call}: collect versions (\`versions gc\`), keep fewer, or raise its maxmemory; tried again until there is room`,
+      details,
+    )
+  }
+  if (says('MISCONF')) {
+    return new SidestreamError(
+      'SIDESTREAM_STORE_FULL',
+      `${at} refuses writes because it cannot save to its disk${call}: free space there or mend its persistence; tried again until it can (${message})`,
+      details,
+    )
+  }
+  if (says('WRONGTYPE', 'CORRUPT')) {
+    return new SidestreamError(
+      'SIDESTREAM_STORE_CORRUPT',
+      `${at} holds something that is not ours${call}: ${message}; find what writes keys under ss:, delete them, and build the version anew`,
+      details,
+    )
+  }
+  if (says('DB index is out of range', 'invalid DB index', 'SELECT is not allowed')) {
+    return new SidestreamError('SIDESTREAM_CONFIG_INVALID', `${at} has no such database: ${message}; a cluster has only number 0`, details)
+  }
+  if (says('cluster support disabled')) {
+    return new SidestreamError('SIDESTREAM_CONFIG_INVALID', `${at} is no cluster: set cluster to false`, details)
+  }
+  if (certificateCodes.has(code)) {
+    return new SidestreamError(
+      'SIDESTREAM_CONFIG_INVALID',
+      `the certificate of ${at} is not trusted (${code}: ${message}): give the certificate of the CA that signed it as tls.ca, and as ` +
+        'tls.servername the name it was made for',
+      details,
+    )
+  }
+  if (code.startsWith('ERR_SSL') || code.startsWith('ERR_OSSL')) {
+    return new SidestreamError(
+      'SIDESTREAM_CONFIG_INVALID',
+      `no TLS connection with ${at} (${code}): use its TLS port, or take tls out if it has none; certificate and key must fit together`,
+      details,
+    )
+  }
+  return new SidestreamError(
+    'SIDESTREAM_STORE_UNREACHABLE',
+    `${at} cannot be used now${call}: ${describe(cause, code)}; tried again`,
+    details,
+  )
+}
+
+/** Redirections that ioredis follows for a single command, but not for part of a pipeline. */
+export function isRedirection(error: Error): boolean {
+  return /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN) /.test(error.message)
+}
+
+function describe(cause: Error, code: string): string {
+  if (code === 'ECONNREFUSED') return 'nothing listens there'
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return `its name is unknown (${code})`
+  const text = cause.message === '' ? code : cause.message
+  if (text === 'Connection is closed.' || code === 'ECONNRESET' || code === 'EPIPE') {
+    return `it closed the connection (${text}; does it expect TLS?)`
+  }
+  return text
+}
+
+/** A copy with name, message, code and stack only. */
+function withoutArguments(error: unknown): Error {
+  if (!(error instanceof Error)) return new Error(String(error))
+  const copy = new Error(error.message)
+  copy.name = error.name
+  if (error.stack !== undefined) copy.stack = error.stack
+  if ('code' in error) Object.defineProperty(copy, 'code', { value: error.code, enumerable: true })
+  return copy
+}

@@ -1,0 +1,133 @@
+/** What the Redis driver can be told, its defaults, and what ioredis is told from it. */
+
+import { Cluster, Redis } from 'ioredis'
+import type { CommonRedisOptions } from 'ioredis'
+
+import { SidestreamError } from '../../schemas/index.ts'
+
+export interface RedisTls {
+  /** Certificate of the CA that signed the server's, PEM. Left out: those that Node trusts. */
+  readonly ca?: string
+  /** Our certificate and its key, PEM, where the server asks for one. */
+  readonly cert?: string
+  readonly key?: string
+  /** Name the server's certificate must be made for, where it is not the host. */
+  readonly servername?: string
+}
+
+export interface RedisStoreOptions {
+  /** @default '127.0.0.1' */
+  readonly host?: string
+  /** @default 6379 */
+  readonly port?: number
+  /** Nodes of a Redis Cluster to ask first; any one that answers is enough. With `cluster` only. @default host and port */
+  readonly nodes?: readonly { readonly host: string; readonly port: number }[]
+  /** Whether the server is a Redis Cluster. @default false */
+  readonly cluster?: boolean
+  /** ACL user; left out: Redis's `default`. */
+  readonly username?: string
+  readonly password?: string
+  /** Database number; a cluster has only 0. @default 0 */
+  readonly db?: number
+  /** Encrypts the connection; an empty object trusts what Node trusts. Left out: no TLS. */
+  readonly tls?: RedisTls
+  /**
+   * Buckets of a view in versions made from now on; versions that exist keep theirs. More: smaller keys, slower reads.
+   * @default 64, in a cluster 64 per master
+   */
+  readonly buckets?: number
+  /** How long `open` waits for a server that does not answer yet, milliseconds. @default 30000 */
+  readonly connectTimeoutMs?: number
+  /** How long a call waits for an answer, a lost connection included, milliseconds; then it fails as retryable. @default 10000 */
+  readonly commandTimeoutMs?: number
+  /** Most bytes of requests that wait for an answer at a time; further ones wait for room. @default 32 MiB */
+  readonly maxPendingBytes?: number
+}
+
+export const redisStoreDefaults = {
+  host: '127.0.0.1',
+  port: 6379,
+  cluster: false,
+  db: 0,
+  connectTimeoutMs: 30_000,
+  commandTimeoutMs: 10_000,
+  maxPendingBytes: 32 * 1024 * 1024,
+} as const
+
+/** Most buckets of one view: beyond it every item is read by a command of its own. */
+const mostBuckets = 65_536
+
+/** @throws SIDESTREAM_USAGE_INVALID */
+export function checkRedisOptions(options: RedisStoreOptions): void {
+  const whole = (
+    name: 'buckets' | 'connectTimeoutMs' | 'commandTimeoutMs' | 'maxPendingBytes' | 'db',
+    least: number,
+    most: number,
+  ): void => {
+    const value = options[name]
+    if (value === undefined || (Number.isInteger(value) && value >= least && value <= most)) return
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${name} must be a whole number from ${least} to ${most}, not ${value}`)
+  }
+  whole('buckets', 1, mostBuckets)
+  whole('connectTimeoutMs', 1, 86_400_000)
+  whole('commandTimeoutMs', 1, 86_400_000)
+  whole('maxPendingBytes', 1_024, 2 ** 30)
+  whole('db', 0, 1_000_000)
+  if (options.cluster === true && (options.db ?? 0) !== 0) {
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `a Redis Cluster has only database 0, not ${options.db}`)
+  }
+  if (options.cluster !== true && options.nodes !== undefined) {
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', 'nodes are for a cluster: set cluster, or give host and port')
+  }
+}
+
+/** `host:port`, of a cluster its first nodes; no user, no password. */
+export function addressOf(options: RedisStoreOptions): string {
+  const nodes = nodesOf(options)
+  const shown = nodes.slice(0, 3).map(({ host, port }) => `${host}:${port}`)
+  return shown.join(', ') + (nodes.length > shown.length ? ', …' : '')
+}
+
+/** A client that connects when told to, sends nothing twice, and queues nothing while it has no connection. */
+export function createClient(options: RedisStoreOptions): Redis | Cluster {
+  const { username, password, tls, cluster = redisStoreDefaults.cluster } = options
+  const connectTimeoutMs = options.connectTimeoutMs ?? redisStoreDefaults.connectTimeoutMs
+  const backoff = (times: number): number => Math.min(50 * 2 ** Math.min(times - 1, 10), 2_000)
+  const common: CommonRedisOptions = {
+    connectTimeout: Math.min(connectTimeoutMs, 5_000),
+    maxLoadingRetryTime: 1_000,
+    maxRetriesPerRequest: 0,
+    autoResendUnfulfilledCommands: false,
+    keepAlive: 30_000,
+    connectionName: 'sidestream',
+    // A replica that took over, or the old master after a failover: the name may lead to the right server now.
+    reconnectOnError: (error) => error.message.includes('READONLY'),
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+  }
+  const security = tls === undefined ? {} : { tls: { ...tls } }
+  if (cluster) {
+    return new Cluster([...nodesOf(options)], {
+      lazyConnect: true,
+      enableOfflineQueue: false,
+      clusterRetryStrategy: backoff,
+      slotsRefreshTimeout: 5_000,
+      redisOptions: { ...common, ...security },
+    })
+  }
+  const [node] = nodesOf(options)
+  return new Redis({
+    ...common,
+    ...security,
+    ...node,
+    db: options.db ?? redisStoreDefaults.db,
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    retryStrategy: backoff,
+  })
+}
+
+function nodesOf(options: RedisStoreOptions): readonly { readonly host: string; readonly port: number }[] {
+  const { nodes, host = redisStoreDefaults.host, port = redisStoreDefaults.port } = options
+  return nodes !== undefined && nodes.length > 0 ? nodes : [{ host, port }]
+}
