@@ -20,7 +20,7 @@ export interface RedisStoreOptions {
   readonly host?: string
   /** @default 6379 */
   readonly port?: number
-  /** Nodes of a Redis Cluster to ask first; any one that answers is enough. With `cluster` only. @default host and port */
+  /** Instead of host and port. Of a cluster some nodes, any one that answers is enough; else exactly one. @default [] */
   readonly nodes?: readonly { readonly host: string; readonly port: number }[]
   /** Whether the server is a Redis Cluster. @default false */
   readonly cluster?: boolean
@@ -55,7 +55,7 @@ export const redisStoreDefaults = {
 } as const
 
 /** Most buckets of one view: beyond it every item is read by a command of its own. */
-const mostBuckets = 65_536
+const mostBuckets = 1_048_576
 
 /** @throws SIDESTREAM_USAGE_INVALID */
 export function checkRedisOptions(options: RedisStoreOptions): void {
@@ -76,8 +76,8 @@ export function checkRedisOptions(options: RedisStoreOptions): void {
   if (options.cluster === true && (options.db ?? 0) !== 0) {
     throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `a Redis Cluster has only database 0, not ${options.db}`)
   }
-  if (options.cluster !== true && options.nodes !== undefined) {
-    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', 'nodes are for a cluster: set cluster, or give host and port')
+  if (options.cluster !== true && (options.nodes ?? []).length > 1) {
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', 'several nodes are for a cluster: set cluster, or give one node')
   }
 }
 
