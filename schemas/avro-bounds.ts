@@ -1,12 +1,14 @@
 /**
  * Walks an Avro body by its writer schema before it is decoded. avsc reads unchecked and looks at the end only, so a forged
- * count could make it loop or allocate for ever. Invariant: a body that passes is exactly one value of the schema, and no
- * count or length in it is larger than the bytes that are there.
+ * count could make it loop or allocate for ever. Invariant: a body that passes is exactly one value of the schema, no count or
+ * length in it is larger than the bytes that are there, and values that take no byte are bounded in number.
  */
 import type { Type } from 'avsc'
 
 /** Nested deeper than this is refused; only recursive schemas of other writers can get here. */
 const maxDepth = 64
+/** Values of no byte that one body may hold; a schema can claim any number of them. */
+const maxEmpty = 100_000
 
 /** avsc's types as far as they are walked; avsc's own typings leave some of these out. */
 interface Walked {
@@ -36,6 +38,7 @@ class BodyWalk {
   readonly #bytes: Uint8Array
   pos: number
   fault: string | undefined
+  #empty = 0
 
   constructor(bytes: Uint8Array, pos: number) {
     this.#bytes = bytes
@@ -47,7 +50,7 @@ class BodyWalk {
     if (depth > maxDepth) return this.#fail(`nested deeper than ${maxDepth} levels`)
     switch (type.typeName) {
       case 'null':
-        return
+        return this.#countEmpty()
       case 'boolean':
         return this.#skip(1)
       case 'int':
@@ -63,6 +66,7 @@ class BodyWalk {
       case 'string':
         return this.#skip(this.#long())
       case 'fixed':
+        if (type.size === 0) this.#countEmpty()
         return this.#skip(type.size!)
       case 'enum':
         this.#index(type.symbols!.length, 'enum symbol')
@@ -79,6 +83,7 @@ class BodyWalk {
         return this.#blocks(type.valuesType!, true, depth)
       case 'record':
       case 'error':
+        if (type.fields!.length === 0) this.#countEmpty()
         for (const field of type.fields!) this.value(field.type, depth + 1)
         return
       default:
@@ -101,6 +106,10 @@ class BodyWalk {
         this.value(item, depth + 1)
       }
     }
+  }
+
+  #countEmpty(): void {
+    if (++this.#empty > maxEmpty) this.#fail(`more than ${maxEmpty} values without a byte`)
   }
 
   #index(length: number, what: string): number {

@@ -1,21 +1,27 @@
 /**
- * Records to bytes and back: Avro in single-object framing. Writers of other teams may use schemas of their own; register
- * them, and their records are resolved to ours.
- * Invariant: whatever the bytes, decoding gives a record that keeps every limit, or a poison error; nothing else.
+ * Records to bytes and back: Avro in single-object framing; input topics are read in schema-registry framing as well. Writers
+ * of other teams may use schemas of their own, registered here or with the registry: their records are resolved to ours.
+ * Invariant: whatever the bytes, decoding gives a record that keeps every limit, or a poison error; nothing else. A schema
+ * that only the registry knows must have been prepared, else the error is retryable.
  */
 import type { Type } from 'avsc'
-import { fingerprintOf, ownSchema, parseWriterSchema, readerFor } from './avro-types.ts'
-import type { OwnSchema } from './avro-types.ts'
+import { ownSchema, parseWriterSchema } from './avro-types.ts'
+import type { OwnSchema, WriterSchema } from './avro-types.ts'
 import { findBodyFault } from './avro-bounds.ts'
 import { SidestreamError, isSidestreamError } from './errors.ts'
 import { fingerprintHex, frameBytes, isFramed, writeFrame } from './fingerprint.ts'
+import { foreignReader } from './foreign-reader.ts'
+import type { BodyReader, FieldNames } from './foreign-reader.ts'
 import { fillItemContentBatch } from './item-content-batch.ts'
 import type { BatchDecodeOptions, ItemContentBatch } from './item-content-batch.ts'
 import { ItemContentLayout } from './item-content-layout.ts'
+import { keyId, textId } from './record-key.ts'
 import { limits } from './limits.ts'
 import { mappings } from './record-mapping.ts'
 import type { DecodeExpectations, RecordMapping } from './record-mapping.ts'
 import type * as records from './records.ts'
+import { isRegistryFramed, registryFrameBytes, schemaIdOf } from './registry/frame.ts'
+import { WriterSchemas } from './registry/writer-schemas.ts'
 import type { TopicName } from './topics.ts'
 
 /** The record type of every topic. */
@@ -55,12 +61,27 @@ const topicMappings: Readonly<Record<TopicName, readonly AnyMapping[]>> = {
   'dead-letters': [mappings.deadLetter],
 }
 
+/** Topics that other teams write to. */
+const inputTopics: ReadonlySet<TopicName> = new Set<TopicName>(['interactions', 'item-content', 'id-embeddings', 'item-pairs'])
+
 /** How values of one writer schema become records of one topic. */
 interface Reader {
   readonly mapping: AnyMapping
   readonly writer: Type
+  /** Written by our own schema. */
+  readonly isOwn: boolean
   /** Reads a body; the caller has checked its bounds. */
-  readonly read: (bytes: Buffer) => unknown
+  readonly read: BodyReader
+}
+
+/** A reader, or why there is none. */
+type ReaderOrReason = Reader | string
+
+export interface CodecOptions {
+  /** The schemas behind the ids of schema-registry framing. @default none: such records are refused */
+  readonly schemas?: WriterSchemas
+  /** Names that writers of other teams give to our fields, by topic. @default none */
+  readonly fieldNames?: { readonly [T in TopicName]?: FieldNames }
 }
 
 const firstScratchBytes = 64 * 1024
@@ -68,10 +89,18 @@ const noExpectations: DecodeExpectations = {}
 
 /** Encodes and decodes the records of all topics. Holds the registered schemas of other writers; not for use by two threads. */
 export class Codec {
-  readonly #writers = new Map<bigint, Type>()
-  readonly #readers = new Map<TopicName, Map<bigint, Reader>>()
+  readonly #writers = new Map<bigint, WriterSchema>()
+  readonly #readers = new Map<TopicName, Map<bigint, ReaderOrReason>>()
+  readonly #registryReaders = new Map<TopicName, WeakMap<WriterSchema, ReaderOrReason>>()
+  readonly #schemas: WriterSchemas
+  readonly #fieldNames: NonNullable<CodecOptions['fieldNames']>
   readonly #layout = new ItemContentLayout()
   #scratch = Buffer.alloc(firstScratchBytes)
+
+  constructor({ schemas = new WriterSchemas(), fieldNames = {} }: CodecOptions = {}) {
+    this.#schemas = schemas
+    this.#fieldNames = fieldNames
+  }
 
   /**
    * Makes another writer's schema known.
@@ -81,21 +110,22 @@ export class Codec {
    * @throws SIDESTREAM_CONFIG_INVALID when it is no Avro schema, or does not fit the topic
    */
   register(schema: unknown, topic?: TopicName): string {
-    let writer: Type
+    let writer: WriterSchema
     try {
       writer = parseWriterSchema(typeof schema === 'string' && /^\s*[[{"]/.test(schema) ? JSON.parse(schema) : schema)
     } catch (cause) {
       throw new SidestreamError('SIDESTREAM_CONFIG_INVALID', `not an Avro schema: ${reasonOf(cause)}`, { cause })
     }
-    const fingerprint = fingerprintOf(writer)
     if (topic !== undefined) {
-      const reader = resolveReader(topic, writer)
+      const reader = this.#resolve(topic, writer.type)
       if (typeof reader === 'string') {
-        throw new SidestreamError('SIDESTREAM_CONFIG_INVALID', `schema ${nameOf(writer)} cannot be read as ${topic}: ${reader}`, { topic })
+        throw new SidestreamError('SIDESTREAM_CONFIG_INVALID', `schema ${nameOf(writer.type)} cannot be read as ${topic}: ${reader}`, {
+          topic,
+        })
       }
     }
-    this.#writers.set(fingerprint, writer)
-    return fingerprintHex(fingerprint)
+    this.#writers.set(writer.fingerprint, writer)
+    return fingerprintHex(writer.fingerprint)
   }
 
   /**
@@ -131,20 +161,22 @@ export class Codec {
   /**
    * The record that `bytes` hold.
    * @param bytes - a framed value; a null value (tombstone) is the caller's business
-   * @throws a poison error, whatever the bytes are
+   * @throws a poison error, whatever the bytes are; SIDESTREAM_REGISTRY_UNREACHABLE (retryable) for a registry schema that was
+   * not prepared
    */
   decode<T extends TopicName>(topic: T, bytes: Uint8Array, expectations: DecodeExpectations = noExpectations): TopicRecords[T] {
-    const value = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    const value = bufferOf(bytes)
     const reader = this.#readerOf(topic, value)
+    const start = bodyStart(value)
     let raw: unknown
-    if (topic === 'item-content' && reader.writer === ownSchema('item-content').type) {
-      this.#layout.scan(value, frameBytes)
+    if (topic === 'item-content' && reader.isOwn) {
+      this.#layout.scan(value, start)
       raw = this.#layout.view(value)
     } else {
-      const fault = findBodyFault(reader.writer, value, frameBytes)
+      const fault = findBodyFault(reader.writer, value, start)
       if (fault !== undefined) throw undecodable(reader.writer, fault)
       try {
-        raw = reader.read(value)
+        raw = reader.read(value, start)
       } catch (cause) {
         if (isSidestreamError(cause)) throw cause
         throw undecodable(reader.writer, reasonOf(cause), cause)
@@ -154,21 +186,46 @@ export class Codec {
   }
 
   /**
+   * The same record in our own schema and framing, for what must be readable later without anybody's schema. Bytes that are
+   * so already come back as they are. Throws as `decode` does.
+   */
+  toOwn<T extends TopicName>(topic: T, bytes: Uint8Array, expectations: DecodeExpectations = noExpectations): Uint8Array {
+    const value = bufferOf(bytes)
+    const { isOwn, mapping } = this.#readerOf(topic, value)
+    if (!isOwn) return this.encode(topic, this.decode(topic, bytes, expectations))
+    const start = bodyStart(value)
+    if (start === frameBytes) return bytes
+    const own = Buffer.allocUnsafe(frameBytes + value.length - start)
+    writeFrame(own, ownSchema(mapping.schema).fingerprint)
+    value.copy(own, frameBytes, start)
+    return own
+  }
+
+  /**
+   * The item that a record key names: the key as text, or what a key in schema-registry framing holds.
+   * @throws a poison error, or as `decode` does
+   */
+  decodeItemKey(key: Uint8Array): string {
+    if (!this.#schemas.configured || !isRegistryFramed(key)) return textId(key)
+    const writer = this.#schemas.find(schemaIdOf(key))
+    return keyId(writer, bufferOf(key), this.#fieldNames['item-content'] ?? {})
+  }
+
+  /**
    * Reads many `item-content` values into flat arrays, the fast way for the version writer. Poison records are marked and
    * explained in `out.errors`; they never stop the batch.
    * @param values - framed values in log order; null is a tombstone
    * @throws SIDESTREAM_SHAPE_MISMATCH when there are more values than `out` has rows
    */
   decodeItemContentBatch(values: readonly (Uint8Array | null)[], out: ItemContentBatch, options: BatchDecodeOptions = {}): void {
-    const own = ownSchema('item-content')
     const expectations: DecodeExpectations = {
       modalities: new Map(out.modalities.map(({ name, dim }) => [name, dim])),
       unknownModality: options.unknownModality ?? 'drop',
     }
     const source = {
       scan: (value: Buffer, layout: ItemContentLayout): boolean => {
-        if (this.#readerOf('item-content', value).writer !== own.type) return false
-        layout.scan(value, frameBytes)
+        if (!this.#readerOf('item-content', value).isOwn) return false
+        layout.scan(value, bodyStart(value))
         return true
       },
       decode: (value: Uint8Array): records.ItemContent => this.decode('item-content', value, expectations),
@@ -180,49 +237,73 @@ export class Codec {
   #readerOf(topic: TopicName, value: Buffer): Reader {
     const most = limitOf(topic)
     if (value.length > most) throw tooLarge(topic, value.length, most)
-    if (!isFramed(value)) throw notFramed(value)
+    if (!isFramed(value)) {
+      if (isRegistryFramed(value) && inputTopics.has(topic)) return this.#registryReaderOf(topic, schemaIdOf(value))
+      throw notFramed(value)
+    }
     const fingerprint = value.readBigUInt64LE(2)
     let readers = this.#readers.get(topic)
     if (readers === undefined) {
-      readers = new Map(topicMappings[topic].map((mapping) => ownReader(mapping)))
+      readers = new Map(topicMappings[topic].map((mapping) => [ownSchema(mapping.schema).fingerprint, ownReader(mapping)]))
       this.#readers.set(topic, readers)
     }
-    const known = readers.get(fingerprint)
-    if (known !== undefined) return known
-    const writer = this.#writers.get(fingerprint)
+    let reader = readers.get(fingerprint)
+    if (typeof reader === 'object') return reader
     const hex = fingerprintHex(fingerprint)
+    const writer = this.#writers.get(fingerprint)
     if (writer === undefined) {
       const message = `no schema with fingerprint ${hex} is known for ${topic}; register the writer's schema`
       throw new SidestreamError('SIDESTREAM_RECORD_SCHEMA_UNKNOWN', message, { topic, fingerprint: hex })
     }
-    const reader = resolveReader(topic, writer)
-    if (typeof reader === 'string') {
-      const message = `schema ${nameOf(writer)} (fingerprint ${hex}) cannot be read as ${topic}: ${reader}`
-      throw new SidestreamError('SIDESTREAM_RECORD_SCHEMA_UNKNOWN', message, { topic, fingerprint: hex })
-    }
+    reader ??= this.#resolve(topic, writer.type)
     readers.set(fingerprint, reader)
-    return reader
+    if (typeof reader === 'object') return reader
+    throw unreadable(topic, `schema ${nameOf(writer.type)} (fingerprint ${hex})`, reader)
   }
-}
 
-function ownReader(mapping: AnyMapping): [bigint, Reader] {
-  const { type, fingerprint } = ownSchema(mapping.schema)
-  return [fingerprint, { mapping, writer: type, read: (bytes) => type.decode(bytes, frameBytes).value }]
-}
-
-/** The reader of another writer's records, or why there is none. */
-function resolveReader(topic: TopicName, writer: Type): Reader | string {
-  let reason = ''
-  for (const mapping of topicMappings[topic]) {
-    try {
-      const type = readerFor(ownSchema(mapping.schema), writer.name)
-      const resolver = type.createResolver(writer, { ignoreNamespaces: true })
-      return { mapping, writer, read: (bytes) => type.decode(bytes, frameBytes, resolver).value }
-    } catch (error) {
-      reason ||= reasonOf(error)
+  #registryReaderOf(topic: TopicName, id: number): Reader {
+    const writer = this.#schemas.find(id)
+    let readers = this.#registryReaders.get(topic)
+    if (readers === undefined) {
+      readers = new WeakMap()
+      this.#registryReaders.set(topic, readers)
     }
+    let reader = readers.get(writer)
+    if (reader === undefined) {
+      const own = topicMappings[topic].find(({ schema }) => ownSchema(schema).fingerprint === writer.fingerprint && !writer.otherTimeUnit)
+      reader = own === undefined ? this.#resolve(topic, writer.type) : ownReader(own)
+      readers.set(writer, reader)
+    }
+    if (typeof reader === 'object') return reader
+    throw unreadable(topic, `schema ${nameOf(writer.type)} (registry id ${id})`, reader)
   }
-  return reason
+
+  /** The reader of another writer's records, or why there is none. */
+  #resolve(topic: TopicName, writer: Type): ReaderOrReason {
+    let reason = ''
+    for (const mapping of topicMappings[topic]) {
+      try {
+        return { mapping, writer, isOwn: false, read: foreignReader(ownSchema(mapping.schema), writer, this.#fieldNames[topic]) }
+      } catch (error) {
+        reason ||= reasonOf(error)
+      }
+    }
+    return reason
+  }
+}
+
+function ownReader(mapping: AnyMapping): Reader {
+  const { type } = ownSchema(mapping.schema)
+  return { mapping, writer: type, isOwn: true, read: (bytes, start) => type.decode(bytes, start).value as Record<string, unknown> }
+}
+
+/** Where the body of a framed value begins. */
+function bodyStart(value: Buffer): number {
+  return value[0] === 0 ? registryFrameBytes : frameBytes
+}
+
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 function limitOf(topic: TopicName): number {
@@ -245,8 +326,12 @@ function tooLarge(topic: TopicName, bytes: number, most: number): SidestreamErro
 
 function notFramed(value: Buffer): SidestreamError {
   const start = value.subarray(0, 4).toString('hex') || 'nothing'
-  const hint = value[0] === 0 && value.length > 5 ? '; it looks like schema-registry framing' : ''
+  const hint = isRegistryFramed(value) ? '; schema-registry framing is read in the topics that data comes in by' : ''
   return new SidestreamError('SIDESTREAM_RECORD_UNDECODABLE', `not Avro in single-object framing: starts with ${start}, not c301${hint}`)
+}
+
+function unreadable(topic: TopicName, schema: string, reason: string): SidestreamError {
+  return new SidestreamError('SIDESTREAM_RECORD_SCHEMA_UNKNOWN', `${schema} cannot be read as ${topic}: ${reason}`, { topic })
 }
 
 function undecodable(writer: Type, what: string, cause?: unknown): SidestreamError {

@@ -6,6 +6,7 @@
 import { z } from 'zod'
 import { log, store } from './config-connections.ts'
 import { configDefaults as defaults } from './config-defaults.ts'
+import { schemaRegistry } from './config-registry.ts'
 import { guard, head, refresh, semanticIds, sequences, training, views } from './config-learning.ts'
 import { count, durationMs, name, option, text } from './config-option.ts'
 import { limits } from './limits.ts'
@@ -97,6 +98,7 @@ export const configSchema = z.strictObject({
   refresh,
   guard,
   log,
+  schemaRegistry,
   store,
   metrics,
   deadLetters,
@@ -108,6 +110,10 @@ export const configEnvironment = [
   { variable: 'SIDESTREAM_KAFKA_BROKERS', path: ['log', 'kafka', 'brokers'], type: 'list', secret: false },
   { variable: 'SIDESTREAM_KAFKA_USERNAME', path: ['log', 'kafka', 'username'], type: 'text', secret: false },
   { variable: 'SIDESTREAM_KAFKA_PASSWORD', path: ['log', 'kafka', 'password'], type: 'text', secret: true },
+  { variable: 'SIDESTREAM_SCHEMA_REGISTRY_URL', path: ['schemaRegistry', 'url'], type: 'text', secret: false },
+  { variable: 'SIDESTREAM_SCHEMA_REGISTRY_USERNAME', path: ['schemaRegistry', 'username'], type: 'text', secret: false },
+  { variable: 'SIDESTREAM_SCHEMA_REGISTRY_PASSWORD', path: ['schemaRegistry', 'password'], type: 'text', secret: true },
+  { variable: 'SIDESTREAM_SCHEMA_REGISTRY_TOKEN', path: ['schemaRegistry', 'token'], type: 'text', secret: true },
   { variable: 'SIDESTREAM_REDIS_NODES', path: ['store', 'redis', 'nodes'], type: 'list', secret: false },
   { variable: 'SIDESTREAM_REDIS_USERNAME', path: ['store', 'redis', 'username'], type: 'text', secret: false },
   { variable: 'SIDESTREAM_REDIS_PASSWORD', path: ['store', 'redis', 'password'], type: 'text', secret: true },

@@ -5,6 +5,7 @@
 import { dirname, resolve } from 'node:path'
 import type { z } from 'zod'
 import { configEnvironment, configSchema } from './config-options.ts'
+import { registryConflicts } from './config-registry.ts'
 import { SidestreamError } from './errors.ts'
 import { topics } from './topics.ts'
 import { describeProblems, pathText, readYaml, type Problem } from './problems.ts'
@@ -55,11 +56,12 @@ export function checkConfig(
   const conflicts = findConflicts(config)
   if (conflicts.length > 0) throw invalidConfig(conflicts, source.path)
   const base = source.path === undefined ? '.' : dirname(source.path)
-  const { log, store } = config
+  const { log, schemaRegistry, store } = config
   return {
     ...config,
     dataDir: resolve(base, config.dataDir),
     log: { ...log, kafka: withFiles(log.kafka, base) },
+    schemaRegistry: withFiles(schemaRegistry, base),
     store: { ...store, redis: withFiles(store.redis, base) },
   }
 }
@@ -117,7 +119,7 @@ export function findConflicts(config: Config): Problem[] {
   const problems: Problem[] = []
   const report = (path: string, message: string): void => void problems.push({ path, message })
   const { head, views, semanticIds, store, interactions, sequences, content } = config
-  problems.push(...connectionConflicts(config))
+  problems.push(...connectionConflicts(config), ...registryConflicts(config.schemaRegistry, Object.keys(content.modalities)))
 
   if (head.prefixes.some((prefix, i) => i > 0 && prefix <= head.prefixes[i - 1]!))
     report('head.prefixes', `must be ascending (got ${head.prefixes.join(', ')})`)

@@ -11,6 +11,7 @@ export const errorClasses = {
   SIDESTREAM_LOG_UNAVAILABLE: 'retryable',
   SIDESTREAM_STORE_UNREACHABLE: 'retryable',
   SIDESTREAM_STORE_FULL: 'retryable',
+  SIDESTREAM_REGISTRY_UNREACHABLE: 'retryable',
 
   SIDESTREAM_EPOCH_FENCED: 'fenced',
   SIDESTREAM_POINTER_MOVED: 'fenced',
@@ -29,6 +30,8 @@ export const errorClasses = {
   SIDESTREAM_STORE_CORRUPT: 'fatal',
   SIDESTREAM_STORE_ACCESS_DENIED: 'fatal',
   SIDESTREAM_STATE_GAP: 'fatal',
+  SIDESTREAM_REGISTRY_ACCESS_DENIED: 'fatal',
+  SIDESTREAM_REGISTRY_ANSWER_INVALID: 'fatal',
   SIDESTREAM_ARTIFACT_MISSING: 'fatal',
   SIDESTREAM_ARTIFACT_CORRUPT: 'fatal',
   SIDESTREAM_GRAPH_INVALID: 'fatal',
@@ -44,6 +47,7 @@ export const errorClasses = {
   SIDESTREAM_GUARD_REFUSED: 'fatal',
   SIDESTREAM_BUDGET_REFUSED: 'fatal',
   SIDESTREAM_BUILD_REFUSED: 'fatal',
+  SIDESTREAM_SCHEMA_REFUSED: 'fatal',
 
   SIDESTREAM_RECORD_UNDECODABLE: 'poison',
   SIDESTREAM_RECORD_SCHEMA_UNKNOWN: 'poison',
@@ -63,6 +67,7 @@ export const refusalCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'SIDESTREAM_GUARD_REFUSED',
   'SIDESTREAM_BUDGET_REFUSED',
   'SIDESTREAM_BUILD_REFUSED',
+  'SIDESTREAM_SCHEMA_REFUSED',
 ])
 
 const brand = Symbol.for('sidestream.error')

@@ -4,7 +4,8 @@
  * @module
  */
 export { Codec } from './codec.ts'
-export type { TopicRecords } from './codec.ts'
+export type { CodecOptions, TopicRecords } from './codec.ts'
+export type { FieldNames } from './foreign-reader.ts'
 export { errorClasses, isPoison, isSidestreamError, refusalCodes, SidestreamError } from './errors.ts'
 export type { ErrorClass, ErrorCode, ErrorDetails } from './errors.ts'
 export { crc64Avro, fingerprintHex } from './fingerprint.ts'
@@ -53,6 +54,13 @@ export type { ReadVectorsOptions, VectorBatch, VectorBatches, VectorSource } fro
 export { parseRecipe } from './recipe.ts'
 export type { Recipe } from './recipe.ts'
 export { readRecipe, recipeFits } from './files/recipe-source.ts'
+export { SchemaRegistryClient } from './registry/client.ts'
+export type { Compatibility, RegisteredSchema, SchemaPlace, SchemaReference } from './registry/client.ts'
+export type { RegistryConnection } from './registry/http.ts'
+export { checkSubjects, ownSubjects, registerSubjects } from './registry/own-subjects.ts'
+export type { OwnSubject, SubjectFinding } from './registry/own-subjects.ts'
+export { WriterSchemas } from './registry/writer-schemas.ts'
+export type { FramedRecord, PrepareOptions, WriterSchemasOptions } from './registry/writer-schemas.ts'
 export type { SourceEvent } from './source-event.ts'
 export { blockLayout } from './vector-layout.ts'
 export type { BlockLayoutOptions, ElementRange, VectorBlock, VectorLayout } from './vector-layout.ts'

@@ -25,4 +25,12 @@ export const limits = {
   history: 1000,
   /** Most headers of one dead letter. */
   headers: 256,
+  /** Longest schema of another writer with all that it refers to, characters of JSON. */
+  schemaCharacters: 1_000_000,
+  /** Deepest nesting of a schema's JSON. */
+  schemaDepth: 192,
+  /** Most schemas that one refers to, directly and through others. */
+  schemaReferences: 64,
+  /** Longest chain of references. */
+  schemaReferenceDepth: 16,
 } as const

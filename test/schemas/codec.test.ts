@@ -93,7 +93,7 @@ test('a value that does not start with the marker is poison and says so', () => 
   throws(() => codec.decode('interactions', new Uint8Array(0)), poison('SIDESTREAM_RECORD_UNDECODABLE', /starts with nothing/))
   throws(
     () => codec.decode('interactions', new Uint8Array([0, 0, 0, 0, 7, 2, 97])),
-    poison('SIDESTREAM_RECORD_UNDECODABLE', /schema-registry framing/),
+    poison('SIDESTREAM_RECORD_SCHEMA_UNKNOWN', /schema-registry framing with schema id 7.*set schemaRegistry\.url/),
   )
 })
 
