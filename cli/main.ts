@@ -15,6 +15,7 @@ import { importCommand } from './import.ts'
 import { reportError, reportUsage } from './output.ts'
 import { refreshCommand } from './refresh.ts'
 import { runCommand } from './run.ts'
+import { schemasCommand } from './schemas.ts'
 import { versionsCommand } from './versions.ts'
 
 function packageVersion(): string {
@@ -43,6 +44,7 @@ function buildProgram(): Command {
     versionsCommand,
     getCommand,
     deadLettersCommand,
+    schemasCommand,
     aucCommand,
     doctorCommand,
   ]

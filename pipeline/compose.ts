@@ -3,9 +3,9 @@
  * Invariant: what is opened here is closed by `Project.close`, also when a later open fails.
  */
 
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Codec, SidestreamError } from '../schemas/index.ts'
+import { Codec, fileError, SchemaRegistryClient, SidestreamError, WriterSchemas } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
 import type { Artifacts, LogDriver, State, Store } from '../connectors/index.ts'
 import { silentLogger } from './project.ts'
@@ -37,6 +37,8 @@ export async function openProject(config: Config, { logger = silentLogger, clock
     opened.push(() => log.close())
     const store = await openStore(config, { clock, logger })
     opened.push(() => store.close())
+    const schemas = await openSchemas(config, clock)
+    opened.push(() => schemas.close())
     const admin = await log.admin()
     if (config.log.driver === 'kafka') await requireTopics(admin, config)
     else await admin.createTopics(wantedTopics(config))
@@ -48,7 +50,8 @@ export async function openProject(config: Config, { logger = silentLogger, clock
       artifacts,
       logger,
       clock,
-      codec: new Codec(),
+      codec: new Codec({ schemas, fieldNames: config.schemaRegistry.fields }),
+      schemas,
       openState: (name) => openState(config, name, inMemory),
       close,
     }
@@ -101,6 +104,33 @@ async function openProjectArtifacts(config: Config, log: LogDriver, clock: () =>
 export async function lockDataDirectory(dataDir: string): Promise<() => void> {
   const { lockDirectory } = await import('../connectors/index.ts')
   return lockDirectory(dataDir).release
+}
+
+/** The client of the configured schema registry; undefined when there is none. @throws SIDESTREAM_FILE_UNREADABLE */
+export async function openRegistry({ schemaRegistry }: Pick<Config, 'schemaRegistry'>): Promise<SchemaRegistryClient | undefined> {
+  const { url, username, password, token, caFile, certFile, keyFile, timeoutMs } = schemaRegistry
+  if (url === null) return undefined
+  const pem = async (file: string | null): Promise<string | undefined> =>
+    file === null
+      ? undefined
+      : readFile(file, 'utf8').catch((error: unknown) => {
+          throw fileError(file, error)
+        })
+  const [ca, cert, key] = await Promise.all([pem(caFile), pem(certFile), pem(keyFile)])
+  return new SchemaRegistryClient({
+    url,
+    username: username ?? undefined,
+    password: password ?? undefined,
+    token: token ?? undefined,
+    ca,
+    cert,
+    key,
+    timeoutMs,
+  })
+}
+
+async function openSchemas(config: Config, clock: () => number): Promise<WriterSchemas> {
+  return new WriterSchemas(await openRegistry(config), { unknownMs: config.schemaRegistry.unknownMs, clock })
 }
 
 /** The log alone; it creates no topics. */

@@ -8,7 +8,7 @@ import { isSidestreamError, limits } from '../schemas/index.ts'
 import type { Codec, DeadLetter, SidestreamError } from '../schemas/index.ts'
 import type { LogHeader, LogProducer, LogRecord, ProducerRecord } from '../connectors/index.ts'
 import type { Project } from './project.ts'
-import { importedRow, withoutImportHeaders } from './record-headers.ts'
+import { importedRow, retriedName, withoutImportHeaders } from './record-headers.ts'
 
 export interface PoisonRecord {
   readonly topic: string
@@ -31,8 +31,6 @@ export interface ListedLetter extends DeadLetter {
 
 /** Header of a letter whose value is not the original bytes. */
 const notWholeName = 'ss-not-whole'
-/** Header of the mark that a letter was retried, and of the retried record itself: the letter's place. */
-const retriedName = 'ss-retried'
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
 

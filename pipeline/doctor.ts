@@ -6,7 +6,7 @@ import { fileError, parseConfig } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
 import type { LogDriver } from '../connectors/index.ts'
 import { listVersions } from './commands.ts'
-import { lockDataDirectory, openLog, openStore } from './compose.ts'
+import { lockDataDirectory, openLog, openRegistry, openStore } from './compose.ts'
 import { inspectTopics, requireTopics } from './topics.ts'
 import type { TopicFinding } from './topics.ts'
 
@@ -64,6 +64,7 @@ export async function diagnose(
   try {
     const found = await checkLog(config, check, topics)
     await check('store', () => checkStore(config!))
+    if (config.schemaRegistry.url !== null) await check('schema registry', () => checkRegistry(config!))
     return { findings, topics: found }
   } finally {
     release()
@@ -133,6 +134,15 @@ async function checkLog(config: Config, check: Check, topics: TopicRequest): Pro
 function topicsText(found: readonly TopicFinding[]): string {
   const count = (wanted: TopicFinding['state']): number => found.filter(({ state }) => state === wanted).length
   return `${count('there')} of ${found.length} are as they should be, ${count('missing')} missing, ${count('differs')} with another partition count`
+}
+
+async function checkRegistry(config: Config): Promise<string> {
+  const client = (await openRegistry(config))!
+  try {
+    return `${client.url} answers; its compatibility level is ${await client.level()}`
+  } finally {
+    client.close()
+  }
 }
 
 async function checkStore(config: Config): Promise<string> {

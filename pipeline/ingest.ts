@@ -14,6 +14,7 @@ import type { PoisonRecord } from './dead-letters.ts'
 import { positionName } from './positions.ts'
 import type { Project } from './project.ts'
 import { importedRow, isEndMark } from './record-headers.ts'
+import { prepareSchemas } from './schemas-ahead.ts'
 
 export interface IngestCounts {
   interactions: number
@@ -118,6 +119,7 @@ export class Ingest {
   async #batch(batch: LogBatch, lane: Lane): Promise<void> {
     const assigned = this.#lanes.get(batch.partition)!
     const { state, watermark } = assigned
+    await prepareSchemas(this.#project, batch, lane)
     const { rows, poison, imported, ended } = this.#decode(batch, state)
     const applied = applyInteractions({ source: positionName(topic, batch.partition), rows, next: batch.next }, state, this.#options)
     await this.#deadLetters.send(poison)

@@ -7,7 +7,7 @@
 
 import { LaneWatermark, RoundClock } from '../distill/index.ts'
 import { createItemContentBatch } from '../schemas/index.ts'
-import type { DistillSample, ItemContentBatch } from '../schemas/index.ts'
+import type { DecodeExpectations, DistillSample, ItemContentBatch } from '../schemas/index.ts'
 import type { Lane, LogBatch, LogConsumer, LogProducer, State, StateCommit } from '../connectors/index.ts'
 import { floatBytes, readFloat } from './bytes.ts'
 import { modalitiesOf } from './catalogue.ts'
@@ -20,6 +20,7 @@ import { positionName } from './positions.ts'
 import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
 import { isEndMark, tombstoneId } from './record-headers.ts'
+import { prepareSchemas } from './schemas-ahead.ts'
 import { clockPut, loadClock, samplePuts } from './samples-state.ts'
 
 /** Most records of one handler run. Higher: fewer commits under load, later progress. */
@@ -43,6 +44,7 @@ export class OwnerLanes {
   #changing: Promise<unknown> = Promise.resolve()
   /** Rows of the batch that is being decoded, in one turn of the event loop. */
   readonly #content: ItemContentBatch
+  readonly #expectations: DecodeExpectations
   readonly #scratch = new Scratch()
   /** Newest event time seen in item-content. */
   #newestContentTs = -Infinity
@@ -56,6 +58,7 @@ export class OwnerLanes {
     this.#deadLetters = new DeadLetters(producer, project)
     this.#onChange = onChange
     this.#content = createItemContentBatch(batchRecords, modalitiesOf(project))
+    this.#expectations = { modalities: new Map(modalitiesOf(project).map(({ name, dim }) => [name, dim])) }
   }
 
   static async start(project: Project, onChange: () => void, onFatal: (error: Error) => void): Promise<OwnerLanes> {
@@ -171,6 +174,7 @@ export class OwnerLanes {
   async #contentBatch(batch: LogBatch, lane: Lane): Promise<void> {
     const source = positionName('item-content', batch.partition)
     const records = batch.records.filter((record) => !isEndMark(record))
+    await prepareSchemas(this.#project, batch, lane)
     const { arrivals, poison } = this.#decodeContent(batch, records)
     await this.#deadLetters.send(poison)
     let newest = -Infinity
@@ -200,6 +204,7 @@ export class OwnerLanes {
 
   #decodeContent(batch: LogBatch, records: LogBatch['records']): { arrivals: ContentArrival[]; poison: PoisonRecord[] } {
     const out = this.#content
+    const { codec } = this.#project
     decodeContent(this.#project, records, out)
     const arrivals: ContentArrival[] = []
     const poison: PoisonRecord[] = []
@@ -209,14 +214,18 @@ export class OwnerLanes {
         poison.push({ topic: 'item-content', partition: batch.partition, record, error })
       } else if (record.value === null) {
         try {
-          arrivals.push({ itemId: tombstoneId(record), entry: { offset: record.offset, eventTs: record.timestamp, value: undefined } })
+          arrivals.push({
+            itemId: tombstoneId(record, this.#project.codec),
+            entry: { offset: record.offset, eventTs: record.timestamp, value: undefined },
+          })
           this.counts.deletes++
         } catch (thrown) {
           poison.push({ topic: 'item-content', partition: batch.partition, record, error: asPoison(thrown) })
         }
       } else {
         this.counts.contents++
-        arrivals.push({ itemId: out.ids[i]!, entry: { offset: record.offset, eventTs: out.eventTs[i]!, value: record.value } })
+        const value = codec.toOwn('item-content', record.value, this.#expectations) // the state is read without a registry
+        arrivals.push({ itemId: out.ids[i]!, entry: { offset: record.offset, eventTs: out.eventTs[i]!, value } })
       }
     }
     return { arrivals, poison }

@@ -1,7 +1,7 @@
 /** What every stage of the pipeline is given: the parsed configuration and the opened ports. */
 
 import type { Artifacts, LogDriver, State, Store } from '../connectors/index.ts'
-import type { Codec, Config } from '../schemas/index.ts'
+import type { Codec, Config, WriterSchemas } from '../schemas/index.ts'
 
 /** The part of a structured logger that the pipeline uses (pino fits). Fields never hold secrets or vectors. */
 export interface Logger {
@@ -20,6 +20,8 @@ export interface Project {
   readonly artifacts: Artifacts
   /** Own record schemas and those of other writers that were registered. */
   readonly codec: Codec
+  /** Schemas of other teams' producers: prepared for a batch before it is decoded. */
+  readonly schemas: WriterSchemas
   readonly logger: Logger
   /** Wall clock, milliseconds since epoch: for append and acknowledgment times, never for what decides content. */
   readonly clock: () => number

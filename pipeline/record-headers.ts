@@ -2,14 +2,17 @@
  * Headers that sidestream itself puts on log records.
  * `ss-end`: end mark; no event of this partition comes after it. `ss-file` and `ss-row`: which row of which imported
  * file a record is, so that an import that was cut short goes on where it stopped and nothing is counted twice.
+ * `ss-retried`: which dead letter a record was.
  */
 
 import type { LogHeader, LogRecord, ProducerRecord } from '../connectors/index.ts'
-import { limits, SidestreamError } from '../schemas/index.ts'
+import type { Codec } from '../schemas/index.ts'
 
 const endName = 'ss-end'
 const fileName = 'ss-file'
 const rowName = 'ss-row'
+/** Header of a record that was appended again from its dead letter, and of the mark that says so: the letter's place. */
+export const retriedName = 'ss-retried'
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
 const one = encoder.encode('1')
@@ -21,6 +24,11 @@ export function endMark(): ProducerRecord {
 
 export function isEndMark(record: LogRecord): boolean {
   return record.key === null && record.value === null && record.headers.some(([name]) => name === endName)
+}
+
+/** True for a record that was appended again from its dead letter. */
+export function isRetried(record: LogRecord): boolean {
+  return record.headers.some(([name]) => name === retriedName)
 }
 
 /** @param file - SHA-256 of the file's identity, hex; the same buffer may be shared by all rows */
@@ -47,23 +55,10 @@ export function withoutImportHeaders(headers: readonly LogHeader[]): readonly Lo
   return headers.filter(([name]) => name !== fileName && name !== rowName)
 }
 
-const strict = new TextDecoder('utf-8', { fatal: true })
-
 /**
  * The item a tombstone deletes: its record key.
- * @throws SIDESTREAM_ID_INVALID (poison)
+ * @throws SIDESTREAM_ID_INVALID, or what else makes the key poison
  */
-export function tombstoneId(record: LogRecord): string {
-  const bytes = record.key?.length ?? 0
-  if (bytes === 0 || bytes > limits.idBytes) {
-    throw new SidestreamError(
-      'SIDESTREAM_ID_INVALID',
-      `a tombstone's key must be an id of 1 to ${limits.idBytes} bytes, this one has ${bytes}`,
-    )
-  }
-  try {
-    return strict.decode(record.key!)
-  } catch (cause) {
-    throw new SidestreamError('SIDESTREAM_ID_INVALID', `a tombstone's key must be UTF-8 text`, { cause })
-  }
+export function tombstoneId({ key }: LogRecord, codec: Pick<Codec, 'decodeItemKey'>): string {
+  return codec.decodeItemKey(key ?? new Uint8Array())
 }

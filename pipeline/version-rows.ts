@@ -5,7 +5,7 @@
 
 import { encodeTombstone, encodeValues } from '../features/index.ts'
 import { createItemContentBatch, rowStates } from '../schemas/index.ts'
-import type { ItemContentBatch } from '../schemas/index.ts'
+import type { Codec, ItemContentBatch } from '../schemas/index.ts'
 import type { LogRecord, StoreEntry } from '../connectors/index.ts'
 import { modalitiesOf } from './catalogue.ts'
 import { decodeContent } from './content-decode.ts'
@@ -49,7 +49,7 @@ export class VersionRows {
     const rows: number[] = []
     for (let row = 0; row < records.length; row++) if (content.states[row] === rowStates.content) rows.push(row)
     const source = sourceOf(records, content, rows)
-    const deletes = tombstonesOf(records, content)
+    const deletes = tombstonesOf(records, content, this.#project.codec)
     const packed = compact(content, rows)
     const embedded = this.#embedder.embed(packed) // copies the vectors before it returns
     return {
@@ -114,13 +114,13 @@ function entriesOf(view: string, embedded: Embedded, ids: readonly string[], { e
 }
 
 /** Rows for deletes; a delete without a usable id is poison (the owner's content lane sets it aside). */
-function tombstonesOf(records: readonly LogRecord[], content: ItemContentBatch): { entries: StoreEntry[]; poison: number } {
+function tombstonesOf(records: readonly LogRecord[], content: ItemContentBatch, codec: Codec): { entries: StoreEntry[]; poison: number } {
   const entries: StoreEntry[] = []
   let poison = 0
   for (const [row, record] of records.entries()) {
     if (content.states[row] !== rowStates.tombstone) continue
     try {
-      entries.push({ id: tombstoneId(record), value: encodeTombstone({ stream, offset: record.offset, eventTs: record.timestamp }) })
+      entries.push({ id: tombstoneId(record, codec), value: encodeTombstone({ stream, offset: record.offset, eventTs: record.timestamp }) })
     } catch (error) {
       asPoison(error)
       poison++

@@ -14,6 +14,7 @@ import { positionName } from './positions.ts'
 import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
 import { isEndMark } from './record-headers.ts'
+import { prepareSchemas } from './schemas-ahead.ts'
 import { VersionRows } from './version-rows.ts'
 import type { VersionSlice } from './version-rows.ts'
 
@@ -140,6 +141,7 @@ export class VersionWriter {
    * gets its turn back when every slice is acknowledged and the position is committed.
    */
   async #batch(batch: LogBatch, lane: Lane): Promise<void> {
+    await prepareSchemas(this.#project, batch, lane)
     const records = batch.records.filter((record) => !isEndMark(record))
     const slices: VersionSlice[] = []
     const published: Promise<number>[] = []
