@@ -16,8 +16,8 @@ export interface LaneOptions {
   readonly partition: Partition
   readonly epoch: number
   readonly limits: ReadLimits
-  /** Stores the hint when the lane is still the group's. */
-  readonly commit: (lane: EmbeddedLane, next: number) => Promise<'ok' | 'lost'>
+  /** Stores the hint. */
+  readonly store: (next: number) => Promise<void>
   /** The lane cannot go on. */
   readonly onFailure: (error: Error) => void
 }
@@ -35,7 +35,7 @@ export class EmbeddedLane implements Lane {
   #position = 0
   #seek: number | undefined
   #committed: number | undefined
-  /** A batch has been handled. */
+  /** A batch has been handled since the last commit. */
   #moved = false
   #paused = false
   /** A batch is being handled or read. */
@@ -83,9 +83,11 @@ export class EmbeddedLane implements Lane {
 
   async commit(next: bigint): Promise<'ok' | 'lost'> {
     const offset = this.#checked(next, 'commit')
-    const outcome = await this.#options.commit(this, offset)
-    if (outcome === 'ok') this.#committed = offset
-    return outcome
+    if (this.#abort.signal.aborted) return 'lost'
+    this.#committed = offset
+    this.#moved = false
+    await this.#options.store(offset)
+    return 'ok'
   }
 
   pause(): void {
@@ -110,9 +112,9 @@ export class EmbeddedLane implements Lane {
     return this.#running
   }
 
-  /** Stores the position as the hint, when handled batches have moved it. */
-  async commitPosition(): Promise<void> {
-    if (this.#seek === undefined && this.#committed !== this.#position && this.#moved) await this.commit(BigInt(this.#position))
+  /** The position, when handled batches have moved it and nobody has committed since. */
+  get uncommitted(): number | undefined {
+    return this.#seek === undefined && this.#moved && this.#committed !== this.#position ? this.#position : undefined
   }
 
   abort(reason: Error): void {
@@ -136,15 +138,22 @@ export class EmbeddedLane implements Lane {
         continue
       }
       this.#busy = true
-      const records = await this.#reader.read(this.#options.limits)
-      const last = records.at(-1)
-      if (last !== undefined && this.#seek === undefined && !stopped.aborted) {
-        const batch = { topic: this.topic, partition: this.partition, records, first: records[0]!.offset, next: last.offset + 1n }
-        await this.#deliver(batch, handlers)
+      const { records, next } = await this.#reader.read(this.#options.limits)
+      if (next > this.#position && this.#seek === undefined && !stopped.aborted) {
+        const first = records[0]?.offset ?? BigInt(this.#position)
+        this.#tellGap(Number(records[0]?.offset ?? next), handlers)
+        await this.#deliver({ topic: this.topic, partition: this.partition, records, first, next: BigInt(next) }, handlers)
       }
       this.#busy = false
       await nextTurn() // records in memory and a handler without waits must not keep timers and files from their turn
     }
+  }
+
+  /** What was read begins at `found`: told when records before it were removed, not compacted. */
+  #tellGap(found: number, handlers: LogHandlers): void {
+    const { start } = this.#source
+    if (this.#position === 0 || this.#position >= start || found === this.#position) return
+    handlers.onGap?.(this, BigInt(this.#position), BigInt(Math.min(found, start)))
   }
 
   /** Hands the batch over until it is taken, given up by a seek or stop, or fails for good. */

@@ -1,10 +1,10 @@
 /**
  * The log driver of one process, over files or memory: topics, producers, and one group coordinator.
- * Invariant: sends of one process to one partition keep their call order; a group has one member at a time.
+ * Invariant: sends of one process to one partition keep their call order.
  */
 import { SidestreamError } from '../../schemas/index.ts'
 import { EmbeddedConsumer } from './embedded-consumer.ts'
-import type { Group } from './embedded-consumer.ts'
+import { EmbeddedGroup } from './embedded-group.ts'
 import { EmbeddedProducer } from './embedded-producer.ts'
 import { readEmbedded } from './embedded-read.ts'
 import type {
@@ -53,24 +53,17 @@ export interface LogCore {
   readonly storage: LogStorage
   /** @throws SIDESTREAM_TOPIC_UNKNOWN */
   topic(name: string): Topic
-  group(name: string): Group
-  /** Told of created and deleted topics. @returns ends it */
-  watchTopics(listener: TopicListener): () => void
-}
-
-export interface TopicListener {
-  created(topic: Topic): void
-  /** Resolves when the listener no longer uses the topic. */
-  deleted(name: string): Promise<void>
+  group(name: string): EmbeddedGroup
 }
 
 export class EmbeddedLog implements LogDriver {
   readonly name: string
-  readonly caps = { transactions: false, compaction: false, groups: 'process' } as const
+  readonly caps = { transactions: false, compaction: true, groups: 'process' } as const
   readonly #storage: LogStorage
   readonly #core: LogCore
-  readonly #groups = new Map<string, Group>()
-  readonly #listeners = new Set<TopicListener>()
+  readonly #groups = new Map<string, EmbeddedGroup>()
+  /** Topics whose readers are being told that they go. */
+  readonly #leaving = new Set<string>()
   readonly #open = new Set<{ close(): Promise<void> }>()
   /** Changes of topics, one after the other. */
   #changes: Promise<unknown> = Promise.resolve()
@@ -84,10 +77,6 @@ export class EmbeddedLog implements LogDriver {
       storage,
       topic: (wanted) => this.#topic(wanted),
       group: (wanted) => this.#group(wanted),
-      watchTopics: (listener) => {
-        this.#listeners.add(listener)
-        return () => this.#listeners.delete(listener)
-      },
     }
   }
 
@@ -113,7 +102,7 @@ export class EmbeddedLog implements LogDriver {
       createTopics: (topics) => this.#change(() => this.#createTopics(topics)),
       planTopics: async (topics) => topics.map((topic) => this.#planTopic(topic)),
       describe: async (name) => describe(this.#topic(name)),
-      list: async () => [...this.#storage.topics.keys()].sort(),
+      list: async () => [...this.#storage.topics.keys()].filter((name) => !this.#leaving.has(name)).sort(),
       committed: async (group, name) =>
         this.#topic(name).partitions.map(({ index }) => {
           const next = this.#storage.offsets.get(group, name, index)
@@ -152,8 +141,8 @@ export class EmbeddedLog implements LogDriver {
     for (const wanted of topics) {
       const { name, action, wantedPartitions, wantedCleanup, partitions } = this.#planTopic(wanted)
       if (action === 'create') {
-        const topic = await this.#storage.create(name, wantedPartitions, wantedCleanup)
-        for (const listener of this.#listeners) listener.created(topic)
+        await this.#storage.create(name, wantedPartitions, wantedCleanup)
+        for (const group of this.#groups.values()) group.balance()
       } else if (action === 'mismatch') {
         const message = `topic ${name} has ${partitions} partitions, not ${wantedPartitions}: set that number, or import into a new data directory`
         throw new SidestreamError('SIDESTREAM_TOPIC_MISMATCH', message, { topic: name, partitions })
@@ -163,8 +152,13 @@ export class EmbeddedLog implements LogDriver {
 
   async #deleteTopic(name: string): Promise<void> {
     this.#topic(name)
-    await Promise.all([...this.#listeners].map((listener) => listener.deleted(name)))
-    await this.#storage.remove(name)
+    this.#leaving.add(name)
+    try {
+      await Promise.all([...this.#groups.values()].map((group) => group.topicDeleted(name)))
+      await this.#storage.remove(name)
+    } finally {
+      this.#leaving.delete(name)
+    }
   }
 
   #change<T>(work: () => Promise<T>): Promise<T> {
@@ -176,14 +170,14 @@ export class EmbeddedLog implements LogDriver {
 
   #topic(name: string): Topic {
     const topic = this.#storage.topics.get(name)
-    if (topic !== undefined) return topic
+    if (topic !== undefined && !this.#leaving.has(name)) return topic
     throw new SidestreamError('SIDESTREAM_TOPIC_UNKNOWN', `there is no topic ${name}: create it first, or check the name`, { topic: name })
   }
 
-  #group(name: string): Group {
+  #group(name: string): EmbeddedGroup {
     let group = this.#groups.get(name)
     if (group === undefined) {
-      group = { epoch: 0, member: undefined, busy: new Map() }
+      group = new EmbeddedGroup(() => [...this.#storage.topics.values()].filter((topic) => !this.#leaving.has(topic.name)))
       this.#groups.set(name, group)
     }
     return group

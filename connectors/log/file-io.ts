@@ -3,6 +3,8 @@
  * Invariant: `writeAll` has written everything or throws; `readAt` returns fewer bytes only at the end of the file.
  */
 import fs from 'node:fs'
+import { rename } from 'node:fs/promises'
+import { dirname } from 'node:path'
 
 /** Opens a file; flags as for `open(2)`: `r`, `r+`, `wx+`. */
 export function openFile(path: string, flags: string): Promise<number> {
@@ -69,6 +71,22 @@ export async function syncDirectory(path: string): Promise<void> {
   } finally {
     await closeFile(fd)
   }
+}
+
+/** Ending of a file that is being written and will take another's place. */
+export const draftEnding = '.new'
+
+/** Puts a file in the place of another, or of none: whole or not at all, and durable when it resolves. */
+export async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
+  const fd = await openFile(path + draftEnding, 'w')
+  try {
+    await writeAll(fd, bytes, 0)
+    await syncData(fd)
+  } finally {
+    await closeFile(fd)
+  }
+  await rename(path + draftEnding, path)
+  await syncDirectory(dirname(path))
 }
 
 /** Bytes of an open file. */

@@ -3,16 +3,17 @@
  * Invariant: readers see whole batches up to `end` only, and `end` passes a batch after its fdatasync (unless `sync` is
  * `none`). A failed fsync is never retried: what it left on disk is unknown, so the partition takes no more.
  */
-import { mkdir, readdir, rm, stat } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { SidestreamError } from '../../schemas/index.ts'
 import { allocateBlock, frameBytes, writeFrame } from './file-frame.ts'
 import type { Block, FrameStamp } from './file-frame.ts'
-import { closeFile, isDiskFull, openFile, syncData, syncDirectory, truncateFile, writeAll } from './file-io.ts'
+import { closeFile, isDiskFull, openFile, syncData, truncateFile, writeAll } from './file-io.ts'
 import { FileReader } from './file-reader.ts'
-import { scanSegment, segmentBase, SegmentIndex, segmentName } from './file-segment.ts'
+import { scanSegment, segmentFile } from './file-segment.ts'
 import type { Segment } from './file-segment.ts'
+import { Segments } from './file-segments.ts'
 import { Tail } from './file-tail.ts'
 import type { TailEntry } from './file-tail.ts'
 import type { GroupCommit, Syncable } from './group-commit.ts'
@@ -28,6 +29,8 @@ export interface FilePartitionOptions {
   readonly segmentBytes: number
   readonly tailBytes: number
   readonly commit: GroupCommit
+  /** Age of segments, milliseconds since epoch. */
+  readonly wallClock: () => number
 }
 
 /** A tail that was cut when the log was opened: an append that never finished. */
@@ -50,15 +53,14 @@ interface Append {
 
 /** Appends written with one call, and the size of one write. */
 const writeBytes = 1 << 20
-/** Segments that keep their index in memory. */
-const indexedSegments = 4
 
 export class FilePartition implements Partition, Syncable {
   readonly topic: string
   readonly index: number
   readonly torn: TornTail | undefined
+  /** Compaction and retention work on them, one at a time. */
+  readonly segments: Segments
   readonly #options: FilePartitionOptions
-  readonly #segments: Segment[]
   readonly #tail: Tail
   readonly #listeners = new Listeners()
   #fd: number
@@ -68,27 +70,22 @@ export class FilePartition implements Partition, Syncable {
   #end: number
   #endBytes: number
   #queue: Append[] = []
+  /** Those who wait for a new segment. */
+  #rolls: { resolve: () => void; reject: (error: unknown) => void }[] = []
   #draining: Promise<void> | undefined
   #unsynced: Append[] = []
   #syncing: Promise<void> | undefined
   #failure: SidestreamError | undefined
+  readonly #closing = new AbortController()
+  #maintaining: Promise<unknown> = Promise.resolve()
   #closed = false
 
   /** Opens a partition or makes an empty one: scans the last segment and cuts its torn tail. */
   static async open(options: FilePartitionOptions): Promise<FilePartition> {
-    const { directory } = options
-    await mkdir(directory, { recursive: true })
-    const bases = (await readdir(directory)).map(segmentBase).filter((base) => base !== undefined)
-    const segments: Segment[] = []
-    for (const base of bases.sort((a, b) => a - b)) {
-      const path = join(directory, segmentName(base))
-      segments.push({ base, path, size: (await stat(path)).size, index: undefined })
-    }
-    const last = segments.at(-1)
-    if (last === undefined) {
-      const created = await createSegment(directory, 0)
-      return new FilePartition(options, [created.segment], created.fd, 0, undefined)
-    }
+    await mkdir(options.directory, { recursive: true })
+    const segments = await Segments.open(options.directory)
+    if (segments.isEmpty) return new FilePartition(options, segments, await segments.begin(0, options.wallClock()), 0, undefined)
+    const last = segments.active
     const scan = await scanSegment(last.path, last.base)
     last.size = scan.size
     last.index = scan.index
@@ -101,21 +98,21 @@ export class FilePartition implements Partition, Syncable {
     return new FilePartition(options, segments, fd, scan.end, torn)
   }
 
-  private constructor(options: FilePartitionOptions, segments: Segment[], fd: number, end: number, torn: TornTail | undefined) {
+  private constructor(options: FilePartitionOptions, segments: Segments, fd: number, end: number, torn: TornTail | undefined) {
     this.topic = options.topic
     this.index = options.index
     this.torn = torn
+    this.segments = segments
     this.#options = options
-    this.#segments = segments
     this.#tail = new Tail(options.tailBytes)
     this.#fd = fd
     this.#written = end
     this.#end = end
-    this.#endBytes = segments.at(-1)!.size
+    this.#endBytes = segments.active.size
   }
 
   get start(): number {
-    return this.#segments[0]!.base
+    return this.segments.start
   }
 
   get end(): number {
@@ -128,11 +125,12 @@ export class FilePartition implements Partition, Syncable {
 
   reader(): PartitionReader {
     return new FileReader({
+      start: () => this.start,
       end: () => this.#end,
       tail: (offset) => this.#tail.find(offset),
-      segmentOf: (offset) => this.#segments.findLast((segment) => segment.base <= offset) ?? this.#segments[0]!,
-      after: (segment) => this.#segments[this.#segments.indexOf(segment) + 1],
-      readable: (segment) => (segment === this.#segments.at(-1) ? this.#endBytes : segment.size),
+      find: (offset) => this.segments.find(offset),
+      after: (segment) => this.segments.after(segment),
+      readable: (segment) => (segment === this.segments.active ? this.#endBytes : segment.size),
     })
   }
 
@@ -146,15 +144,37 @@ export class FilePartition implements Partition, Syncable {
     })
   }
 
+  /** Begins a new segment, so that compaction and retention can take the last one; nothing is done while that is empty. */
+  roll(): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    return new Promise((resolve, reject) => {
+      this.#rolls.push({ resolve, reject })
+      this.#draining ??= this.#drain()
+    })
+  }
+
   /** Makes all that is written so far durable, and readable. */
   sync(): Promise<void> {
     this.#syncing = (this.#syncing ?? Promise.resolve()).then(() => this.#syncNow())
     return this.#syncing
   }
 
-  /** Waits for what is queued, syncs, and takes no more. */
+  /** Runs `work`, which closed segments may change by, after what runs already. Its signal aborts when the partition closes. */
+  maintain<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const { signal } = this.#closing
+    const done = this.#maintaining.then(() => {
+      if (signal.aborted) throw signal.reason
+      return work(signal)
+    })
+    this.#maintaining = done.catch(() => {})
+    return done
+  }
+
+  /** Ends maintenance, waits for what is queued, syncs, and takes no more. */
   async close(): Promise<void> {
     const closed = new SidestreamError('SIDESTREAM_CLOSED', `${this.#name()} is closed`)
+    this.#closing.abort(closed)
+    await this.#maintaining
     while (this.#draining !== undefined) await this.#draining
     const failed = this.#failure !== undefined
     this.#failure ??= closed
@@ -166,8 +186,10 @@ export class FilePartition implements Partition, Syncable {
 
   async #drain(): Promise<void> {
     await undefined // sends of the same turn share a write
-    while (this.#queue.length > 0) {
+    while (this.#queue.length + this.#rolls.length > 0) {
+      await this.#rollAsked()
       const group = this.#takeGroup()
+      if (group.length === 0) continue
       try {
         if (this.#failure !== undefined) throw this.#failure
         await this.#write(group)
@@ -176,6 +198,19 @@ export class FilePartition implements Partition, Syncable {
       }
     }
     this.#draining = undefined
+  }
+
+  async #rollAsked(): Promise<void> {
+    const asked = this.#rolls
+    if (asked.length === 0) return
+    this.#rolls = []
+    try {
+      if (this.#failure !== undefined) throw this.#failure
+      if (this.segments.active.size > 0) await this.#roll()
+      for (const { resolve } of asked) resolve()
+    } catch (error) {
+      for (const { reject } of asked) reject(error)
+    }
   }
 
   /** The oldest appends, together about one write. */
@@ -189,8 +224,8 @@ export class FilePartition implements Partition, Syncable {
 
   async #write(group: readonly Append[]): Promise<void> {
     const bytes = group.reduce((sum, append) => sum + append.bytes, 0)
-    if (this.#active().size > 0 && this.#active().size + bytes > this.#options.segmentBytes) await this.#roll()
-    const segment = this.#active()
+    if (this.segments.active.size > 0 && this.segments.active.size + bytes > this.#options.segmentBytes) await this.#roll()
+    const segment = this.segments.active
     const entries: TailEntry[] = []
     try {
       for (const entry of this.#encode(group, segment, bytes)) {
@@ -202,6 +237,8 @@ export class FilePartition implements Partition, Syncable {
       throw await this.#cutBack(segment, error)
     }
     for (const entry of entries) this.#tail.push(entry)
+    segment.newestTs = this.#options.wallClock()
+    if (segment.size === 0) segment.oldestTs = segment.newestTs
     segment.size += bytes
     this.#written += group.reduce((sum, append) => sum + append.records.length, 0)
     this.#unsynced.push(...group)
@@ -265,26 +302,21 @@ export class FilePartition implements Partition, Syncable {
   async #roll(): Promise<void> {
     await this.sync()
     if (this.#failure !== undefined) throw this.#failure
-    const { directory } = this.#options
     const old = this.#fd
-    let created: { segment: Segment; fd: number }
     try {
-      created = await createSegment(directory, this.#written)
+      this.#fd = await this.segments.begin(this.#written, this.#options.wallClock())
     } catch (error) {
-      const path = join(directory, segmentName(this.#written))
+      const path = join(this.#options.directory, segmentFile({ base: this.#written, generation: 0 }))
       throw isDiskFull(error) ? this.#diskFull(path, error) : this.#fail(`cannot create ${path}`, error)
     }
-    this.#fd = created.fd
     this.#endBytes = 0
-    this.#segments.push(created.segment)
-    for (const segment of this.#segments.slice(0, -indexedSegments)) segment.index = undefined
     await this.#syncing // a round may still hold the old descriptor
     await closeFile(old)
   }
 
   async #syncNow(): Promise<void> {
     if (this.#closed) return
-    const [written, size, appends] = [this.#written, this.#active().size, this.#takeUnsynced()]
+    const [written, size, appends] = [this.#written, this.segments.active.size, this.#takeUnsynced()]
     if (this.#failure !== undefined && this.#failure.code !== 'SIDESTREAM_CLOSED') {
       for (const append of appends) append.reject(this.#failure)
       return
@@ -292,7 +324,7 @@ export class FilePartition implements Partition, Syncable {
     try {
       await syncData(this.#fd)
     } catch (error) {
-      const failure = this.#fail(`cannot sync ${this.#active().path}`, error)
+      const failure = this.#fail(`cannot sync ${this.segments.active.path}`, error)
       for (const append of [...appends, ...this.#takeUnsynced()]) append.reject(failure)
       return
     }
@@ -321,26 +353,7 @@ export class FilePartition implements Partition, Syncable {
     return this.#failure
   }
 
-  #active(): Segment {
-    return this.#segments.at(-1)!
-  }
-
   #name(): string {
     return `partition ${this.index} of topic ${this.topic}`
   }
-}
-
-/** Makes an empty segment whose name survives a power cut. */
-async function createSegment(directory: string, base: number): Promise<{ segment: Segment; fd: number }> {
-  const path = join(directory, segmentName(base))
-  const fd = await openFile(path, 'w+')
-  try {
-    await syncData(fd)
-    await syncDirectory(directory)
-  } catch (error) {
-    await closeFile(fd)
-    await rm(path, { force: true }) // else it would end the log here after a restart, while appends go on in the old one
-    throw error
-  }
-  return { segment: { base, path, size: 0, index: new SegmentIndex() }, fd }
 }

@@ -1,23 +1,25 @@
 /**
  * Reads one partition forward: from memory at the head, in big blocks from the segments behind it. Records are views into
  * the block they were read with.
- * Invariant: every frame from disk is verified; offsets ascend without holes; nothing at or past `end` is given.
+ * Invariants: every frame from disk is verified; offsets ascend, without holes but where compaction was; nothing at or past
+ * `end` is given. A segment that was replaced meanwhile is read on while it is open, and left for its successor after.
  */
 import { SidestreamError } from '../../schemas/index.ts'
 import { allocateBlock, frameIsSound, frameLength, frameOffset, frameRecord } from './file-frame.ts'
 import type { Block } from './file-frame.ts'
 import { closeFile, openFile, readAt } from './file-io.ts'
-import { buildIndex, readBlockBytes } from './file-segment.ts'
+import { buildIndex, damaged, readBlockBytes } from './file-segment.ts'
 import type { Segment } from './file-segment.ts'
 import type { TailEntry } from './file-tail.ts'
 import type { LogRecord } from './log.ts'
-import type { PartitionReader, ReadLimits } from './partition.ts'
+import type { PartitionReader, Read, ReadLimits } from './partition.ts'
 
 /** What a reader sees of its partition. */
 export interface ReadSource {
+  start(): number
   end(): number
   tail(offset: number): TailEntry | undefined
-  segmentOf(offset: number): Segment
+  find(offset: number): Segment
   after(segment: Segment): Segment | undefined
   /** Bytes of the segment that hold readable frames. */
   readable(segment: Segment): number
@@ -49,13 +51,13 @@ export class FileReader implements PartitionReader {
     this.#block = undefined
   }
 
-  async read(limits: ReadLimits): Promise<LogRecord[]> {
+  async read(limits: ReadLimits): Promise<Read> {
     const records: LogRecord[] = []
     let room = limits.bytes
     this.#reading = true
     try {
-      while (!this.#closed && records.length < limits.records && this.#next < this.#source.end()) {
-        if (this.#block === undefined && !this.#fromTail()) await this.#fromFile()
+      while (!this.#closed && records.length < limits.records && !this.#isOver(records.length)) {
+        if (this.#block === undefined && !this.#fromTail()) await this.#fromFile(records.length)
         const used = this.#take(records, limits.records, room)
         if (used === room) break
         room -= used
@@ -64,13 +66,18 @@ export class FileReader implements PartitionReader {
       this.#reading = false
       if (this.#closed) await this.#closeFile()
     }
-    return records
+    return { records, next: this.#next }
   }
 
   close(): void {
     this.#closed = true
     this.#block = undefined
     if (!this.#reading) this.#closeFile().catch(() => {}) // nothing was written: nothing can be lost
+  }
+
+  /** Nothing more to read, or none that adjoins what was read: retention has passed by. */
+  #isOver(taken: number): boolean {
+    return this.#next >= this.#source.end() || (taken > 0 && this.#next < this.#source.start())
   }
 
   /** Moves records of the block into `records`. @returns bytes used; all of `room` when the next one does not fit */
@@ -85,8 +92,9 @@ export class FileReader implements PartitionReader {
       }
       const sound = this.#verified || frameIsSound(this.#block, this.#at, length)
       const offset = sound ? frameOffset(this.#block, this.#at) : -1
-      if (!sound || offset > this.#next) throw this.#corrupt()
-      if (offset === this.#next) {
+      if (!sound || (offset > this.#next && this.#segment!.generation === 0)) throw this.#corrupt()
+      if (offset >= this.#next) {
+        this.#next = offset // past a hole
         if (records.length > 0 && used + length > room) return room
         records.push(frameRecord(this.#block, this.#at))
         used += length
@@ -95,7 +103,15 @@ export class FileReader implements PartitionReader {
       this.#at += length
       this.#byte += length
     }
+    if (this.#block !== undefined && this.#segment!.generation > 0) this.#passHole(this.#block)
     return Math.min(used, room)
+  }
+
+  /** Moves on to the next frame of the block, if that is whole: damage is told when its record is asked for. */
+  #passHole(block: Block): void {
+    const length = frameLength(block, this.#at, this.#blockEnd)
+    if (length <= 0 || this.#at + length > this.#blockEnd || !frameIsSound(block, this.#at, length)) return
+    this.#next = Math.max(this.#next, frameOffset(block, this.#at))
   }
 
   /** The block is used up; what is left of it is a cut frame, which only the last block of the readable bytes may not have. */
@@ -116,15 +132,17 @@ export class FileReader implements PartitionReader {
     this.#segment = entry.segment
     this.#byte = entry.byte
     this.#at = 0
+    if (this.#file?.segment.retired) this.#closeFile().catch(() => {}) // its disk space waits for us
     return true
   }
 
-  async #fromFile(): Promise<void> {
-    const segment = await this.#locate()
-    const readable = this.#source.readable(segment)
-    const file = await this.#open(segment)
-    const block = allocateBlock(Math.min(Math.max(readBlockBytes, this.#wanted), readable - this.#byte))
-    const read = await readAt(file, block.bytes, this.#byte).catch((cause: unknown) => {
+  /** Reads a block; none when only holes were left, which are passed then. */
+  async #fromFile(taken: number): Promise<void> {
+    const found = await this.#locate(taken)
+    if (found === undefined) return
+    const { segment, fd } = found
+    const block = allocateBlock(Math.min(Math.max(readBlockBytes, this.#wanted), this.#source.readable(segment) - this.#byte))
+    const read = await readAt(fd, block.bytes, this.#byte).catch((cause: unknown) => {
       throw new SidestreamError('SIDESTREAM_FILE_UNREADABLE', `cannot read ${segment.path} at byte ${this.#byte}`, { cause })
     })
     if (read < block.bytes.length) throw this.#corrupt(this.#byte + read)
@@ -135,28 +153,58 @@ export class FileReader implements PartitionReader {
     this.#at = 0
   }
 
-  /** The segment with the frame of `#next`, and in `#byte` a frame at or before it. */
-  async #locate(): Promise<Segment> {
-    if (this.#segment === undefined) {
-      this.#segment = this.#source.segmentOf(this.#next)
-      this.#byte = (this.#segment.index ?? (await buildIndex(this.#segment))).byteBefore(this.#next)
+  /** The open segment with the frame of `#next`, and in `#byte` a frame at or before it; undefined when there is none. */
+  async #locate(taken: number): Promise<{ segment: Segment; fd: number } | undefined> {
+    while (!this.#isOver(taken)) {
+      const segment = this.#segment
+      if (segment === undefined || (segment.retired && this.#file?.segment !== segment)) {
+        await this.#find()
+      } else if (this.#byte < this.#source.readable(segment)) {
+        const fd = await this.#open(segment)
+        if (fd !== undefined) return { segment, fd }
+      } else {
+        this.#leaveSegment(segment)
+      }
     }
-    if (this.#byte < this.#source.readable(this.#segment)) return this.#segment
-    const after = this.#source.after(this.#segment)
-    if (after === undefined || after.base !== this.#next) throw this.#corrupt()
-    this.#segment = after
-    this.#byte = 0
-    return after
+    return undefined
   }
 
-  async #open(segment: Segment): Promise<number> {
+  /** Looks the offset up anew; one that retention has passed becomes the first there is. */
+  async #find(): Promise<void> {
+    this.#segment = undefined
+    this.#next = Math.max(this.#next, this.#source.start())
+    const segment = this.#source.find(this.#next)
+    const index = segment.index ?? (await buildIndex(segment).catch((cause: unknown) => this.#unreadable(segment, cause)))
+    if (index === undefined || segment.retired) return
+    this.#segment = segment
+    this.#byte = index.byteBefore(this.#next)
+  }
+
+  /** All frames of the segment are read: on to the next one, past a hole at its end. */
+  #leaveSegment(segment: Segment): void {
+    const { next } = segment
+    if (next === undefined || (next > this.#next && segment.generation === 0)) throw this.#corrupt()
+    this.#next = Math.max(this.#next, next)
+    const after = this.#source.after(segment)
+    if (after !== undefined && after.base !== this.#next) throw this.#corrupt()
+    this.#segment = after
+    this.#byte = 0
+  }
+
+  /** Undefined: the segment was replaced before it could be opened. */
+  async #open(segment: Segment): Promise<number | undefined> {
     if (this.#file?.segment === segment) return this.#file.fd
     await this.#closeFile()
-    const fd = await openFile(segment.path, 'r').catch((cause: unknown) => {
-      throw new SidestreamError('SIDESTREAM_FILE_UNREADABLE', `cannot open ${segment.path}`, { cause })
-    })
+    const fd = await openFile(segment.path, 'r').catch((cause: unknown) => this.#unreadable(segment, cause))
+    if (fd === undefined) return undefined
     this.#file = { segment, fd }
     return fd
+  }
+
+  /** The file of a segment that was replaced may be gone; any other must be there. */
+  #unreadable(segment: Segment, cause: unknown): undefined {
+    if (segment.retired) return undefined
+    throw new SidestreamError('SIDESTREAM_FILE_UNREADABLE', `cannot open ${segment.path}`, { cause })
   }
 
   async #closeFile(): Promise<void> {
@@ -166,8 +214,6 @@ export class FileReader implements PartitionReader {
   }
 
   #corrupt(byte = this.#byte): SidestreamError {
-    const file = this.#segment?.path ?? ''
-    const message = `${file} is damaged at byte ${byte}: the frame of offset ${this.#next} is not whole; restore the file from a copy, or move the directory away and import again`
-    return new SidestreamError('SIDESTREAM_LOG_CORRUPT', message, { file, byte, offset: this.#next })
+    return damaged(this.#segment?.path ?? '', byte, this.#next, `the frame of offset ${this.#next} is not whole`)
   }
 }

@@ -52,7 +52,7 @@ export async function openFileLog(options: FileLogOptions): Promise<FileLog> {
   const lock = lockDirectory(options.directory)
   try {
     const commit = new GroupCommit(groupCommitMs, groupCommitBytes)
-    const storage = await FileStorage.open({ directory: lock.path, sync, segmentBytes, tailBytes, commit })
+    const storage = await FileStorage.open({ directory: lock.path, sync, segmentBytes, tailBytes, commit, wallClock: Date.now })
     return new LockedLog(storage, options, lock.release)
   } catch (error) {
     lock.release()

@@ -104,7 +104,7 @@ class MemoryPartition implements Partition {
           bytes += frameBytes(this.#records[next]!)
           if (bytes > room && next > start) break
         }
-        return this.#records.slice(start, next)
+        return { records: this.#records.slice(start, next), next }
       },
       close: () => {},
     }

@@ -1,7 +1,7 @@
 /**
  * What the embedded drivers (file, memory) keep per partition, and the little that producers and consumers ask of it.
- * Invariant: offsets are dense numbers given in append order; `end` moves only over whole batches that are as durable
- * as the driver promises, and only those are ever read.
+ * Invariant: offsets are dense numbers given in append order, and stay when records between them are compacted away; `end`
+ * moves only over whole batches that are as durable as the driver promises, and only those are ever read.
  */
 import type { LogRecord, ProducerRecord, TopicCleanup } from './log.ts'
 
@@ -31,14 +31,21 @@ export interface ReadLimits {
   readonly bytes: number
 }
 
+export interface Read {
+  /** Empty when there is nothing new, or nothing but holes. */
+  readonly records: LogRecord[]
+  /** Where the next read goes on: past the records, and past holes behind them as far as they are known. */
+  readonly next: number
+}
+
 /** A place in one partition; one read at a time. */
 export interface PartitionReader {
   seek(offset: number): void
   /**
-   * The records after the last ones; empty when there is nothing new.
+   * The records after the last ones. Below the end, `next` always moves.
    * @throws SIDESTREAM_LOG_CORRUPT naming file and byte
    */
-  read(limits: ReadLimits): Promise<LogRecord[]>
+  read(limits: ReadLimits): Promise<Read>
   close(): void
 }
 
