@@ -44,15 +44,13 @@ async function readPartition(
     reader.seek(start)
     for (let position = start; position < end;) {
       signal?.throwIfAborted()
-      const readable = partition.end
-      if (position >= readable) {
+      if (position >= partition.end) {
         await grown(partition, position, signal)
         continue
       }
-      const records = await reader.read({ records: batchRecords, bytes: batchBytes })
-      const last = records.at(-1)?.offset
-      position = Math.min(last === undefined ? readable : Number(last) + 1, end)
-      const wanted = last === undefined || last < end ? records : records.filter(({ offset }) => offset < end)
+      const { records, next } = await reader.read({ records: batchRecords, bytes: batchBytes })
+      position = Math.min(next, end)
+      const wanted = next <= end ? records : records.filter(({ offset }) => offset < end)
       if (wanted.length > 0) await give(wanted, position)
     }
   } finally {

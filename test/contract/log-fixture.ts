@@ -1,5 +1,5 @@
 /** What the log's contract needs from a driver, and small helpers to produce and to read with. */
-import { strictEqual } from 'node:assert/strict'
+import { ok, strictEqual } from 'node:assert/strict'
 import { test } from 'node:test'
 import type { TestContext } from 'node:test'
 
@@ -93,6 +93,14 @@ export function numbered(count: number, prefix = ''): ProducerRecord[] {
 }
 
 export const values = (records: readonly LogRecord[]): (string | null)[] => records.map(({ value }) => text(value))
+
+/** Polls until the condition holds; fails, saying what it waited for, when that takes too long. */
+export async function until(what: string, condition: () => boolean | Promise<boolean>, limitMs = 25_000): Promise<void> {
+  for (const deadline = Date.now() + limitMs; !(await condition());) {
+    ok(Date.now() < deadline, `waited ${limitMs} ms for ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
 
 /** A promise with its handles. */
 export function gate<T = void>(): { readonly opened: Promise<T>; open(value: T): void; fail(error: unknown): void } {

@@ -1,10 +1,10 @@
 /**
- * The contract of the log port: one list of behaviors, each driver runs all of it. Cases that need retention, compaction or
- * several members of a group are not in it yet.
+ * The contract of the log port: one list of behaviors, each driver runs all of it.
  */
 import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
 
 import { consumerContract } from './log-consumers.ts'
+import { groupContract } from './log-groups.ts'
 import { readContract } from './log-read.ts'
 import { behavior, collect, numbered, record, text, values } from './log-fixture.ts'
 import type { LogContractDriver } from './log-fixture.ts'
@@ -16,6 +16,7 @@ export function logContract(driver: LogContractDriver): void {
   producerContract(driver)
   adminContract(driver)
   consumerContract(driver)
+  groupContract(driver)
   readContract(driver)
 }
 
