@@ -4,19 +4,24 @@ import { createHash } from 'node:crypto'
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { Option } from 'commander'
 import type { Command } from 'commander'
 import { checkConfig, fileExists, recipeFits, SidestreamError } from '../schemas/index.ts'
-import type { Recipe, SourceEvent } from '../schemas/index.ts'
+import type { Config, Recipe, SourceEvent } from '../schemas/index.ts'
 import { recipeSource } from '../pipeline/index.ts'
 import type { ImportSource } from '../pipeline/index.ts'
 import { demoPage } from './demo/page.ts'
+import type { DemoReport } from './demo/demo-report.ts'
 import { runDemo } from './demo/run-demo.ts'
+import { demoName, findServers } from './demo/servers.ts'
+import type { DemoDrivers, DemoServers } from './demo/servers.ts'
 import { demoSummary } from './demo/summary.ts'
 import { createWorld } from './demo/world.ts'
 import { readRecipeFile } from './import.ts'
 import { noteLogger } from './logger.ts'
 import { plainCommand, wholeNumber } from './options.ts'
 import { createOutput } from './output.ts'
+import type { Output } from './output.ts'
 
 interface Options {
   readonly json: boolean
@@ -27,6 +32,8 @@ interface Options {
   readonly partitions: number
   readonly scale: number
   readonly resume: boolean
+  readonly log: DemoDrivers['log']
+  readonly store: DemoDrivers['store']
 }
 
 export function demoCommand(): Command {
@@ -38,6 +45,12 @@ export function demoCommand(): Command {
     .option('--partitions <n>', 'partitions of the topics', wholeNumber('--partitions', 1), 2)
     .option('--scale <n>', 'size of the generated world in percent', wholeNumber('--scale', 1), 100)
     .option('--resume', 'go on with what an earlier run left in --out', false)
+    .addOption(new Option('--log <driver>', 'where the topics live').choices(['file', 'kafka']).default('file'))
+    .addOption(new Option('--store <driver>', 'where the features live').choices(['lmdb', 'redis']).default('lmdb'))
+    .addHelpText(
+      'after',
+      '\nWith --log kafka or --store redis the servers are those of SIDESTREAM_KAFKA_BROKERS and SIDESTREAM_REDIS_NODES (host:port);\nin a checkout without them, a broker and a Redis are started for the demo and stopped after it.',
+    )
     .action(async (options: Options) => {
       const output = createOutput(options.json)
       if (options.recipe !== undefined && options.data === undefined) {
@@ -46,21 +59,51 @@ export function demoCommand(): Command {
       const out = resolve(options.out)
       await mkdir(out, { recursive: true })
       const subject = options.data === undefined ? generated(options) : await recorded(options.data, options.recipe)
-      const dataDir = join(out, 'demo-data')
-      const config = checkConfig({ ...subject.config, dataDir, seed: options.seed, log: { partitions: options.partitions } }, { env: {} })
-      const report = await runDemo({
-        ...subject,
-        config,
-        seed: options.seed,
-        resume: options.resume,
-        logger: noteLogger(output.note),
-        onNote: (text) => output.note(text),
-      })
-      const page = join(out, 'report.html')
-      await writeFile(page, await demoPage(report))
-      await writeFile(join(out, 'report.json'), `${JSON.stringify(report, undefined, 2)}\n`)
-      output.result({ ...report, page }, `${demoSummary(report)}\n\nThe page with pictures: ${page}`)
+      const servers = await findServers(options, process.env, output.note)
+      try {
+        const report = await runDemo({
+          ...subject,
+          config: await demoConfig(subject, options, servers, out),
+          seed: options.seed,
+          resume: options.resume,
+          logger: noteLogger(output.note),
+          onNote: output.note,
+        })
+        await tellReport(report, out, output)
+      } finally {
+        await servers.stop()
+      }
     })
+}
+
+async function tellReport(report: DemoReport, out: string, output: Output): Promise<void> {
+  const page = join(out, 'report.html')
+  await writeFile(page, await demoPage(report))
+  await writeFile(join(out, 'report.json'), `${JSON.stringify(report, undefined, 2)}\n`)
+  output.result({ ...report, page }, `${demoSummary(report)}\n\nThe page with pictures: ${page}`)
+}
+
+/** The subject's configuration on the chosen drivers. On servers that others may use, project and topics have names of their own. */
+async function demoConfig({ config }: Subject, options: Options, { brokers, nodes }: DemoServers, out: string): Promise<Config> {
+  const { log, store, partitions, seed, resume } = options
+  const name = log === 'kafka' || store === 'redis' ? await demoName(out, resume) : undefined
+  return checkConfig(
+    {
+      ...config,
+      ...(name !== undefined && { project: name }),
+      dataDir: join(out, 'demo-data'),
+      seed,
+      log: { driver: log, partitions, kafka: { brokers, topicPrefix: name === undefined ? '' : `${name}.` } },
+      store: { driver: store, redis: { nodes } },
+    },
+    { env: credentials(process.env) },
+  )
+}
+
+/** Of the environment only what logs in to servers: the demo's configuration is the same wherever it runs. */
+function credentials(env: NodeJS.ProcessEnv): Record<string, string | undefined> {
+  const names = ['KAFKA_USERNAME', 'KAFKA_PASSWORD', 'REDIS_USERNAME', 'REDIS_PASSWORD'].map((name) => `SIDESTREAM_${name}`)
+  return Object.fromEntries(names.map((name) => [name, env[name]]))
 }
 
 interface Subject {
@@ -108,7 +151,7 @@ async function* inBatches(events: Iterable<SourceEvent>, size: number): AsyncGen
 async function recorded(data: string, recipePath: string | undefined): Promise<Subject> {
   const directory = resolve(data)
   const recipe = recipePath === undefined ? await findRecipe(directory) : await readRecipeFile(recipePath)
-  const { dataDir: _dataDir, seed: _seed, log: _log, ...config } = recipe.config
+  const { dataDir: _dataDir, seed: _seed, log: _log, store: _store, ...config } = recipe.config
   return {
     title: 'sidestream demo',
     sourceName: recipe.title,

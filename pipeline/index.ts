@@ -15,6 +15,7 @@ export { activateVersion, collectVersions, listVersions, readFeatures, rollbackV
 export type { VersionLine } from './commands.ts'
 export { diagnose } from './doctor.ts'
 export type { Diagnosis, Finding, TopicRequest } from './doctor.ts'
+export { createTopics, deleteTopics } from './topic-setup.ts'
 export type { TopicFinding } from './topics.ts'
 export { fileSources, importSources, recipeSource } from './import.ts'
 export type { ImportFiles, ImportOptions, ImportReport, ImportSource } from './import.ts'

@@ -1,5 +1,5 @@
 /**
- * The main job end to end on the embedded default: stream in, train, publish version 1, refresh to version 2 under the churn
+ * The main job end to end: stream in, train, publish version 1, refresh to version 2 under the churn
  * budget, roll back and forward, read back, compare. Every step is the daemon's own code.
  * Invariant: equal source, seed and configuration give equal versions; a run that was cut short goes on with `resume`.
  */
@@ -9,6 +9,8 @@ import type { Config, ErrorCode, SourceEvent } from '../../schemas/index.ts'
 import {
   clearDirectory,
   compareVersions,
+  createTopics,
+  deleteTopics,
   describeVersion,
   importSources,
   listDeadLetters,
@@ -42,8 +44,11 @@ export async function runDemo(request: DemoRequest): Promise<DemoReport> {
   const { config, onNote } = request
   const started = Date.now()
   if (!request.resume) await clearDirectory(config.dataDir, 'demo')
+  const onKafka = config.log.driver === 'kafka'
+  if (onKafka) await createTopics(config)
   const project = await openProject(config, { logger: request.logger })
   const watch = new Watch(onNote)
+  let report: DemoReport
   try {
     const daemon = await startDaemon(project, { events: watch })
     try {
@@ -58,13 +63,17 @@ export async function runDemo(request: DemoRequest): Promise<DemoReport> {
         )
       await switchBackAndForward(daemon, onNote)
       await daemon.idle()
-      return await reportOf(project, daemon, request, span, started)
+      report = await reportOf(project, daemon, request, span, started)
     } finally {
       await daemon.stop()
     }
+    // Servers are lent: what a demo leaves there nobody would look for. In a directory of its own it stays.
+    if (config.store.driver === 'redis') for (const { version } of report.versions) await project.store.collect(config.project, version)
   } finally {
     await project.close()
   }
+  if (onKafka) await deleteTopics(config)
+  return report
 }
 
 /** Collects what the daemon tells while it works. */

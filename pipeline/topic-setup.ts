@@ -1,0 +1,27 @@
+/** Makes and removes all topics of a project on a log that others share; for demos, tests and benches that bring their own. */
+
+import type { Config } from '../schemas/index.ts'
+import type { LogAdmin } from '../connectors/index.ts'
+import { openLog } from './compose.ts'
+import { inspectTopics, wantedTopics } from './topics.ts'
+
+/** Creates every topic of the project that is missing. @throws SIDESTREAM_TOPIC_MISMATCH, and whatever the log throws */
+export function createTopics(config: Config): Promise<void> {
+  return withAdmin(config, (admin) => admin.createTopics(wantedTopics(config)))
+}
+
+/** Deletes every topic of the project, with all that is in it. */
+export function deleteTopics(config: Config): Promise<void> {
+  return withAdmin(config, async (admin) => {
+    for (const { name, state } of await inspectTopics(admin, config)) if (state !== 'missing') await admin.deleteTopic(name)
+  })
+}
+
+async function withAdmin(config: Config, body: (admin: LogAdmin) => Promise<void>): Promise<void> {
+  const log = await openLog(config)
+  try {
+    await body(await log.admin())
+  } finally {
+    await log.close()
+  }
+}
