@@ -5,9 +5,12 @@
  * `item-features` and committed; (b) freshness, append to readable, at a steady rate. Both without and with the owner's
  * content lane in the process. Records are encoded before the clock starts: producers do that elsewhere.
  * Beside it, in the same run: each stage alone. `limit` is the ONNX session alone, through the same worker thread.
+ * With `--log kafka --store redis` the same through real servers, those of test/services, on the same cores; then the items are also
+ * drained from the topic with nobody producing, as where producers run elsewhere.
  * Options: `--items N` (100,000), `--rate N` (2,000 items/s), `--seconds N` (10), `--partitions N` (2), `--dim N` (512),
  * `--dir DIR` (the system's temporary directory; it decides what an fdatasync costs), `--only TEXT` (figures whose name has it).
  */
+import { randomBytes } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -19,10 +22,12 @@ import type { LogProducer, ProducerRecord, StoreEntry } from '../connectors/inde
 import { encodeValues } from '../features/index.ts'
 import { readBundle } from '../pipeline/bundles.ts'
 import { Embedder } from '../pipeline/embedder.ts'
-import { openProject, startDaemon } from '../pipeline/index.ts'
+import { createTopics, deleteTopics, openProject, startDaemon } from '../pipeline/index.ts'
 import type { Daemon, Project, Role } from '../pipeline/index.ts'
 import { readCheckpoint } from '../pipeline/training.ts'
 import { embeddedViews } from '../pipeline/views.ts'
+import { isMissing, service } from '../test/services/index.ts'
+import type { Missing } from '../test/services/index.ts'
 import { checkConfig, createItemContentBatch, encodeItemFeatures, semanticIdView } from '../schemas/index.ts'
 import { median, watchOthers } from './harness.ts'
 
@@ -35,31 +40,45 @@ const { values: options } = parseArgs({
     dim: { type: 'string', default: '512' },
     dir: { type: 'string', default: tmpdir() },
     only: { type: 'string', default: '' },
+    log: { type: 'string', default: 'file' },
+    store: { type: 'string', default: 'lmdb' },
   },
 })
 const items = Number(options.items)
 const dim = Number(options.dim)
 const catalogue = 39 * 256
-const aim = 35_000
+const onServers = options.log === 'kafka' || options.store === 'redis'
+const aim = onServers ? 20_000 : 35_000
 const aimP99Ms = 500
 const sendRecords = 500
 const batchRecords = 2048
 const directory = mkdtempSync(join(options.dir, 'sidestream-bench-'))
+/** Project, topics and keys: no other bench on the same servers has them. */
+const name = `bench-${randomBytes(4).toString('hex')}`
+const brokers = options.log === 'kafka' ? [addressOf(await service('kafka'))] : []
+const nodes = options.store === 'redis' ? [addressOf(await service('redis'))] : []
 const config = checkConfig(
   {
-    project: 'bench',
+    project: name,
     dataDir: directory,
     content: { modalities: { text: { dim } } },
     interactions: { positiveBehaviors: ['like'] },
     head: { dim: 64, prefixes: [64], contentDims: 64 },
     semanticIds: { levels: [256, 256, 256] },
     refresh: { everyMs: 0 },
-    log: { partitions: Number(options.partitions) },
+    log: { driver: options.log, partitions: Number(options.partitions), kafka: { brokers, topicPrefix: `${name}.` } },
+    store: { driver: options.store, redis: { nodes } },
   },
   { env: {} },
 )
+const drivers = { log: options.log, store: options.store }
 const distinct = clustered(20_000)
 const encoder = new TextEncoder()
+
+function addressOf(answer: string | Missing): string {
+  if (isMissing(answer)) throw new Error(answer.missing)
+  return answer
+}
 
 function clustered(rows: number): Float32Array {
   const centers = new Float32Array(2000 * dim)
@@ -122,7 +141,7 @@ async function bootstrap(): Promise<void> {
     await producer.send('item-content', undefined, records)
     // Event time of every partition must pass the first round before its items may found a version.
     for (let p = 0; p < config.log.partitions; p++) await producer.send('item-content', p, [record(project, idIn(p), 1, 9_000_000)])
-    while ((await project.store.live('bench')) === undefined) await Promise.race([daemon.failed(), sleep(20)])
+    while ((await project.store.live(name)) === undefined) await Promise.race([daemon.failed(), sleep(20)])
   })
 }
 
@@ -215,7 +234,7 @@ async function stages(project: Project): Promise<number> {
     )
   await best('decode', () => batches.forEach(decode))
 
-  const live = JSON.parse(new TextDecoder().decode((await project.store.getVersion('bench', 1))!)) as { head: string; codebook: string }
+  const live = JSON.parse(new TextDecoder().decode((await project.store.getVersion(name, 1))!)) as { head: string; codebook: string }
   const { head } = await readCheckpoint(project, live.head, { training: false })
   const bundle = await readBundle(project, live.codebook)
   const embedder = await Embedder.create({ head, bundle, views: embeddedViews(config), semanticIdView: semanticIdView(config) })
@@ -255,7 +274,7 @@ async function stages(project: Project): Promise<number> {
         id: `stage-${i * batchRecords + row}`,
         value,
       }))
-      await project.store.write({ project: 'bench', view: 'main', version: 999 }, entries)
+      await project.store.write({ project: name, view: 'main', version: 999 }, entries)
     }
   })
   const values = valuesAt(0)
@@ -265,19 +284,19 @@ async function stages(project: Project): Promise<number> {
       await producer.send('item-features', undefined, encodeItemFeatures({ view: 'main', version: 1, ackedTs: 1, entries }))
     }
   })
-  await project.store.collect('bench', 999)
+  await project.store.collect(name, 999)
   await (await project.log.admin()).deleteTopic('bench-append')
   const share = others()
-  for (const [name, { rate, cpuUs, mainUs }] of Object.entries(rates)) {
+  for (const [stage, { rate, cpuUs, mainUs }] of Object.entries(rates)) {
     const line = { 'items/s': figure(rate), 'cpu us/item': figure(cpuUs), 'of it event loop': figure(mainUs) }
-    print({ bench: `hot path stage alone: ${name}`, ...line }, share)
+    print({ bench: `hot path stage alone: ${stage}`, ...drivers, ...line }, share)
   }
   return rates['session']!.rate
 }
 
-async function throughput(name: string, roles: readonly Role[], limit: number): Promise<void> {
+async function throughput(arm: string, roles: readonly Role[], limit: number): Promise<void> {
   await withDaemon(roles, async (project, daemon) => {
-    const records = new Waiting(project, items, name)
+    const records = new Waiting(project, items, arm)
     const producer = await project.log.producer()
     let appended = 0
     const others = watchOthers()
@@ -290,7 +309,8 @@ async function throughput(name: string, roles: readonly Role[], limit: number): 
     const share = others()
     print(
       {
-        bench: `hot path throughput, ${name}`,
+        bench: `hot path throughput, ${arm}`,
+        ...drivers,
         items,
         'items/s': figure(rate),
         'cpu us/item': figure(cpuUs),
@@ -309,12 +329,47 @@ async function throughput(name: string, roles: readonly Role[], limit: number): 
   })
 }
 
-async function freshness(name: string, roles: readonly Role[]): Promise<void> {
+/** What waits in the topic when the daemon starts: from its first batch to the last item readable and committed. */
+async function drain(arm: string, roles: readonly Role[]): Promise<void> {
+  const project = await openProject(config)
+  try {
+    const producer = await project.log.producer()
+    await appendAll(producer, 'item-content', new Waiting(project, items, `drain-${arm}`))
+    await producer.close()
+    const others = watchOthers()
+    const start = performance.now()
+    const daemon = await startDaemon(project, { roles })
+    try {
+      const joined = performance.now()
+      await caughtUp(daemon)
+      const end = performance.now()
+      print(
+        {
+          bench: `hot path drain, ${arm}`,
+          ...drivers,
+          items,
+          'items/s': figure((items / (end - start)) * 1000),
+          'start of the daemon ms': figure(joined - start),
+          aim,
+          'ratio to aim': figure(((items / (end - start)) * 1000) / aim),
+          partitions: config.log.partitions,
+        },
+        others(),
+      )
+    } finally {
+      await daemon.stop()
+    }
+  } finally {
+    await project.close()
+  }
+}
+
+async function freshness(arm: string, roles: readonly Role[]): Promise<void> {
   const rate = Number(options.rate)
   const everyMs = 10
   const share = Math.max(1, Math.round((rate * everyMs) / 1000))
   await withDaemon(roles, async (project, daemon) => {
-    const records = new Waiting(project, rate * Number(options.seconds), `paced-${name}`)
+    const records = new Waiting(project, rate * Number(options.seconds), `paced-${arm}`)
     const producer = await project.log.producer()
     const before = daemon.versions.freshness.summary().count
     const sends: Promise<unknown>[] = []
@@ -330,7 +385,8 @@ async function freshness(name: string, roles: readonly Role[]): Promise<void> {
     const { count, p50Ms, p90Ms, p99Ms, maxMs } = daemon.versions.freshness.summary()
     print(
       {
-        bench: `hot path freshness, ${name}`,
+        bench: `hot path freshness, ${arm}`,
+        ...drivers,
         items: count - before,
         'items/s': figure(records.length / seconds),
         p50Ms,
@@ -350,6 +406,7 @@ async function freshness(name: string, roles: readonly Role[]): Promise<void> {
 const wanted = (name: string): boolean => name.includes(options.only)
 
 try {
+  if (options.log === 'kafka') await createTopics(config)
   await bootstrap()
   let limit = NaN
   if (wanted('stages')) await withDaemon([], async (project) => void (limit = await stages(project)))
@@ -357,8 +414,10 @@ try {
     ['publisher alone', ['publish']],
     ['publisher and owner', ['publish', 'distill']],
   ] as const
-  for (const [name, roles] of arms) if (wanted(`throughput, ${name}`)) await throughput(name, roles, limit)
-  for (const [name, roles] of arms) if (wanted(`freshness, ${name}`)) await freshness(name, roles)
+  for (const [arm, roles] of arms) if (wanted(`throughput, ${arm}`)) await throughput(arm, roles, limit)
+  if (onServers) for (const [arm, roles] of arms) if (wanted(`drain, ${arm}`)) await drain(arm, roles)
+  for (const [arm, roles] of arms) if (wanted(`freshness, ${arm}`)) await freshness(arm, roles)
 } finally {
   rmSync(directory, { recursive: true, force: true })
 }
+if (options.log === 'kafka') await deleteTopics(config)

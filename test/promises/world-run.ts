@@ -2,6 +2,7 @@
 
 import { importSources, listDeadLetters, openProject, publishedVersions, startDaemon, versionDigest } from '../../pipeline/index.ts'
 import type { Project } from '../../pipeline/index.ts'
+import type { PointerChange } from '../../connectors/index.ts'
 import type { Config, SourceEvent } from '../../schemas/index.ts'
 import { sourceOf } from './small-world.ts'
 
@@ -9,8 +10,10 @@ import { sourceOf } from './small-world.ts'
 export interface RunOutcome {
   /** Per version: what it was built for, and the digest of everything a reader can see of it. */
   readonly versions: readonly { readonly version: number; readonly reason: string; readonly digest: string }[]
-  /** Moves of the live pointer. */
-  readonly history: readonly { readonly seq: number; readonly version: number; readonly action: string }[]
+  /** Moves of the live pointer as the store has them, but for its clock. */
+  readonly history: readonly Omit<PointerChange, 'at'>[]
+  /** The same as feature-versions tells it. */
+  readonly published: readonly { readonly seq: number; readonly version: number; readonly action: string }[]
   /** Every training round: rows, and the loss of every step. */
   readonly rounds: readonly { readonly round: number; readonly rows: number; readonly losses: readonly number[] }[]
   /** Verdict and figures of every judgment. */
@@ -66,7 +69,8 @@ export async function runWorld({
       }
       return {
         versions,
-        history: (await publishedVersions(project)).map(({ seq, version: moved, action }) => ({ seq, version: moved, action })),
+        history: (await project.store.history(config.project, 0)).map(({ at: _at, ...move }) => move),
+        published: (await publishedVersions(project)).map(({ seq, version: moved, action }) => ({ seq, version: moved, action })),
         rounds: control.all('trained').map(({ body: { round, rows, losses } }) => ({ round, rows, losses })),
         judged: control.all('judged').map(({ body: { checkpoint, report } }) => ({ checkpoint, report })),
         logged: {
