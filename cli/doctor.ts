@@ -31,10 +31,10 @@ export function doctorCommand(): Command {
     })
 }
 
-function topicLine({ name, partitions, cleanup, state, has }: TopicFinding): string {
+function topicLine({ name, partitions, cleanup, state, has, hasCleanup }: TopicFinding): string {
   const what = {
     missing: `missing: ${partitions} ${partitions === 1 ? 'partition' : 'partitions'}, cleanup ${cleanup}`,
-    there: `there, ${has} ${has === 1 ? 'partition' : 'partitions'}`,
+    there: `there, ${has} ${has === 1 ? 'partition' : 'partitions'}${hasCleanup === undefined ? '' : `; its cleanup is ${hasCleanup}, made for ${cleanup}`}`,
     differs: `has ${has} partitions instead of ${partitions}: set log.partitions to what is there, or choose another prefix`,
   }
   return `  ${name}: ${what[state]}`

@@ -5,40 +5,39 @@
  */
 
 import { SidestreamError, topics } from '../schemas/index.ts'
-import type { Config, TopicSpec } from '../schemas/index.ts'
-import type { LogAdmin, TopicDescription } from '../connectors/index.ts'
+import type { Config } from '../schemas/index.ts'
+import type { LogAdmin, NewTopic, TopicCleanup } from '../connectors/index.ts'
 import { inputTopics } from './input-feed.ts'
 
-export interface WantedTopic {
-  readonly name: string
-  readonly cleanup: TopicSpec['cleanup']
-  readonly partitions: number
-}
-
 /** What became of one topic, or would. */
-export interface TopicFinding extends WantedTopic {
+export interface TopicFinding {
+  readonly name: string
   /** `differs`: it has another partition count than it needs. */
   readonly state: 'missing' | 'there' | 'differs'
+  readonly partitions: number
+  readonly cleanup: TopicCleanup
   /** Partitions it has; undefined while it is missing. */
   readonly has: number | undefined
+  /** Cleanup policy it has, where it is another than the one wanted. */
+  readonly hasCleanup: TopicCleanup | 'other' | undefined
 }
 
 /** Every topic of a project as it should be created. */
-export function wantedTopics({ log }: Pick<Config, 'log'>): WantedTopic[] {
+export function wantedTopics({ log }: Pick<Config, 'log'>): Required<NewTopic>[] {
   return topics.map(({ name, cleanup, partitions }) => ({ name, cleanup, partitions: partitions === 'one' ? 1 : log.partitions }))
 }
 
 /** Compares what is there with what is wanted; changes nothing. */
 export async function inspectTopics(admin: LogAdmin, config: Pick<Config, 'log'>): Promise<TopicFinding[]> {
-  const present = new Set(await admin.list())
-  return Promise.all(
-    wantedTopics(config).map(async (wanted): Promise<TopicFinding> => {
-      if (!present.has(wanted.name)) return { ...wanted, state: 'missing', has: undefined }
-      const { partitions }: TopicDescription = await admin.describe(wanted.name)
-      const fits = partitions === wanted.partitions || (isInput(wanted.name) && partitions >= 1)
-      return { ...wanted, state: fits ? 'there' : 'differs', has: partitions }
-    }),
-  )
+  const plans = await admin.planTopics(wantedTopics(config))
+  return plans.map(({ name, action, wantedPartitions, wantedCleanup, partitions, cleanup }) => ({
+    name,
+    state: action === 'create' ? 'missing' : action === 'keep' || isInput(name) ? 'there' : 'differs',
+    partitions: wantedPartitions,
+    cleanup: wantedCleanup,
+    has: partitions,
+    hasCleanup: cleanup === wantedCleanup ? undefined : cleanup,
+  }))
 }
 
 /** @throws SIDESTREAM_TOPIC_UNKNOWN naming every missing topic; SIDESTREAM_TOPIC_MISMATCH naming every wrong partition count */
