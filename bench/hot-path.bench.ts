@@ -26,7 +26,7 @@ import { createTopics, deleteTopics, openProject, startDaemon } from '../pipelin
 import type { Daemon, Project, Role } from '../pipeline/index.ts'
 import { readCheckpoint } from '../pipeline/training.ts'
 import { embeddedViews } from '../pipeline/views.ts'
-import { isMissing, service } from '../test/services/index.ts'
+import { service } from '../test/services/index.ts'
 import type { Missing } from '../test/services/index.ts'
 import { checkConfig, createItemContentBatch, encodeItemFeatures, semanticIdView } from '../schemas/index.ts'
 import { median, watchOthers } from './harness.ts'
@@ -76,7 +76,7 @@ const distinct = clustered(20_000)
 const encoder = new TextEncoder()
 
 function addressOf(answer: string | Missing): string {
-  if (isMissing(answer)) throw new Error(answer.missing)
+  if (typeof answer !== 'string') throw new Error(answer.missing)
   return answer
 }
 

@@ -27,11 +27,8 @@ export interface DemoServers {
   stop(): Promise<void>
 }
 
-/** Answer of `scripts/services.mjs start --json`. */
-interface StartedServices {
-  readonly kafka: string
-  readonly redis: string
-}
+/** What `scripts/services.mjs --json` answers: `host:port`, null where nothing runs. */
+type Services = Readonly<Record<'kafka' | 'redis', string | null>>
 
 /**
  * Addresses for the drivers.
@@ -45,22 +42,24 @@ export async function findServers(
   const brokers = log === 'kafka' ? listOf(env['SIDESTREAM_KAFKA_BROKERS']) : []
   const nodes = store === 'redis' ? listOf(env['SIDESTREAM_REDIS_NODES']) : []
   const lacks = [
-    ...(log === 'kafka' && brokers.length === 0 ? ['SIDESTREAM_KAFKA_BROKERS'] : []),
-    ...(store === 'redis' && nodes.length === 0 ? ['SIDESTREAM_REDIS_NODES'] : []),
+    ...(log === 'kafka' && brokers.length === 0 ? (['kafka'] as const) : []),
+    ...(store === 'redis' && nodes.length === 0 ? (['redis'] as const) : []),
   ]
   if (lacks.length === 0) return { brokers, nodes, stop: async () => {} }
   const script = fileURLToPath(new URL('../../scripts/services.mjs', import.meta.url))
   if (!(await fileExists(script))) {
-    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `say where the servers are: set ${lacks.join(' and ')} to host:port`)
+    const variables = lacks.map((name) => (name === 'kafka' ? 'SIDESTREAM_KAFKA_BROKERS' : 'SIDESTREAM_REDIS_NODES'))
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `say where the servers are: set ${variables.join(' and ')} to host:port`)
   }
-  const were = await running(script)
-  if (were === undefined) onNote('starting Kafka and Redis (the first time their files are fetched)')
-  const services = were ?? (await start(script))
+  const before = await services(script, 'status', lacks)
+  const ours = lacks.filter((name) => before[name] === null)
+  if (ours.length > 0) onNote(`starting ${ours.map(title).join(' and ')} (the first time, their files are fetched)`)
+  const { kafka, redis } = ours.length > 0 ? await services(script, 'start', lacks) : before
   return {
-    brokers: log === 'kafka' && brokers.length === 0 ? [services.kafka] : brokers,
-    nodes: store === 'redis' && nodes.length === 0 ? [services.redis] : nodes,
+    brokers: lacks.includes('kafka') && kafka !== null ? [kafka] : brokers,
+    nodes: lacks.includes('redis') && redis !== null ? [redis] : nodes,
     stop: async () => {
-      if (were === undefined) await run(process.execPath, [script, 'stop'])
+      if (ours.length > 0) await services(script, 'stop', ours)
     },
   }
 }
@@ -74,21 +73,17 @@ export async function demoName(directory: string, resume: boolean): Promise<stri
   return name
 }
 
-async function running(script: string): Promise<StartedServices | undefined> {
-  const { stdout } = await run(process.execPath, [script, 'status', '--json'])
-  const status = JSON.parse(stdout) as Partial<StartedServices>
-  return status.kafka && status.redis ? { kafka: status.kafka, redis: status.redis } : undefined
-}
-
-async function start(script: string): Promise<StartedServices> {
+async function services(script: string, action: 'start' | 'status' | 'stop', names: readonly string[]): Promise<Services> {
   try {
-    const { stdout } = await run(process.execPath, [script, 'start', '--json'], { maxBuffer: 1 << 20 })
-    return JSON.parse(stdout) as StartedServices
+    const { stdout } = await run(process.execPath, [script, action, ...names, '--json'], { maxBuffer: 1 << 20 })
+    return JSON.parse(stdout) as Services
   } catch (cause) {
     const said = (cause as { stderr?: string }).stderr?.trim() || String(cause)
-    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `Kafka and Redis cannot be started here: ${said}`, { cause })
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${names.map(title).join(' and ')} cannot be started here: ${said}`, { cause })
   }
 }
+
+const title = (name: string): string => (name === 'kafka' ? 'Kafka' : 'Redis')
 
 function listOf(text: string | undefined): string[] {
   return (text ?? '')
