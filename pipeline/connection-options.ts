@@ -1,4 +1,4 @@
-/** Certificates of a connection, read once when it is opened. */
+/** What drivers need to reach a server, from how the configuration says it: addresses, logins, certificates. */
 
 import { readFile } from 'node:fs/promises'
 import { fileError, SidestreamError } from '../schemas/index.ts'
@@ -16,6 +16,17 @@ export interface TlsText {
   readonly ca?: string
   readonly cert?: string
   readonly key?: string
+}
+
+/** `host:port`, with brackets around an IPv6 host, as two. */
+export function hostAndPort(address: string): { readonly host: string; readonly port: number } {
+  const colon = address.lastIndexOf(':')
+  return { host: address.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(address.slice(colon + 1)) }
+}
+
+/** The entries that are not null: drivers have defaults of their own for what is left out. */
+export function given<T extends object>(options: T): { [K in keyof T]?: NonNullable<T[K]> } {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== null)) as { [K in keyof T]?: NonNullable<T[K]> }
 }
 
 /**
