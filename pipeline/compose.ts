@@ -7,7 +7,8 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Codec, fileError, SchemaRegistryClient, SidestreamError, WriterSchemas } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
-import type { Artifacts, LogDriver, State, Store } from '../connectors/index.ts'
+import type { Artifacts, LogDriver, RedisStore, State, Store } from '../connectors/index.ts'
+import { given, hostAndPort, readTls } from './connection-options.ts'
 import { silentLogger } from './project.ts'
 import type { Logger, Project } from './project.ts'
 import { requireTopics, wantedTopics } from './topics.ts'
@@ -158,14 +159,28 @@ export async function openLog(config: Config, { logger = silentLogger, clock = D
   }
 }
 
+/** A store, and what its driver may find about its server. */
+export type OpenedStore = Store & Partial<Pick<RedisStore, 'inspect'>>
+
 /** The store alone. */
-export async function openStore(config: Config, { clock = Date.now }: ComposeOptions = {}): Promise<Store> {
-  const { memoryStore, openLmdbStore } = await import('../connectors/index.ts')
+export async function openStore(config: Config, { clock = Date.now }: ComposeOptions = {}): Promise<OpenedStore> {
+  const { memoryStore, openLmdbStore, openRedisStore } = await import('../connectors/index.ts')
   switch (config.store.driver) {
     case 'memory':
       return memoryStore({ clock })
-    case 'redis':
-      throw new SidestreamError('SIDESTREAM_CONFIG_INVALID', 'this build has no redis driver yet')
+    case 'redis': {
+      const { nodes, cluster, db, username, password, buckets, connectTimeoutMs, commandTimeoutMs } = config.store.redis
+      const tls = await readTls(config.store.redis)
+      return openRedisStore({
+        nodes: nodes.map(hostAndPort),
+        cluster,
+        db,
+        connectTimeoutMs,
+        commandTimeoutMs,
+        ...given({ username, password, buckets }),
+        ...(tls !== undefined && { tls }),
+      })
+    }
     case 'lmdb':
       return openLmdbStore({ directory: join(config.dataDir, 'store'), clock, mapSizeBytes: config.store.mapSizeBytes })
   }

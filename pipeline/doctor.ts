@@ -63,7 +63,7 @@ export async function diagnose(
   if (!usable) return { findings, topics: [] }
   try {
     const found = await checkLog(config, check, topics)
-    await check('store', () => checkStore(config!))
+    await checkStore(config, check)
     if (config.schemaRegistry.url !== null) await check('schema registry', () => checkRegistry(config!))
     return { findings, topics: found }
   } finally {
@@ -145,14 +145,26 @@ async function checkRegistry(config: Config): Promise<string> {
   }
 }
 
-async function checkStore(config: Config): Promise<string> {
-  const store = await openStore(config)
+async function checkStore(config: Config, check: Check): Promise<void> {
+  let store: OpenedStore | undefined
   try {
-    const versions = await listVersions({ store, config })
-    const live = versions.find(({ state }) => state === 'live')
-    const where = config.store.driver === 'redis' ? ` at ${config.store.redis.nodes.join(', ')}` : ''
-    return `${config.store.driver} store${where}, ${versions.length} versions, ${live === undefined ? 'nothing live yet' : `version ${live.version} live`}`
+    await check('store', async () => {
+      store = await openStore(config)
+      const versions = await listVersions({ store, config })
+      const live = versions.find(({ state }) => state === 'live')
+      const where = config.store.driver === 'redis' ? ` at ${config.store.redis.nodes.join(', ')}` : ''
+      return `${config.store.driver} store${where}, ${versions.length} versions, ${live === undefined ? 'nothing live yet' : `version ${live.version} live`}`
+    })
+    if (store?.inspect === undefined) return
+    const { inspect } = store
+    await check('store server', async () => {
+      const found = await inspect.call(store)
+      const problems = found.filter(({ level }) => level === 'problem')
+      const text = found.map(({ message }) => message).join('; ')
+      if (problems.length > 0) throw new Error(text)
+      return text || 'set up well'
+    })
   } finally {
-    await store.close()
+    await store?.close()
   }
 }
