@@ -7,6 +7,7 @@ import type { Config } from '../schemas/index.ts'
 import type { LogDriver } from '../connectors/index.ts'
 import { listVersions } from './commands.ts'
 import { lockDataDirectory, openLog, openRegistry, openStore } from './compose.ts'
+import type { OpenedStore } from './compose.ts'
 import { inspectTopics, requireTopics } from './topics.ts'
 import type { TopicFinding } from './topics.ts'
 
