@@ -5,7 +5,7 @@
 export { certificate } from './certificates.ts'
 export type { Certificate } from './certificates.ts'
 export { FaultProxy, faultProxy } from './fault-proxy.ts'
-export { ownBroker, securedBroker, skipWithoutBroker } from './kafka-broker.ts'
+export { brokerOf, ownBroker, securedBroker, skipWithoutBroker } from './kafka-broker.ts'
 export type { Broker, BrokerOptions, SecuredBroker } from './kafka-broker.ts'
 export { kafkaToolsDirectory, runKafkaTool } from './kafka-files.ts'
 export { isMissing } from './missing.ts'

