@@ -17,6 +17,8 @@ export interface InteractionBatch {
   readonly rows: readonly { readonly offset: bigint; readonly value: Interaction }[]
   /** Position after the batch. */
   readonly next: bigint
+  /** Rows before this offset change histories only: their samples were made before. @default 0 */
+  readonly samplesFrom?: bigint
 }
 
 /** What happened to the rows of a batch; `rows` = `skipped + duplicates + expired + merged + added`. */
@@ -59,13 +61,14 @@ export function applyInteractions(batch: InteractionBatch, store: SequenceStore,
     options.sequenceEvents ?? sampleDefaults.sequenceEvents,
   )
   const samples: DistillSample[] = []
-  for (const { value } of rows) {
+  const samplesFrom = batch.samplesFrom ?? 0n
+  for (const { offset, value } of rows) {
     const sequence = users.get(value.userId)!
     const { insertion, sample } = arrive(sequence, value, options)
     if (insertion.outcome === 'duplicate') counts.duplicates++
     else counts[insertion.outcome]++
     if (insertion.outcome === 'added' && insertion.index < sequence.events.length - 1) counts.outOfOrder++
-    if (sample) samples.push(sample)
+    if (sample && offset >= samplesFrom) samples.push(sample)
   }
   counts.samples = samples.length
   const next = batch.next > position ? batch.next : position

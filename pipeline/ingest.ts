@@ -1,7 +1,8 @@
 /**
  * The ingest role: interactions in, histories in the lane's state, samples and watermarks out.
  * Invariants: dead letters and samples are acknowledged before the state moves past their records; the watermark is sent
- * after the samples it vouches for; a batch that comes twice changes nothing.
+ * after the samples it vouches for; a batch that comes twice changes nothing; a worker that takes a partition over makes its
+ * histories anew and says nothing twice.
  */
 
 import { applyInteractions, checkEventTime, LaneWatermark, sampleKey } from '../distill/index.ts'
@@ -41,12 +42,17 @@ export function sampleOptions(config: Config): SampleOptions {
   }
 }
 
+const groupOf = (config: Config): string => `${config.project}-ingest`
+const max = (a: bigint, b: bigint): bigint => (a > b ? a : b)
+
 /** What one assigned partition holds while it is ours. */
 interface IngestLane {
   readonly state: State
   readonly watermark: LaneWatermark
   /** The watermark that the sample log has for sure. */
   toldTs: number
+  /** Records before this offset have made their samples and dead letters already, maybe in another worker: only histories come of them. */
+  readonly doneUntil: bigint
 }
 
 export class Ingest {
@@ -76,7 +82,7 @@ export class Ingest {
 
   /** Starts consuming; `onFatal` is told when the lanes can go on no more. */
   static async start(project: Project, onFatal: (error: Error) => void): Promise<Ingest> {
-    const consumer = await project.log.consumer({ group: `${project.config.project}-ingest`, topics: [topic], start: 'earliest' })
+    const consumer = await project.log.consumer({ group: groupOf(project.config), topics: [topic], start: 'earliest' })
     const { partitions } = await (await project.log.admin()).describe('distill-samples')
     const ingest = new Ingest(project, consumer, await project.log.producer(), partitions)
     await consumer.run({
@@ -103,12 +109,19 @@ export class Ingest {
     const state = await this.#project.openState(`ingest-${lane.partition}`)
     const stored = state.get(watermarkKey)
     const watermark = new LaneWatermark(this.#project.config.training.latenessMs, stored === undefined ? -Infinity : readFloat(stored))
-    const assigned = { state, watermark, toldTs: -Infinity }
+    // A worker without the partition's histories makes them again from the oldest interaction there is.
+    const next = state.position(positionName(topic, lane.partition)) ?? 0n
+    const assigned = { state, watermark, toldTs: -Infinity, doneUntil: max(next, await this.#committed(lane.partition)) }
     this.#lanes.set(lane.partition, assigned)
-    const next = state.position(positionName(topic, lane.partition))
     // The process may have ended between the state commit and the watermark: say it again.
-    if (next !== undefined) await this.#tellWatermark(assigned, lane.partition, next)
+    if (next > 0n) await this.#tellWatermark(assigned, lane.partition, next)
     return next
+  }
+
+  /** The group's hint: it is committed after samples, so what is below it has been said by whoever committed it. */
+  async #committed(partition: number): Promise<bigint> {
+    const admin = await this.#project.log.admin()
+    return (await admin.committed(groupOf(this.#project.config), topic))[partition] ?? 0n
   }
 
   async #revoked(lane: Lane): Promise<void> {
@@ -118,11 +131,12 @@ export class Ingest {
 
   async #batch(batch: LogBatch, lane: Lane): Promise<void> {
     const assigned = this.#lanes.get(batch.partition)!
-    const { state, watermark } = assigned
+    const { state, watermark, doneUntil } = assigned
     await prepareSchemas(this.#project, batch, lane)
     const { rows, poison, imported, ended } = this.#decode(batch, state)
-    const applied = applyInteractions({ source: positionName(topic, batch.partition), rows, next: batch.next }, state, this.#options)
-    await this.#deadLetters.send(poison)
+    const source = positionName(topic, batch.partition)
+    const applied = applyInteractions({ source, rows, next: batch.next, samplesFrom: doneUntil }, state, this.#options)
+    await this.#deadLetters.send(poison.filter(({ record }) => record.offset >= doneUntil))
     await this.#sendSamples(applied.samples)
     for (const { value } of rows) watermark.observe(value.eventTs)
     if (ended) watermark.end()
@@ -132,7 +146,7 @@ export class Ingest {
       positions: applied.commit.positions,
     })
     await this.#tellWatermark(assigned, batch.partition, batch.next)
-    await lane.commit(batch.next)
+    if (batch.next >= doneUntil) await lane.commit(batch.next)
     this.#count(applied.counts, poison.length)
   }
 
