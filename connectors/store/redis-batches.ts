@@ -6,6 +6,7 @@
 import { limits } from '../../schemas/index.ts'
 import type { RedisArgument, RedisCall } from './redis-connection.ts'
 import { bucketOf, redisKeys } from './redis-keys.ts'
+import { mostScriptEntries } from './redis-scripts.ts'
 import type { StoreEntry, StoreTarget } from './store.ts'
 
 /** A command with the places of its parts in the caller's batch. */
@@ -16,7 +17,6 @@ export interface PlacedCall {
 
 /** While a script runs nothing else does: this keeps it to about a millisecond. */
 const commandBytes = 256 * 1024
-const commandEntries = 1_000
 
 interface Draft {
   readonly bucket: number
@@ -88,7 +88,7 @@ export function placeValues(
 
 function draftOf(open: Map<number, Draft>, drafts: Draft[], bucket: number, bytes: number): Draft {
   let draft = open.get(bucket)
-  if (draft === undefined || draft.bytes + bytes > commandBytes || draft.at.length >= commandEntries) {
+  if (draft === undefined || draft.bytes + bytes > commandBytes || draft.at.length >= mostScriptEntries) {
     draft = { bucket, args: [], at: [], bytes: 128 }
     open.set(bucket, draft)
     drafts.push(draft)
