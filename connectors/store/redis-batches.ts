@@ -7,7 +7,7 @@ import { limits } from '../../schemas/index.ts'
 import type { RedisArgument, RedisCall } from './redis-connection.ts'
 import { bucketOf, redisKeys } from './redis-keys.ts'
 import { mostScriptEntries } from './redis-scripts.ts'
-import type { StoreEntry, StoreTarget } from './store.ts'
+import type { StoreEntry, StoreTarget, WriteOutcome } from './store.ts'
 
 /** A command with the places of its parts in the caller's batch. */
 export interface PlacedCall {
@@ -84,6 +84,18 @@ export function placeValues(
       used += length
     }
   }
+}
+
+/** Outcomes in the order of the caller's entries. @param replies - per group one character per entry, `1` for written */
+export function placeOutcomes(groups: readonly PlacedCall[], replies: readonly Buffer[], entries: number): WriteOutcome[] {
+  const outcomes: WriteOutcome[] = []
+  outcomes.length = entries
+  for (let group = 0; group < groups.length; group++) {
+    const { at } = groups[group]!
+    const reply = replies[group]!
+    for (let i = 0; i < at.length; i++) outcomes[at[i]!] = reply[i] === 0x31 ? 'written' : 'stale'
+  }
+  return outcomes
 }
 
 function draftOf(open: Map<number, Draft>, drafts: Draft[], bucket: number, bytes: number): Draft {

@@ -13,33 +13,29 @@ import type { StoreTarget } from './store.ts'
 const mostRemembered = 1_000
 
 export class RedisBuckets {
+  readonly #connection: RedisConnection
   readonly #remembered = new Map<string, number>()
+  #generation = 0
 
-  /** Forgets what was read: a server that was restarted may have lost it. */
-  clear(): void {
-    this.#remembered.clear()
-  }
-
-  known({ project, view, version }: StoreTarget): number | undefined {
-    return this.#remembered.get(`${project}/${view}/${version}`)
+  constructor(connection: RedisConnection) {
+    this.#connection = connection
   }
 
   /** Number of buckets; undefined when nothing was ever written to the target. */
-  async read(connection: RedisConnection, target: StoreTarget): Promise<number | undefined> {
-    const known = this.known(target)
+  async read(target: StoreTarget): Promise<number | undefined> {
+    const known = this.#known(target)
     if (known !== undefined) return known
     const key = redisKeys.buckets(target.project, target.version)
-    const reply = await connection.ask('hget', key, key, target.view)
+    const reply = await this.#connection.ask('hget', key, key, target.view)
     return reply === null ? undefined : this.#remember(target, countOf(reply, key))
   }
 
-  /** Number of buckets, which is `wanted` when the target is new. */
-  async choose(connection: RedisConnection, target: StoreTarget, wanted: number): Promise<number> {
-    const known = this.known(target)
+  async #choose(target: StoreTarget, wanted: number): Promise<number> {
+    const known = this.#known(target)
     if (known !== undefined) return known
     const key = redisKeys.buckets(target.project, target.version)
     const args = [key, target.view]
-    const [, reply] = await connection.send([
+    const [, reply] = await this.#connection.send([
       { name: 'hsetnx', key, args: [...args, wanted], bytes: 100 },
       { name: 'hget', key, args, bytes: 100 },
     ])
@@ -47,10 +43,34 @@ export class RedisBuckets {
   }
 
   /** All views of a version that were ever written, with their numbers. */
-  async views(connection: RedisConnection, project: string, version: number): Promise<{ view: string; buckets: number }[]> {
+  async views(project: string, version: number): Promise<{ view: string; buckets: number }[]> {
     const key = redisKeys.buckets(project, version)
-    const fields = (await connection.ask('hgetall', key, key)) as Record<string, Buffer> // ioredis makes an object of it
+    const fields = (await this.#connection.ask('hgetall', key, key)) as Record<string, Buffer> // ioredis makes an object of it
     return Object.entries(fields).map(([view, count]) => ({ view, buckets: countOf(count, key) }))
+  }
+
+  /**
+   * Runs a write into the buckets of a target, `wanted` many when it is new. A server that was restarted in between may have
+   * lost the number of buckets, and nobody would find what was written without it: so it is made sure of once more.
+   * @throws SIDESTREAM_STORE_UNREACHABLE when another number stands there now
+   */
+  async within<T>(target: StoreTarget, wanted: number, write: (buckets: number) => Promise<T>): Promise<T> {
+    const buckets = await this.#choose(target, wanted)
+    const generation = this.#connection.generation
+    const result = await write(buckets)
+    if (generation === this.#connection.generation || (await this.#choose(target, buckets)) === buckets) return result
+    throw new SidestreamError(
+      'SIDESTREAM_STORE_UNREACHABLE',
+      `redis at ${this.#connection.address} was emptied and filled anew while version ${target.version} was written; tried again`,
+    )
+  }
+
+  #known({ project, view, version }: StoreTarget): number | undefined {
+    if (this.#generation !== this.#connection.generation) {
+      this.#generation = this.#connection.generation
+      this.#remembered.clear()
+    }
+    return this.#remembered.get(`${project}/${view}/${version}`)
   }
 
   #remember({ project, view, version }: StoreTarget, buckets: number): number {

@@ -10,7 +10,7 @@ import type { Redis } from 'ioredis'
 import { SidestreamError } from '../../schemas/index.ts'
 import { closedError } from '../closed.ts'
 import { PendingBytes } from './pending-bytes.ts'
-import { isRedirection, redisFailure } from './redis-errors.ts'
+import { isRedirection, redisFailure, unansweredText } from './redis-errors.ts'
 import { addressOf, createClient, redisStoreDefaults } from './redis-options.ts'
 import type { RedisStoreOptions } from './redis-options.ts'
 import { redisScripts, scriptText } from './redis-scripts.ts'
@@ -64,8 +64,7 @@ export class RedisConnection {
   readonly #commandTimeoutMs: number
   readonly #pending: PendingBytes
   readonly #waiting = new Set<(failure: SidestreamError | undefined) => void>()
-  /** Calls `onConnected` after each time the connection was made anew: the server may have lost its data. */
-  readonly #onConnected: () => void
+  #generation = 0
   /** Why there was no connection last time, for messages. */
   #reason: SidestreamError | undefined
   /** A reason that will not go away by waiting; looked at anew with every attempt to connect. */
@@ -73,24 +72,24 @@ export class RedisConnection {
   #answers = 0
   #closed = false
 
-  private constructor(options: RedisStoreOptions, onConnected: () => void) {
+  private constructor(options: RedisStoreOptions) {
     this.address = addressOf(options)
     this.#commandTimeoutMs = options.commandTimeoutMs ?? redisStoreDefaults.commandTimeoutMs
     this.#pending = new PendingBytes(options.maxPendingBytes ?? redisStoreDefaults.maxPendingBytes)
-    this.#onConnected = onConnected
     this.#client = createClient(options)
     this.#client.on('error', (error: Error) => this.#noteFailure(error))
     this.#client.on('node error', (error: Error) => this.#noteFailure(error))
     this.#client.on('connecting', () => (this.#final = undefined))
     this.#client.on('ready', () => this.#noteReady())
+    this.#client.on('+node', () => (this.#generation += 1))
   }
 
   /**
    * Connects; waits for a server that is not there yet.
    * @throws SIDESTREAM_STORE_UNREACHABLE after `connectTimeoutMs`; SIDESTREAM_STORE_ACCESS_DENIED; SIDESTREAM_CONFIG_INVALID
    */
-  static async open(options: RedisStoreOptions, onConnected: () => void): Promise<RedisConnection> {
-    const connection = new RedisConnection(options, onConnected)
+  static async open(options: RedisStoreOptions): Promise<RedisConnection> {
+    const connection = new RedisConnection(options)
     try {
       connection.#client.connect().catch(() => undefined) // its failures come as events, and it tries again by itself
       await connection.#ready(options.connectTimeoutMs ?? redisStoreDefaults.connectTimeoutMs)
@@ -100,6 +99,11 @@ export class RedisConnection {
       connection.close()
       throw error
     }
+  }
+
+  /** Grows whenever a server was connected anew: it may have lost its data meanwhile. */
+  get generation(): number {
+    return this.#generation
   }
 
   /** How many masters the server has; 1 when it is no cluster. */
@@ -261,9 +265,11 @@ export class RedisConnection {
       const timer = setTimeout(
         () => {
           this.#waiting.delete(end)
+          const { status } = this.#client
           // A server that takes connections but answers nothing holds us in the handshake: start over.
-          if (this.#client.status === 'connect') this.#client.disconnect(true)
-          reject(this.#reason ?? this.#noAnswer(`it cannot be reached within ${Math.ceil(ms)} ms, or is still loading its data`))
+          if (status === 'connect') this.#client.disconnect(true)
+          const silence = status === 'connect' ? 'took the connection but is not ready: it loads its data, or hangs' : unansweredText
+          reject(this.#reason ?? this.#noAnswer(`within ${Math.ceil(ms)} ms it ${silence}`))
         },
         Math.max(1, ms),
       )
@@ -288,7 +294,7 @@ export class RedisConnection {
   #noteReady(): void {
     if (this.#final !== undefined) return // such as a database number the server does not have
     this.#reason = undefined
-    this.#onConnected()
+    this.#generation += 1
     this.#settle(undefined)
   }
 

@@ -25,6 +25,9 @@ const certificateCodes = new Set([
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
 ])
 
+/** Said of a server that takes no connection and does not refuse it either. */
+export const unansweredText = 'did not answer (if always: should it be asked with TLS, or without?)'
+
 /** Turns whatever ioredis or the server said into an error of ours; one of ours is given back as it is. */
 export function redisFailure(error: unknown, place: RedisPlace): SidestreamError {
   if (isSidestreamError(error)) return error
@@ -43,7 +46,7 @@ export function redisFailure(error: unknown, place: RedisPlace): SidestreamError
       details,
     )
   }
-  if (says('NOPERM', 'ACL failure', 'unknown command', 'unknown subcommand')) {
+  if (says('NOPERM', 'ACL failure', 'The user executing the script', 'unknown command', 'unknown subcommand')) {
     return new SidestreamError(
       'SIDESTREAM_STORE_ACCESS_DENIED',
       `${at} does not let this user do it: ${message}${call}; docs/reference/redis-store.md has the ACL line to give the user`,
@@ -107,9 +110,11 @@ export function isRedirection(error: Error): boolean {
 function describe(cause: Error, code: string): string {
   if (code === 'ECONNREFUSED') return 'nothing listens there'
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return `its name is unknown (${code})`
+  if (code === 'ETIMEDOUT') return `it ${unansweredText}`
   const text = cause.message === '' ? code : cause.message
-  if (text === 'Connection is closed.' || code === 'ECONNRESET' || code === 'EPIPE') {
-    return `it closed the connection (${text}; does it expect TLS?)`
+  if (text.includes('max retries per request')) return 'the connection was lost before it answered'
+  if (text === 'Connection is closed.' || text.includes("Stream isn't writeable") || code === 'ECONNRESET' || code === 'EPIPE') {
+    return 'it closed the connection (if always: does it expect TLS?)'
   }
   return text
 }

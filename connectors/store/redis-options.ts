@@ -1,7 +1,7 @@
 /** What the Redis driver can be told, its defaults, and what ioredis is told from it. */
 
 import { Cluster, Redis } from 'ioredis'
-import type { CommonRedisOptions } from 'ioredis'
+import type { CommonRedisOptions, StandaloneConnectionOptions } from 'ioredis'
 
 import { SidestreamError } from '../../schemas/index.ts'
 
@@ -93,13 +93,15 @@ export function createClient(options: RedisStoreOptions): Redis | Cluster {
   const { username, password, tls, cluster = redisStoreDefaults.cluster } = options
   const connectTimeoutMs = options.connectTimeoutMs ?? redisStoreDefaults.connectTimeoutMs
   const backoff = (times: number): number => Math.min(50 * 2 ** Math.min(times - 1, 10), 2_000)
-  const common: CommonRedisOptions = {
+  const common: CommonRedisOptions & StandaloneConnectionOptions = {
     connectTimeout: Math.min(connectTimeoutMs, 5_000),
     maxLoadingRetryTime: 1_000,
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
     keepAlive: 30_000,
+    disconnectTimeout: 200, // a server that hangs does not answer a goodbye either
     connectionName: 'sidestream',
+    disableClientInfo: true, // a right that servers before 7.2 do not know
     // A replica that took over, or the old master after a failover: the name may lead to the right server now.
     reconnectOnError: (error) => error.message.includes('READONLY'),
     ...(username === undefined ? {} : { username }),

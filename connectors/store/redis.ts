@@ -16,7 +16,7 @@ import { checkRedisOptions } from './redis-options.ts'
 import type { RedisStoreOptions } from './redis-options.ts'
 import { inspectServer } from './redis-inspection.ts'
 import type { StoreFinding } from './redis-inspection.ts'
-import { groupIds, groupWrites, placeValues } from './redis-batches.ts'
+import { groupIds, groupWrites, placeOutcomes, placeValues } from './redis-batches.ts'
 import { scanBuckets } from './redis-scan.ts'
 import type {
   LivePointer,
@@ -43,8 +43,7 @@ export interface RedisStore extends Store {
  */
 export async function openRedisStore(options: RedisStoreOptions = {}): Promise<RedisStore> {
   checkRedisOptions(options)
-  const buckets = new RedisBuckets()
-  return new RedisStoreDriver(await RedisConnection.open(options, () => buckets.clear()), buckets, options.buckets)
+  return new RedisStoreDriver(await RedisConnection.open(options), options.buckets)
 }
 
 const bucketsPerMaster = 64
@@ -57,9 +56,9 @@ class RedisStoreDriver implements RedisStore {
   readonly #running = new Set<Promise<unknown>>()
   #closing: Promise<void> | undefined
 
-  constructor(connection: RedisConnection, buckets: RedisBuckets, wantedBuckets: number | undefined) {
+  constructor(connection: RedisConnection, wantedBuckets: number | undefined) {
     this.#connection = connection
-    this.#buckets = buckets
+    this.#buckets = new RedisBuckets(connection)
     this.#wantedBuckets = wantedBuckets
   }
 
@@ -69,16 +68,11 @@ class RedisStoreDriver implements RedisStore {
       checkEntries(entries)
       if (entries.length === 0) return []
       const wanted = this.#wantedBuckets ?? bucketsPerMaster * this.#connection.masters
-      const buckets = await this.#buckets.choose(this.#connection, target, wanted)
-      const groups = groupWrites(target, entries, buckets)
-      const replies = await this.#connection.send(groups.map(({ call }) => call))
-      const outcomes: WriteOutcome[] = []
-      outcomes.length = entries.length
-      for (const [group, { at }] of groups.entries()) {
-        const reply = replies[group] as Buffer
-        for (let i = 0; i < at.length; i++) outcomes[at[i]!] = reply[i] === 0x31 ? 'written' : 'stale'
-      }
-      return outcomes
+      return this.#buckets.within(target, wanted, async (buckets) => {
+        const groups = groupWrites(target, entries, buckets)
+        const replies = await this.#connection.send(groups.map(({ call }) => call))
+        return placeOutcomes(groups, replies as Buffer[], entries.length)
+      })
     })
   }
 
@@ -87,7 +81,7 @@ class RedisStoreDriver implements RedisStore {
       checkTarget(target)
       const liveKey = redisKeys.live(target.project)
       const live: RedisCall = { name: 'get', key: liveKey, args: [liveKey], bytes: 100 }
-      const buckets = ids.length === 0 ? undefined : await this.#buckets.read(this.#connection, target)
+      const buckets = ids.length === 0 ? undefined : await this.#buckets.read(target)
       const groups = buckets === undefined ? [] : groupIds(target, ids, buckets)
       const [pointer, ...replies] = await this.#connection.send([live, ...groups.map(({ call }) => call)])
       const values: (Uint8Array | undefined)[] = ids.map(() => undefined)
@@ -99,7 +93,7 @@ class RedisStoreDriver implements RedisStore {
   async *scan(target: StoreTarget): AsyncIterable<readonly StoreEntry[]> {
     this.#assertOpen()
     checkTarget(target)
-    const buckets = await this.#buckets.read(this.#connection, target)
+    const buckets = await this.#buckets.read(target)
     if (buckets !== undefined) yield* scanBuckets(this.#connection, target, buckets)
   }
 
@@ -251,7 +245,7 @@ class RedisStoreDriver implements RedisStore {
     checkProject(project)
     checkVersion(version)
     const calls: RedisCall[] = []
-    for (const { view, buckets } of await this.#buckets.views(this.#connection, project, version)) {
+    for (const { view, buckets } of await this.#buckets.views(project, version)) {
       for (let bucket = 0; bucket < buckets; bucket++) calls.push(...callsOf(redisKeys.bucket(project, view, bucket, version)))
     }
     return this.#connection.send(calls)

@@ -3,29 +3,48 @@ import { after, before } from 'node:test'
 import { Redis } from 'ioredis'
 
 import { openRedisStore } from '../../../connectors/index.ts'
+import type { RedisStoreOptions } from '../../../connectors/index.ts'
 import { storeContract } from '../../contract/store.ts'
-import { ownRedis, skipWithoutRedis } from './own-redis.ts'
+import type { StoreDriver } from '../../contract/store.ts'
+import { ownRedis, skipWithoutRedisServer } from '../../services/index.ts'
+import type { OwnRedis } from '../../services/index.ts'
+import { ownCluster } from './redis-cluster.ts'
+import type { OwnCluster } from './redis-cluster.ts'
+import { clusterRules, leastRules } from './redis-users.ts'
 
-let server: Awaited<ReturnType<typeof ownRedis>> | undefined
+const skip = await skipWithoutRedisServer()
+let server: OwnRedis
+let cluster: OwnCluster
 before(async () => {
-  if (skipWithoutRedis === false) server = await ownRedis()
+  if (skip !== false) return
+  const admin = 'user default on nopass ~* &* +@all'
+  server = await ownRedis({ config: [admin, `user least on >pass-word ${leastRules}`] })
+  cluster = await ownCluster([admin, `user least on >pass-word ${leastRules} ${clusterRules}`])
 })
-after(() => server?.close())
+after(async () => {
+  await server?.close()
+  await cluster?.close()
+})
 
-storeContract({
-  name: 'redis store',
-  clock: 'server',
-  skip: skipWithoutRedis,
-  open: async () => {
-    const store = await openRedisStore({ port: server!.port })
-    return {
-      store,
-      close: async () => {
-        await store.close()
-        const redis = new Redis({ port: server!.port })
-        await redis.flushall()
-        redis.disconnect()
-      },
-    }
-  },
-})
+function driver(name: string, options: () => RedisStoreOptions, flush: () => Promise<void>): StoreDriver {
+  const open: StoreDriver['open'] = async () => {
+    const store = await openRedisStore({ ...options(), username: 'least', password: 'pass-word' })
+    return { store, close: () => store.close().then(flush) }
+  }
+  return { name, skip, clock: 'server', open }
+}
+
+async function flushServer(): Promise<void> {
+  const redis = new Redis({ port: server.port })
+  await redis.flushall()
+  redis.disconnect()
+}
+
+storeContract(driver('redis store, least user', () => ({ port: server.port }), flushServer))
+storeContract(
+  driver(
+    'redis store, cluster of three, least user',
+    () => ({ nodes: cluster.nodes, cluster: true }),
+    () => cluster.flush(),
+  ),
+)
