@@ -28,7 +28,9 @@ export type {
   TopicDescription,
   TopicPlan,
 } from './log/log.ts'
-export { openMemoryLog } from './log/memory.ts'
+export type { MaintenanceReport } from './log/file-maintenance.ts'
+export { memoryLogDefaults, openMemoryLog } from './log/memory.ts'
+export type { MemoryLog, MemoryLogOptions } from './log/memory.ts'
 export { openArtifactDirectory } from './artifacts/directory.ts'
 export type { ArtifactDirectoryOptions } from './artifacts/directory.ts'
 export { artifactLogDefaults, openArtifactLog } from './artifacts/log.ts'

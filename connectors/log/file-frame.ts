@@ -123,6 +123,16 @@ export function frameIsLast({ view }: Block, at: number): boolean {
   return (view.getUint8(at + 29) & flagLast) !== 0
 }
 
+/** Key of a sound frame, as a view into the block. */
+export function frameKey({ bytes, view }: Block, at: number): Uint8Array | null {
+  if ((view.getUint8(at + 29) & flagNullKey) !== 0) return null
+  return bytes.subarray(at + frameFixedBytes, at + frameFixedBytes + view.getUint32(at + 32, true))
+}
+
+export function frameIsTombstone({ view }: Block, at: number): boolean {
+  return (view.getUint8(at + 29) & flagNullValue) !== 0
+}
+
 /** The record of a sound frame; key, value and header values are views into the block. */
 export function frameRecord(block: Block, at: number): LogRecord {
   const { bytes, view } = block

@@ -6,22 +6,18 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { SidestreamError } from '../../schemas/index.ts'
+import { noCompaction } from './compaction-horizon.ts'
+import type { CompactionHistory } from './compaction-horizon.ts'
 import { replaceFile } from './file-io.ts'
 
-export interface PartitionState {
+export interface PartitionState extends CompactionHistory {
   /** The log begins here: what stands before is gone, or about to go. */
   readonly start: number
-  /** By `ts`, every key had one record below `upTo`. Ascending in both; the newest last. */
-  readonly cleaned: readonly { readonly upTo: number; readonly ts: number }[]
-  /** Tombstones below this offset have been dropped. */
-  readonly horizon: number
-  /** Tombstones that the last compaction has kept. */
-  readonly tombstones: number
 }
 
 const stateFile = 'partition.json'
 const format = 1
-const fresh: PartitionState = { start: 0, cleaned: [], horizon: 0, tombstones: 0 }
+const fresh: PartitionState = { start: 0, ...noCompaction }
 
 /** @throws SIDESTREAM_LOG_CORRUPT for a file that is not what `writePartitionState` wrote */
 export async function readPartitionState(directory: string): Promise<PartitionState> {

@@ -127,7 +127,10 @@ export class FilePartition implements Partition, Syncable {
     return new FileReader({
       start: () => this.start,
       end: () => this.#end,
-      tail: (offset) => this.#tail.find(offset),
+      tail: (offset) => {
+        const entry = this.#tail.find(offset)
+        return entry?.segment.retired === false ? entry : undefined
+      },
       find: (offset) => this.segments.find(offset),
       after: (segment) => this.segments.after(segment),
       readable: (segment) => (segment === this.segments.active ? this.#endBytes : segment.size),

@@ -101,15 +101,15 @@ export class SegmentIndex {
 
 /**
  * Hands over frames in order, from the start of the file, while their lengths and checksums are right and `visit` says true.
- * The block is used again once `afterBlock` has resolved.
- * @param length - bytes to look at
+ * The block is used again once `afterBlock` has resolved, which hears how many of its bytes were taken.
+ * @param length - bytes of the file to look at
  * @returns bytes of the frames that `visit` has taken
  */
 export async function walkFrames(
   path: string,
   length: number,
   visit: (block: Block, at: number, byte: number, frame: number) => boolean,
-  afterBlock: () => Promise<void> | void = () => {},
+  afterBlock: (block: Block, bytes: number) => Promise<void> | void = () => {},
 ): Promise<number> {
   const fd = await openFile(path, 'r')
   try {
@@ -127,7 +127,7 @@ export async function walkFrames(
         if (!frameIsSound(block, at, frame) || !visit(block, at, position + at, frame)) return position + at
         at += frame
       }
-      await afterBlock()
+      await afterBlock(block, at)
       position += at
       wanted = at === 0 ? frame : 0
       const endsInside = read < size || position + Math.max(frame, 4) > length // torn, unless the block just ends here

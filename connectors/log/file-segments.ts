@@ -108,7 +108,7 @@ export class Segments {
    * Publishes the draft as the segment in the place of adjoining closed ones, then deletes those.
    * @param draft - path of the finished, synced file
    */
-  async replace(sources: readonly Segment[], draft: string, bytes: number, index: SegmentIndex): Promise<Segment> {
+  async replace(sources: readonly Segment[], draft: string, bytes: number): Promise<void> {
     const [first, last] = [sources[0]!, sources.at(-1)!]
     const generation = Math.max(...sources.map((source) => source.generation)) + 1
     const name = { base: first.base, next: last.next!, generation, bytes }
@@ -117,10 +117,10 @@ export class Segments {
     await syncDirectory(this.directory)
     const { oldestTs } = first
     const newestTs = Math.max(...sources.map((source) => source.newestTs))
-    const made: Segment = { base: name.base, next: name.next, path, generation, size: bytes, oldestTs, newestTs, index, retired: false }
+    const { base, next } = name
+    const made = { base, next, path, generation, size: bytes, oldestTs, newestTs, index: undefined, retired: false }
     this.#list.splice(this.#list.indexOf(first), sources.length, made)
     await this.#delete(sources)
-    return made
   }
 
   /** Removes the `count` oldest segments, never the active one; the log then begins after them, for ever. */

@@ -9,6 +9,8 @@ import { join } from 'node:path'
 import { SidestreamError } from '../../schemas/index.ts'
 import { closeFile, openFile, syncData, syncDirectory, writeAll } from './file-io.ts'
 import { FileOffsets } from './file-offsets.ts'
+import { Maintenance } from './file-maintenance.ts'
+import type { MaintenanceOptions } from './file-maintenance.ts'
 import { FilePartition } from './file-partition.ts'
 import type { FilePartitionOptions, TornTail } from './file-partition.ts'
 import type { Cleanup, LogStorage } from './partition.ts'
@@ -22,10 +24,11 @@ interface FileTopic {
   readonly partitions: readonly FilePartition[]
 }
 
-export type FileStorageOptions = Omit<FilePartitionOptions, 'topic' | 'index'>
+export type FileStorageOptions = Omit<FilePartitionOptions, 'topic' | 'index'> & MaintenanceOptions
 
 export class FileStorage implements LogStorage {
   readonly offsets: FileOffsets
+  readonly maintenance: Maintenance
   readonly #options: FileStorageOptions
   readonly #root: string
   readonly #topics: Map<string, FileTopic>
@@ -48,6 +51,7 @@ export class FileStorage implements LogStorage {
     this.#root = root
     this.#topics = topics
     this.offsets = offsets
+    this.maintenance = new Maintenance(() => topics.values(), options)
   }
 
   get topics(): ReadonlyMap<string, FileTopic> {
@@ -90,6 +94,7 @@ export class FileStorage implements LogStorage {
   }
 
   async close(): Promise<void> {
+    this.maintenance.stop()
     await Promise.all([...this.#topics.values()].flatMap(({ partitions }) => partitions.map((partition) => partition.close())))
     await this.offsets.close()
   }

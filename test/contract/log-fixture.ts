@@ -19,14 +19,14 @@ export interface LogFixture {
   /** Gives the log up without closing its consumers in order, as far as the driver can, and opens the same data again. */
   reopen(): Promise<LogDriver>
   /** Creates a topic that is compacted as eagerly as the driver can: soon, and with tombstones dropped soon after. */
-  createCompacted?(topic: string, partitions: number): Promise<void>
+  createCompacted(topic: string, partitions: number): Promise<void>
   /**
    * Brings the driver to compact what the topic holds by now. It may append records with the key `tick`, and need not wait:
    * a case calls it again and again until it sees what it waits for.
    */
-  compactNow?(topic: string): Promise<void>
+  compactNow(topic: string): Promise<void>
   /** Removes all records that the topic (cleanup `delete`) holds by now; resolves when `describe` says start = end. */
-  expire?(topic: string): Promise<void>
+  expire(topic: string): Promise<void>
   close(): Promise<void>
 }
 
@@ -55,10 +55,10 @@ export function behavior(
   { name, volatile, open }: LogContractDriver,
   title: string,
   body: (bench: Bench, t: TestContext) => Promise<void>,
-  { reopens = false }: { reopens?: boolean } = {},
+  { reopens = false, timeoutMs = 30_000 }: { reopens?: boolean; timeoutMs?: number } = {},
 ): void {
   const skip = reopens ? (volatile ?? false) : false
-  test(`${name} log: ${title}`, { skip, timeout: 30_000 }, async (t) => {
+  test(`${name} log: ${title}`, { skip, timeout: timeoutMs }, async (t) => {
     const fixture = await open()
     t.after(() => fixture.close())
     const { driver } = fixture

@@ -3,6 +3,7 @@
  */
 import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
 
+import { compactionContract } from './log-compaction.ts'
 import { consumerContract } from './log-consumers.ts'
 import { groupContract } from './log-groups.ts'
 import { readContract } from './log-read.ts'
@@ -17,6 +18,7 @@ export function logContract(driver: LogContractDriver): void {
   adminContract(driver)
   consumerContract(driver)
   groupContract(driver)
+  compactionContract(driver)
   readContract(driver)
 }
 
