@@ -1,127 +1,237 @@
 /**
- * The control log: what the owner decided, in the order it decided. It is the truth after a restart.
- * Invariant: a decision is in the log before anything is done about it, and doing it twice does no harm.
+ * The control log as a process follows it: the truth after a restart, and where commands come in. Whoever is assigned its one
+ * partition is the owner of the project's decisions; any other process stands by.
+ * Invariants: a decision is in the log before anything is done about it, and doing it twice does no harm; `append` resolves only
+ * when the record was read back under this process's claim, so a process that was replaced learns it before it acts.
  */
 
-import { z } from 'zod'
-import { SidestreamError } from '../schemas/index.ts'
-import type { Codec } from '../schemas/index.ts'
-import type { LogProducer } from '../connectors/index.ts'
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import { isPoison, SidestreamError } from '../schemas/index.ts'
+import type { LogBatch, LogConsumer, LogProducer, LogRecord } from '../connectors/index.ts'
+import { ControlView, encodeControl } from './control-records.ts'
+import type { CommandState, ControlBody, ControlEntry, ControlKind } from './control-records.ts'
+import { DeadLetters } from './dead-letters.ts'
 import type { Project } from './project.ts'
 
-const position = z.object({ topic: z.string(), partition: z.number().int(), next: z.string() })
-
-const bodies = {
-  /** A round was closed: everything below these positions belongs to it or to an earlier one. */
-  cut: z.object({ round: z.number().int(), endTs: z.number(), positions: z.array(position) }),
-  /** A round was trained, or passed over because training diverged. */
-  trained: z.object({
-    round: z.number().int(),
-    /** Rows trained on, those of earlier rounds among them. */
-    rows: z.number().int(),
-    replayed: z.number().int(),
-    waiting: z.number().int(),
-    dropped: z.number().int(),
-    losses: z.array(z.number()),
-    diverged: z.string().nullable(),
-  }),
-  /** An idle source is advanced: no event before `watermarkTs` is expected from it. */
-  tick: z.object({ source: z.string(), watermarkTs: z.number() }),
-  /** A command that waits for the owner. */
-  command: z.object({ action: z.literal('refresh') }),
-  /** A checkpoint was judged, for a refresh. */
-  judged: z.object({ checkpoint: z.string(), task: z.string(), verdict: z.enum(['passed', 'refused']), report: z.unknown() }),
-  /** A version number is taken and its build decided; every later step is redone from this record. */
-  build: z.object({
-    version: z.number().int().positive(),
-    reason: z.enum(['bootstrap', 'scheduled', 'command']),
-    parent: z.number().int().positive().nullable(),
-    head: z.string(),
-    cutTs: z.number(),
-    positions: z.array(position),
-  }),
-  /** A task ended: with a live version, or refused with the reason. */
-  done: z.object({
-    outcome: z.enum(['live', 'refused', 'nothing-new']),
-    version: z.number().int().positive().nullable(),
-    code: z.string().nullable(),
-    message: z.string(),
-  }),
-} as const
-
-export type ControlKind = keyof typeof bodies
-export type ControlBody<K extends ControlKind> = z.infer<(typeof bodies)[K]>
-
-export interface ControlEntry<K extends ControlKind = ControlKind> {
-  readonly kind: K
-  readonly id: string
-  readonly at: number
-  readonly body: ControlBody<K>
+export interface ControlOptions {
+  /** Told once, of an owner: the log cannot be followed any more, or another process has taken control. */
+  readonly onFatal: (error: Error) => void
+  /** How long the partition may be without this process, in a rebalance, before control counts as lost; milliseconds. @default 10000 */
+  readonly lostMs?: number
 }
 
-/** Reads the whole control topic once, then appends and remembers. */
+interface Waiting {
+  readonly offset: bigint
+  readonly resolve: (entry: ControlEntry | undefined) => void
+  readonly reject: (error: Error) => void
+}
+
+/** Consumer group of the processes that may own `control`. */
+export function controlGroup({ config }: Pick<Project, 'config'>): string {
+  return `${config.project}-control`
+}
+
 export class ControlLog {
+  readonly #project: Project
+  readonly #options: ControlOptions
   readonly #producer: LogProducer
-  readonly #codec: Codec
-  readonly #clock: () => number
-  readonly #entries: ControlEntry[]
+  readonly #deadLetters: DeadLetters
+  readonly #view: ControlView
+  /** This process's claim, drawn for it. */
+  readonly #claim = `${hostname()}-${process.pid}-${randomUUID()}`
+  readonly #waiting: Waiting[] = []
+  readonly #listeners = new Set<(entry: ControlEntry) => void>()
+  readonly #owned: Promise<void>
+  #own: () => void = () => {}
+  #disown: (error: Error) => void = () => {}
+  #consumer: LogConsumer | undefined
+  /** Next offset of the topic to read. */
+  #position = 0n
+  #assigned = false
+  /** This process has been the owner: whatever ends that is fatal. */
+  #claimed = false
+  #failure: Error | undefined
+  #lost: NodeJS.Timeout | undefined
 
-  private constructor(producer: LogProducer, codec: Codec, clock: () => number, entries: ControlEntry[]) {
+  private constructor(project: Project, producer: LogProducer, options: ControlOptions) {
+    this.#project = project
+    this.#options = options
     this.#producer = producer
-    this.#codec = codec
-    this.#clock = clock
-    this.#entries = entries
-  }
-
-  static async open({ log, codec, clock }: Pick<Project, 'log' | 'codec' | 'clock'>): Promise<ControlLog> {
-    const entries: ControlEntry[] = []
-    await log.read('control', (batch) => {
-      for (const record of batch.records) if (record.value !== null) entries.push(decodeEntry(codec, record.value))
+    this.#deadLetters = new DeadLetters(producer, project)
+    this.#view = new ControlView(project.codec)
+    this.#owned = new Promise((resolve, reject) => {
+      this.#own = resolve
+      this.#disown = reject
     })
-    return new ControlLog(await log.producer(), codec, clock, entries)
+    this.#owned.catch(() => {})
   }
 
-  /** Durable when it resolves. */
-  async append<K extends ControlKind>(kind: K, id: string, body: ControlBody<K>): Promise<void> {
-    const entry = { kind, id, at: this.#clock(), body }
-    const value = this.#codec.encode('control', { kind, id, at: entry.at, body: JSON.stringify(body) })
-    await this.#producer.send('control', 0, [{ key: new TextEncoder().encode(id), value }])
-    this.#entries.push(entry)
+  /** Joins those that may own control. Resolves when it is known whether this process is assigned it, not when it has read it all. */
+  static async join(project: Project, options: ControlOptions): Promise<ControlLog> {
+    const control = new ControlLog(project, await project.log.producer(), options)
+    const consumer = await project.log.consumer({ group: controlGroup(project), topics: ['control'], start: 'earliest' })
+    control.#consumer = consumer
+    try {
+      await consumer.run({
+        onAssigned: async () => control.#onAssigned(),
+        onBatch: async (batch) => control.#take(batch),
+        onRevoked: async () => control.#onRevoked(),
+        onFatal: (error) => control.#fail(error),
+      })
+    } catch (error) {
+      await control.close()
+      throw error
+    }
+    return control
+  }
+
+  /** True while the log's partition is this process's: it is the owner, or becomes it as soon as it has read the log. */
+  get isAssigned(): boolean {
+    return this.#assigned
+  }
+
+  /**
+   * Resolves when this process is the owner and knows all that was decided before; for a process that stands by, maybe never.
+   * @throws SIDESTREAM_LOG_CORRUPT for a log that this release cannot follow, whatever the log throws
+   */
+  owned(): Promise<void> {
+    return this.#owned
+  }
+
+  /**
+   * Writes an entry and resolves when it stands in the log.
+   * @throws SIDESTREAM_EPOCH_FENCED when this process is no longer the owner, and the entry does not count
+   */
+  async append<K extends ControlKind>(kind: K, id: string, body: ControlBody<K>): Promise<ControlEntry<K>> {
+    if (this.#failure !== undefined) throw this.#failure
+    const record = encodeControl(this.#project.codec, { kind, id, at: this.#project.clock(), body }, this.#claim)
+    const offset = (await this.#producer.send('control', 0, [record])).get(0)
+    if (offset === undefined) throw new SidestreamError('SIDESTREAM_LOG_WRITE_FAILED', 'the control log did not say where it wrote')
+    const entry = await this.#readBack(kind, offset)
+    if (entry === undefined) throw this.#fail(this.#fenced())
+    return entry as ControlEntry<K>
   }
 
   /** All entries of a kind, oldest first. */
   all<K extends ControlKind>(kind: K): readonly ControlEntry<K>[] {
-    return this.#entries.filter((entry): entry is ControlEntry<K> => entry.kind === kind)
+    return this.#view.all(kind)
   }
 
   find<K extends ControlKind>(kind: K, id: string): ControlEntry<K> | undefined {
-    return this.all(kind).find((entry) => entry.id === id)
+    return this.#view.find(kind, id)
+  }
+
+  /** All commands, in the order in which they were first asked. */
+  commands(): Iterable<CommandState> {
+    return this.#view.commands()
+  }
+
+  command(id: string): CommandState | undefined {
+    return this.#view.command(id)
+  }
+
+  /** Calls `listener` for every entry from now on that counts, in log order, when it is in `all` and `find`. @returns ends it */
+  watch(listener: (entry: ControlEntry) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
   }
 
   async close(): Promise<void> {
+    clearTimeout(this.#lost)
+    this.#failure ??= new SidestreamError('SIDESTREAM_CLOSED', 'the control log is closed')
+    this.#endWaiting(this.#failure)
+    await this.#consumer?.stop({ drainMs: 1000 })
     await this.#producer.close()
   }
-}
 
-function decodeEntry(codec: Codec, value: Uint8Array): ControlEntry {
-  const record = codec.decode('control', value)
-  const schema = bodies[record.kind as ControlKind]
-  if (schema === undefined) {
-    throw new SidestreamError(
-      'SIDESTREAM_LOG_CORRUPT',
-      `the control log holds a record of unknown kind "${record.kind}": it was written by a newer sidestream; upgrade this one`,
-      {
-        kind: record.kind,
-      },
+  #onAssigned(): bigint {
+    this.#assigned = true
+    clearTimeout(this.#lost)
+    // Batches come only after this answer, and the claim must be read back: so it is not awaited here.
+    if (!this.#claimed) this.#takeControl().catch((error: Error) => this.#fail(error))
+    return this.#position
+  }
+
+  /** Claims control. What was decided before stands before the claim, so whoever has read its claim knows it all. */
+  async #takeControl(): Promise<void> {
+    await this.append('owner', this.#claim, { process: `process ${process.pid} on ${hostname()}` })
+    this.#claimed = true
+    this.#own()
+  }
+
+  #onRevoked(): void {
+    this.#assigned = false
+    if (!this.#claimed || this.#failure !== undefined) return
+    clearTimeout(this.#lost)
+    this.#lost = setTimeout(() => this.#fail(this.#fenced()), this.#options.lostMs ?? 10_000)
+    this.#lost.unref()
+  }
+
+  async #take({ records, next }: LogBatch): Promise<void> {
+    for (const record of records) {
+      if (this.#failure !== undefined) return
+      if (record.offset < this.#position) continue // again, after a rebalance
+      const entry = await this.#apply(record)
+      if (this.#failure !== undefined) return
+      this.#position = record.offset + 1n
+      this.#answer(record.offset, entry)
+      if (entry !== undefined) for (const listener of this.#listeners) listener(entry)
+    }
+    if (next > this.#position) this.#position = next
+  }
+
+  async #apply(record: LogRecord): Promise<ControlEntry | undefined> {
+    try {
+      const entry = this.#view.apply(record)
+      if (entry?.kind === 'owner' && entry.id !== this.#claim && this.#claimed) this.#fail(this.#fenced())
+      return entry
+    } catch (error) {
+      if (!isPoison(error)) {
+        this.#fail(error as Error)
+        return undefined
+      }
+      this.#project.logger.warn({ offset: String(record.offset), code: error.code }, 'a record of the control log is none, and is left out')
+      await this.#deadLetters.send([{ topic: 'control', partition: 0, record, error }])
+      return undefined
+    }
+  }
+
+  #readBack(kind: ControlKind, offset: bigint): Promise<ControlEntry | undefined> {
+    return new Promise((resolve, reject) => {
+      if (this.#failure !== undefined) reject(this.#failure)
+      else if (offset < this.#position) resolve(this.all(kind).findLast((entry) => entry.offset === offset))
+      else this.#waiting.push({ offset, resolve, reject })
+    })
+  }
+
+  #answer(offset: bigint, entry: ControlEntry | undefined): void {
+    const at = this.#waiting.findIndex((waiting) => waiting.offset === offset)
+    if (at >= 0) this.#waiting.splice(at, 1)[0]!.resolve(entry)
+  }
+
+  #endWaiting(error: Error): void {
+    for (const { reject } of this.#waiting.splice(0)) reject(error)
+  }
+
+  #fenced(): SidestreamError {
+    const owner = this.#view.owner
+    const who = owner === undefined || owner.id === this.#claim ? 'another process' : owner.body.process
+    return new SidestreamError(
+      'SIDESTREAM_EPOCH_FENCED',
+      `this process owned the decisions of project ${this.#project.config.project}, and ${who} has taken over: it stops, and what it had begun is gone on with there; start it again to stand by`,
+      { project: this.#project.config.project },
     )
   }
-  const body = schema.safeParse(JSON.parse(record.body))
-  if (!body.success) {
-    throw new SidestreamError(
-      'SIDESTREAM_LOG_CORRUPT',
-      `the control record ${record.kind} ${record.id} is malformed: ${body.error.message}`,
-      { cause: body.error },
-    )
+
+  /** @returns what this process fails with */
+  #fail(error: Error): Error {
+    if (this.#failure !== undefined) return this.#failure
+    clearTimeout(this.#lost)
+    this.#failure = error
+    this.#endWaiting(error)
+    if (this.#claimed) this.#options.onFatal(error)
+    else this.#disown(error)
+    return error
   }
-  return { kind: record.kind as ControlKind, id: record.id, at: record.at, body: body.data as ControlBody<ControlKind> }
 }

@@ -5,15 +5,14 @@
 
 import type { FreshnessSummary } from '../features/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
-import { Ingest } from './ingest.ts'
-import { Owner } from './owner.ts'
-import type { OwnerEvents, TaskResult } from './owner.ts'
+import type { ControlCommand } from './control-records.ts'
+import type { Ingest } from './ingest.ts'
+import type { Owner, OwnerEvents } from './owner.ts'
+import type { TaskResult } from './owner-commands.ts'
 import type { Project } from './project.ts'
-import { Versions } from './versions.ts'
-
-/** What a process does. `distill` owns `control`: one process of a project has it. `serve` comes with the gRPC services. */
-export const roles = ['ingest', 'distill', 'publish'] as const
-export type Role = (typeof roles)[number]
+import { Roles, roles } from './roles.ts'
+import type { Role } from './roles.ts'
+import type { Versions } from './versions.ts'
 
 export interface DaemonOptions {
   /** @default all */
@@ -24,6 +23,8 @@ export interface DaemonOptions {
 export interface DaemonStatus {
   /** Live version; null before the first. */
   readonly live: number | null
+  /** Whether this process decides for the project or stands by; null without the role distill. */
+  readonly control: 'owner' | 'standby' | null
   /** Records behind the end, per role and partition. */
   readonly lag: Readonly<Record<string, number>>
   readonly ingest: Ingest['counts'] | null
@@ -36,26 +37,17 @@ const maintenanceMs = 1000
 const idlePollMs = 25
 
 export class Daemon {
-  readonly versions: Versions
-  readonly ingest: Ingest | undefined
-  readonly owner: Owner | undefined
   readonly #project: Project
+  readonly #roles: Roles
   readonly #failure: Promise<never>
   /** Failed or stopping: nobody waits for quiet any more. */
   #over = false
   #timer: NodeJS.Timeout | undefined
   #maintaining: Promise<unknown> = Promise.resolve()
 
-  constructor(
-    project: Project,
-    parts: { versions: Versions; ingest: Ingest | undefined; owner: Owner | undefined },
-    failure: Promise<never>,
-    onFatal: (error: Error) => void,
-  ) {
+  constructor(project: Project, parts: Roles, failure: Promise<never>, onFatal: (error: Error) => void) {
     this.#project = project
-    this.versions = parts.versions
-    this.ingest = parts.ingest
-    this.owner = parts.owner
+    this.#roles = parts
     this.#failure = failure
     failure.catch(() => (this.#over = true))
     const maintain = (): void => {
@@ -69,6 +61,20 @@ export class Daemon {
     this.#timer.unref()
   }
 
+  get versions(): Versions {
+    return this.#roles.versions
+  }
+
+  /** Undefined without the role, and while this process stands by. */
+  get ingest(): Ingest | undefined {
+    return this.#roles.ingest
+  }
+
+  /** The owner of control; undefined without the role distill, and while another process has control. */
+  get owner(): Owner | undefined {
+    return this.#roles.owner
+  }
+
   /** Rejects when a role cannot go on; never resolves. */
   failed(): Promise<never> {
     return this.#failure
@@ -80,10 +86,20 @@ export class Daemon {
   }
 
   /** Trains what is complete, judges, builds and switches. Asking twice with one id is asking once. */
-  async refresh(id: string): Promise<TaskResult> {
-    if (this.owner === undefined)
-      throw new SidestreamError('SIDESTREAM_USAGE_INVALID', 'this process does not have the role distill, which refreshes')
-    return Promise.race([this.#failure, this.owner.refresh(id)])
+  refresh(id: string): Promise<TaskResult> {
+    return this.ask(id, { action: 'refresh' })
+  }
+
+  /**
+   * Has the owner do something. Asking twice with one id is asking once.
+   * @throws SIDESTREAM_USAGE_INVALID when the owner is not in this process
+   */
+  async ask(id: string, command: ControlCommand): Promise<TaskResult> {
+    if (this.owner === undefined) {
+      const message = this.#roles.control === null ? 'this process does not have the role distill' : 'another process has control'
+      throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${message}, which is needed to ${command.action}`)
+    }
+    return Promise.race([this.#failure, this.owner.ask(id, command)])
   }
 
   async status(): Promise<DaemonStatus> {
@@ -96,6 +112,7 @@ export class Daemon {
       if (part !== undefined) for (const [name, behind] of await part.lag()) lag[`${role} ${name}`] = Number(behind)
     }
     return {
+      control: this.#roles.control,
       live: (await this.#project.store.live(this.#project.config.project))?.version ?? null,
       lag,
       ingest: this.ingest?.counts ?? null,
@@ -110,11 +127,7 @@ export class Daemon {
     clearTimeout(this.#timer)
     await this.#maintaining.catch(() => {})
     clearTimeout(this.#timer)
-    await this.ingest?.stop()
-    const stopped = this.owner?.stop()
-    this.versions.interrupt()
-    await stopped
-    await this.versions.stop()
+    await this.#roles.stop()
   }
 
   async #untilIdle(): Promise<void> {
@@ -155,15 +168,5 @@ export async function startDaemon(project: Project, { roles: wanted = roles, eve
       'the role distill builds versions that the role publish writes, and one process owns the data directory: give it both',
     )
   }
-  const versions = await Versions.start(project, fail, wanted.includes('publish'))
-  let ingest: Ingest | undefined
-  try {
-    ingest = wanted.includes('ingest') ? await Ingest.start(project, fail) : undefined
-    const owner = wanted.includes('distill') ? await Owner.start(project, versions, events, fail) : undefined
-    return new Daemon(project, { versions, ingest, owner }, failure, fail)
-  } catch (error) {
-    await ingest?.stop()
-    await versions.stop()
-    throw error
-  }
+  return new Daemon(project, await Roles.start({ project, wanted, events, onFatal: fail }), failure, fail)
 }

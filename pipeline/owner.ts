@@ -7,8 +7,11 @@
 import { pickCandidate } from '../distill/index.ts'
 import { isSidestreamError, SidestreamError } from '../schemas/index.ts'
 import { bootstrapCut } from './bootstrap.ts'
-import { ControlLog } from './control.ts'
-import type { ControlBody, ControlEntry } from './control.ts'
+import type { ControlLog } from './control.ts'
+import { requireSameCommand } from './control-records.ts'
+import type { ControlCommand, ControlEntry } from './control-records.ts'
+import { OwnerCommands } from './owner-commands.ts'
+import type { TaskResult } from './owner-commands.ts'
 import { OwnerLanes } from './owner-lanes.ts'
 import type { Project } from './project.ts'
 import { decideRefresh, performBuild } from './refresh.ts'
@@ -17,9 +20,6 @@ import { bootstrapHead, checkpointRound, listCheckpoints, RoundTraining } from '
 import type { TrainedRound } from './training.ts'
 import type { Versions } from './versions.ts'
 
-/** How a task ended. */
-export type TaskResult = ControlBody<'done'>
-
 export interface OwnerEvents {
   /** After each step of training. */
   onStep?(step: number, loss: number): void
@@ -27,7 +27,19 @@ export interface OwnerEvents {
   onTask?(id: string, result: TaskResult): void
 }
 
+export interface OwnerOptions {
+  readonly project: Project
+  readonly versions: Versions
+  /** Owned by this process. */
+  readonly control: ControlLog
+  readonly events: OwnerEvents
+  readonly onFatal: (error: Error) => void
+  /** Resolves when ingest has taken in what is in the log at the call, as far as it runs in this process. */
+  readonly ingested: () => Promise<void>
+}
+
 const idleCheckMs = 1000
+const catchUpPollMs = 25
 
 export class Owner {
   readonly lanes: OwnerLanes
@@ -38,6 +50,8 @@ export class Owner {
   readonly #events: OwnerEvents
   readonly #onFatal: (error: Error) => void
   readonly #timer: NodeJS.Timeout
+  readonly #commands: OwnerCommands
+  readonly #unwatch: () => void
   readonly #waiting: (() => void)[] = []
   #woken = false
   #busy = false
@@ -45,14 +59,7 @@ export class Owner {
   #loop: Promise<void> | undefined
   #wake: () => void = () => {}
 
-  private constructor(
-    project: Project,
-    versions: Versions,
-    lanes: OwnerLanes,
-    control: ControlLog,
-    events: OwnerEvents,
-    onFatal: (error: Error) => void,
-  ) {
+  private constructor({ project, versions, control, events, onFatal, ingested }: OwnerOptions, lanes: OwnerLanes) {
     this.#project = project
     this.#versions = versions
     this.lanes = lanes
@@ -62,28 +69,46 @@ export class Owner {
     this.#onFatal = onFatal
     this.#timer = setInterval(() => this.#changed(), idleCheckMs)
     this.#timer.unref()
+    this.#commands = new OwnerCommands({
+      project,
+      control,
+      versions,
+      caughtUp: () => this.#caughtUp(ingested),
+      onReady: () => this.#changed(),
+      onFatal,
+    })
+    this.#unwatch = control.watch((entry) => this.#onEntry(entry))
   }
 
-  static async start(project: Project, versions: Versions, events: OwnerEvents, onFatal: (error: Error) => void): Promise<Owner> {
-    const control = await ControlLog.open(project)
+  static async start(options: OwnerOptions): Promise<Owner> {
+    const { project, onFatal } = options
     let wake = (): void => {}
     const lanes = await OwnerLanes.start(project, () => wake(), onFatal)
     lanes.closedTs = await closedUntil(project, lanes)
-    const owner = new Owner(project, versions, lanes, control, events, onFatal)
+    const owner = new Owner(options, lanes)
     wake = () => owner.#changed()
     owner.#loop = owner.#run()
     return owner
   }
 
-  /** Asks for a refresh and waits for its end. Asking twice with one id is asking once. */
-  async refresh(id: string): Promise<TaskResult> {
-    if (this.control.find('command', id) === undefined) await this.control.append('command', id, { action: 'refresh' })
-    this.#changed()
+  /**
+   * Asks for something to be done and waits for its end. Asking twice with one id is asking once.
+   * @throws SIDESTREAM_USAGE_INVALID when the id was used for another command; SIDESTREAM_CLOSED when the owner stops first
+   */
+  async ask(id: string, command: ControlCommand): Promise<TaskResult> {
+    const known = this.control.command(id)
+    requireSameCommand(known, command)
+    if (known === undefined || known.state === 'asked' || known.state === 'withdrawn') {
+      await this.control.append('command', id, { command, waitMs: null })
+    }
     for (;;) {
       const done = this.control.find('done', id)
       if (done !== undefined) return done.body
       if (this.#stopped)
-        throw new SidestreamError('SIDESTREAM_CLOSED', `the owner stopped before refresh ${id} was done; it goes on at the next start`)
+        throw new SidestreamError(
+          'SIDESTREAM_CLOSED',
+          `the owner stopped before ${command.action} ${id} was done; it goes on at the next start`,
+        )
       await new Promise<void>((resolve) => this.#waiting.push(resolve))
     }
   }
@@ -91,17 +116,26 @@ export class Owner {
   /** True when nothing is left to do but wait for new records. */
   async isIdle(): Promise<boolean> {
     const lag = [...(await this.lanes.lag()).values()].some((behind) => behind > 0n)
-    return !lag && !this.#busy && !this.#woken && (await this.#next()) === undefined
+    return !lag && !this.#busy && !this.#woken && this.#commands.isIdle && (await this.#next()) === undefined
   }
 
   async stop(): Promise<void> {
     this.#stopped = true
+    this.#unwatch()
     clearInterval(this.#timer)
     this.#changed()
     await this.#loop
+    await this.#commands.stop()
     await this.#training.close()
     await this.lanes.stop()
-    await this.control.close()
+  }
+
+  #onEntry(entry: ControlEntry): void {
+    if (entry.kind === 'command') this.#commands.take(entry as ControlEntry<'command'>)
+    if (entry.kind === 'done') {
+      this.#events.onTask?.(entry.id, (entry as ControlEntry<'done'>).body)
+      this.#tellWaiting()
+    }
   }
 
   #changed(): void {
@@ -122,7 +156,6 @@ export class Owner {
           this.#busy = true
           await task()
           this.#busy = false
-          this.#tellWaiting()
           continue
         }
         await this.#tickIdle()
@@ -148,21 +181,17 @@ export class Owner {
       const cutTs = bootstrapCut(lanes, this.#project.config)
       if (cutTs !== undefined) return () => this.#bootstrap(cutTs)
       // Whoever asks for a refresh before there can be a version is answered, not kept waiting.
-      const early = this.#openCommand()
+      const early = this.#commands.ready
       return early === undefined ? undefined : () => this.#refresh(early.id, 'command', this.#closedNow())
     }
     const round = this.#openRound()
     const scheduled = this.#scheduledCut(round)
     if (scheduled !== undefined) return () => this.#refresh(`scheduled-${scheduled}`, 'scheduled', scheduled)
     if (round !== undefined) return () => this.#train(round)
-    const command = this.#openCommand()
+    const command = this.#commands.ready
     if (command === undefined) return undefined
     const cutTs = this.#closedNow()
     return () => this.#refresh(command.id, 'command', cutTs)
-  }
-
-  #openCommand(): ControlEntry<'command'> | undefined {
-    return this.control.all('command').find(({ id }) => this.control.find('done', id) === undefined)
   }
 
   /** The round to train now: one that was cut before a crash, or the oldest complete one. */
@@ -263,7 +292,16 @@ export class Owner {
 
   async #end(id: string, result: TaskResult): Promise<void> {
     await this.control.append('done', id, result)
-    this.#events.onTask?.(id, result)
+  }
+
+  /** Resolves when what the log holds now is in the owner's state: interactions through ingest, then samples and content. */
+  async #caughtUp(ingested: () => Promise<void>): Promise<void> {
+    await ingested()
+    const admin = await this.#project.log.admin()
+    for (const topic of ['item-content', 'distill-samples'] as const) {
+      const { end } = await admin.describe(topic)
+      while (!this.#stopped && (await this.lanes.positions(topic)).some(({ next }, p) => BigInt(next) < end[p]!)) await pause(catchUpPollMs)
+    }
   }
 
   /** Advances sources that have been silent for `idleMs` to where the others are, and logs it. */
@@ -278,6 +316,10 @@ export class Owner {
     for (const source of idle) await this.control.append('tick', source, { source, watermarkTs: furthest })
     await this.lanes.tick(idle, furthest)
   }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
 }
 
 /**

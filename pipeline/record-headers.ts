@@ -3,6 +3,7 @@
  * `ss-end`: end mark; no event of this partition comes after it. `ss-file` and `ss-row`: which row of which imported
  * file a record is, so that an import that was cut short goes on where it stopped and nothing is counted twice.
  * `ss-retried`: which dead letter a record was.
+ * `ss-owner`: the claim under which a decision in `control` was made.
  */
 
 import type { LogHeader, LogRecord, ProducerRecord } from '../connectors/index.ts'
@@ -13,6 +14,7 @@ const fileName = 'ss-file'
 const rowName = 'ss-row'
 /** Header of a record that was appended again from its dead letter, and of the mark that says so: the letter's place. */
 export const retriedName = 'ss-retried'
+const ownerName = 'ss-owner'
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
 const one = encoder.encode('1')
@@ -53,6 +55,17 @@ export function importedRow(record: Pick<LogRecord, 'headers'>): { readonly file
 /** The headers of whoever produced the record. */
 export function withoutImportHeaders(headers: readonly LogHeader[]): readonly LogHeader[] {
   return headers.filter(([name]) => name !== fileName && name !== rowName)
+}
+
+/** The claim of the owner that decides. */
+export function ownerHeader(claim: string): LogHeader {
+  return [ownerName, encoder.encode(claim)]
+}
+
+/** Under which claim a decision was made; undefined in records of the first release, and in what anyone may write. */
+export function ownerOf(headers: readonly LogHeader[]): string | undefined {
+  const found = headers.find(([name]) => name === ownerName)
+  return found === undefined ? undefined : decoder.decode(found[1])
 }
 
 /**

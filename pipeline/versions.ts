@@ -27,7 +27,7 @@ import type { Bundle } from '../semantic-ids/index.ts'
 import { semanticIdView, SidestreamError, viewDims } from '../schemas/index.ts'
 import type { FeatureVersion } from '../schemas/index.ts'
 import type { LogProducer } from '../connectors/index.ts'
-import type { ControlBody } from './control.ts'
+import type { ControlBody } from './control-records.ts'
 import { Embedder } from './embedder.ts'
 import type { Project } from './project.ts'
 import { bundleName, readBundle } from './bundles.ts'
@@ -41,6 +41,13 @@ export interface VersionBuild {
   readonly head: Head
   readonly bundle: Bundle
   readonly trainedUntil: number
+}
+
+export interface VersionsOptions {
+  /** Whether this process writes the rows of versions. */
+  readonly publishes: boolean
+  /** Whether this process keeps records, pointer and feature-versions in order: one process of a project does. */
+  readonly decides: boolean
 }
 
 interface Running {
@@ -60,28 +67,37 @@ export class Versions {
   #live: { readonly version: number; readonly since: number } = { version: 0, since: Infinity }
   /** Kept versions that are brought to the log's end, to go live again. */
   readonly #catchingUp = new Set<number>()
-  #outboxSeq: number
-  #publishes = true
+  #outboxSeq = 0
+  #publishes: boolean
+  #decides: boolean
   #copying: Promise<void> = Promise.resolve()
 
-  private constructor(project: Project, producer: LogProducer, outboxSeq: number, onFatal: (error: Error) => void) {
+  private constructor(project: Project, producer: LogProducer, onFatal: (error: Error) => void, { publishes, decides }: VersionsOptions) {
     this.#project = project
     this.#producer = producer
-    this.#outboxSeq = outboxSeq
     this.#onFatal = onFatal
+    this.#publishes = publishes
+    this.#decides = decides
   }
 
-  /**
-   * Repairs what a crash left, then starts the writers of all versions that may be read.
-   * @param publishes - whether this process has the role that writes versions; without it, it only switches and collects
-   */
-  static async start(project: Project, onFatal: (error: Error) => void, publishes = true): Promise<Versions> {
-    const versions = new Versions(project, await project.log.producer(), await lastPublishedSeq(project), onFatal)
-    versions.#publishes = publishes
-    await reconcile(project.store, versions.#name)
-    await versions.#copyOutbox()
+  /** Starts the writers of all versions that may be read; a process that decides first repairs what a crash left. */
+  static async start(
+    project: Project,
+    onFatal: (error: Error) => void,
+    options: VersionsOptions = { publishes: true, decides: true },
+  ): Promise<Versions> {
+    const versions = new Versions(project, await project.log.producer(), onFatal, options)
+    if (options.decides) await versions.#repair()
     await versions.#startWriters()
     return versions
+  }
+
+  /** From here on this process alone writes versions, switches and collects: it has become the owner. */
+  async takeOver(): Promise<void> {
+    this.#publishes = true
+    this.#decides = true
+    await this.#repair()
+    await this.#startWriters()
   }
 
   get #name(): string {
@@ -126,14 +142,15 @@ export class Versions {
     await abandonVersion(this.#project.store, this.#name, version, reason)
   }
 
-  /** Stops writers that nothing needs any more and collects what may go. @returns versions that are gone now */
+  /** Stops writers that nothing needs any more and, where it is this process's to decide, collects what may go. @returns versions that are gone now */
   async maintain(): Promise<number[]> {
     const { store, config } = this.#project
-    await this.#copyOutbox()
+    if (this.#decides) await this.#copyOutbox()
     const needed = new Set((await this.#neededVersions()).map(({ version }) => version))
     for (const version of [...this.#running.keys()]) {
       if (!needed.has(version) && !this.#catchingUp.has(version)) await this.#stopWriter(version)
     }
+    if (!this.#decides) return []
     const { keepVersions, graceMs } = config.store
     return collectVersions(store, this.#name, { keepVersions, graceMs, rollbackWindowMs: config.refresh.rollbackWindowMs })
   }
@@ -183,6 +200,12 @@ export class Versions {
       estimateBytes: items * views.reduce((sum, { dim, dtype }) => sum + valueBytes({ dim, dtype, levels }) + bytesPerKey, 0),
       reason: plan.reason,
     }
+  }
+
+  async #repair(): Promise<void> {
+    this.#outboxSeq = await lastPublishedSeq(this.#project)
+    await reconcile(this.#project.store, this.#name)
+    await this.#copyOutbox()
   }
 
   async #switched(result: SwitchResult): Promise<SwitchResult> {

@@ -12,6 +12,7 @@ export const errorClasses = {
   SIDESTREAM_STORE_UNREACHABLE: 'retryable',
   SIDESTREAM_STORE_FULL: 'retryable',
   SIDESTREAM_REGISTRY_UNREACHABLE: 'retryable',
+  SIDESTREAM_OWNER_UNAVAILABLE: 'retryable',
 
   SIDESTREAM_EPOCH_FENCED: 'fenced',
   SIDESTREAM_POINTER_MOVED: 'fenced',

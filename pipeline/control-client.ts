@@ -1,0 +1,161 @@
+/**
+ * Asks the owner of a project for something by the control log, from any process that reaches the log.
+ * Invariant: a command is in the log once for one id; when this returns without an answer, no owner will do it any more.
+ */
+
+import { isPoison, SidestreamError } from '../schemas/index.ts'
+import type { LogProducer, LogRecord } from '../connectors/index.ts'
+import { ControlView, encodeControl, requireSameCommand } from './control-records.ts'
+import type { ControlBody, ControlCommand, ControlEntry } from './control-records.ts'
+import type { TaskResult } from './owner-commands.ts'
+import type { Project } from './project.ts'
+
+export interface AskOptions {
+  /** Names the command: asked again with it, nothing is done twice. */
+  readonly id: string
+  /** How long to wait for an owner to take the command, milliseconds; how long it then works is its own matter. @default 30000 */
+  readonly deadlineMs?: number
+  /** Told about every two seconds while no owner has taken the command, with the time waited. */
+  readonly onWaiting?: (waitedMs: number) => void
+  /** Told of what is decided while the owner works. */
+  readonly onEntry?: (entry: ControlEntry) => void
+  /** Ends the waiting: a command that no owner has taken is withdrawn, another one goes on. */
+  readonly signal?: AbortSignal
+}
+
+export const askDefaults = { deadlineMs: 30_000 } as const
+
+const waitingMs = 2000
+/** Further than any log goes. */
+const noEnd = 2n ** 62n
+
+/**
+ * @returns how the command ended; a refusal is an answer, too
+ * @throws SIDESTREAM_OWNER_UNAVAILABLE when no owner took it in time; SIDESTREAM_CLOSED when the signal ended the waiting;
+ * SIDESTREAM_USAGE_INVALID when the id was used for another command
+ */
+export async function askOwner(
+  project: Pick<Project, 'log' | 'codec' | 'clock'>,
+  command: ControlCommand,
+  options: AskOptions,
+): Promise<TaskResult> {
+  const producer = await project.log.producer()
+  const asking = new Asking(project, producer, command, options)
+  try {
+    return await asking.run()
+  } finally {
+    await producer.close()
+  }
+}
+
+class Asking {
+  readonly #project: Pick<Project, 'log' | 'codec' | 'clock'>
+  readonly #producer: LogProducer
+  readonly #command: ControlCommand
+  readonly #options: AskOptions
+  readonly #deadlineMs: number
+  readonly #view: ControlView
+  readonly #over = new AbortController()
+  #position = 0n
+
+  constructor(project: Pick<Project, 'log' | 'codec' | 'clock'>, producer: LogProducer, command: ControlCommand, options: AskOptions) {
+    this.#project = project
+    this.#producer = producer
+    this.#command = command
+    this.#options = options
+    this.#deadlineMs = options.deadlineMs ?? askDefaults.deadlineMs
+    this.#view = new ControlView(project.codec)
+  }
+
+  async run(): Promise<TaskResult> {
+    const { id } = this.#options
+    const { log } = this.#project
+    // All of it: whose decisions count, and whether this was asked before, stands in the beginning as well.
+    ;[this.#position] = (await log.read('control', (batch) => batch.records.forEach((record) => this.#apply(record)))) as [bigint]
+    const known = this.#view.command(id)
+    requireSameCommand(known, this.#command)
+    if (known?.state === 'done') return this.#view.find('done', id)!.body
+    if (known?.state !== 'taken') await this.#append('command', { command: this.#command, waitMs: this.#deadlineMs })
+    return this.#wait()
+  }
+
+  /** Follows the log until there is an answer, or until giving up stands in it before any owner took the command. */
+  async #wait(): Promise<TaskResult> {
+    const { id, signal, onWaiting, onEntry } = this.#options
+    const begun = Date.now()
+    let failed: unknown
+    let gaveUp = false
+    const giveUp = (): void => {
+      if (this.#isTaken) {
+        if (signal?.aborted === true) this.#over.abort()
+        return
+      }
+      gaveUp = true
+      this.#append('withdrawn', {}).catch((error: unknown) => {
+        failed = error
+        this.#over.abort()
+      })
+    }
+    const deadline = setTimeout(giveUp, this.#deadlineMs)
+    const waiting = setInterval(() => this.#isTaken || onWaiting?.(Date.now() - begun), waitingMs)
+    signal?.addEventListener('abort', giveUp)
+    if (signal?.aborted === true) giveUp()
+    const onBatch = (batch: { readonly records: readonly LogRecord[] }): void => {
+      for (const record of batch.records) {
+        const entry = this.#apply(record)
+        if (entry !== undefined) onEntry?.(entry)
+        const state = this.#view.command(id)?.state
+        if (state === 'done' || (gaveUp && state === 'withdrawn')) return this.#over.abort()
+        if (signal?.aborted === true && state === 'taken') return this.#over.abort()
+      }
+    }
+    try {
+      await this.#project.log.read('control', onBatch, { from: [this.#position], upTo: [noEnd], signal: this.#over.signal })
+    } catch (error) {
+      if (!this.#over.signal.aborted) throw error
+    } finally {
+      clearTimeout(deadline)
+      clearInterval(waiting)
+      signal?.removeEventListener('abort', giveUp)
+    }
+    if (failed !== undefined) throw failed
+    if (this.#view.command(id)?.state !== 'done') throw this.#unanswered()
+    return this.#view.find('done', id)!.body
+  }
+
+  get #isTaken(): boolean {
+    return this.#view.command(this.#options.id)?.state === 'taken'
+  }
+
+  #unanswered(): SidestreamError {
+    const { id, signal } = this.#options
+    const { action } = this.#command
+    if (this.#isTaken) {
+      return new SidestreamError(
+        'SIDESTREAM_CLOSED',
+        `waiting was ended; the owner goes on with ${action} ${id}: ask again with this id for its end`,
+      )
+    }
+    if (signal?.aborted === true)
+      return new SidestreamError('SIDESTREAM_CLOSED', `waiting was ended before an owner took ${action} ${id}: it will not be done`)
+    return new SidestreamError(
+      'SIDESTREAM_OWNER_UNAVAILABLE',
+      `no owner answered within ${this.#deadlineMs / 1000} s, and ${action} will not be done: is \`sidestream run\` running with the role distill?`,
+    )
+  }
+
+  async #append<K extends 'command' | 'withdrawn'>(kind: K, body: ControlBody<K>): Promise<void> {
+    const { codec, clock } = this.#project
+    await this.#producer.send('control', 0, [encodeControl(codec, { kind, id: this.#options.id, at: clock(), body }, null)])
+  }
+
+  /** What is no control record is for the owner to say. */
+  #apply(record: LogRecord): ControlEntry | undefined {
+    try {
+      return this.#view.apply(record)
+    } catch (error) {
+      if (isPoison(error)) return undefined
+      throw error
+    }
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * The roles of one process, and when each of them works. The role distill decides for its project: it needs control, which one
+ * process has at a time. A process that does not get it stands by with all its roles, so that no partition is shared with the
+ * owner's, and begins when the owner is gone.
+ * Invariant: ingest, owner and writers of a process with the role distill run only while it has claimed control.
+ */
+
+import { ControlLog } from './control.ts'
+import { Ingest } from './ingest.ts'
+import { Owner } from './owner.ts'
+import type { OwnerEvents } from './owner.ts'
+import type { Project } from './project.ts'
+import { Versions } from './versions.ts'
+
+/** What a process does. `distill` owns `control`: one process of a project has it. `serve` comes with the gRPC services. */
+export const roles = ['ingest', 'distill', 'publish'] as const
+export type Role = (typeof roles)[number]
+
+export interface RolesOptions {
+  readonly project: Project
+  readonly wanted: readonly Role[]
+  readonly events: OwnerEvents
+  readonly onFatal: (error: Error) => void
+}
+
+const ingestPollMs = 25
+
+export class Roles {
+  readonly versions: Versions
+  readonly #options: RolesOptions
+  readonly #control: ControlLog | undefined
+  #ingest: Ingest | undefined
+  #owner: Owner | undefined
+  #beginning: Promise<void> = Promise.resolve()
+  #stopped = false
+
+  private constructor(options: RolesOptions, versions: Versions, control: ControlLog | undefined) {
+    this.#options = options
+    this.versions = versions
+    this.#control = control
+  }
+
+  /** Resolves when the roles work, or when another process has control and this one stands by. */
+  static async start(options: RolesOptions): Promise<Roles> {
+    const { project, wanted, onFatal } = options
+    const control = wanted.includes('distill') ? await ControlLog.join(project, { onFatal }) : undefined
+    try {
+      const publishes = wanted.includes('publish') && control === undefined
+      // Without an owner anywhere, whoever has the data directory keeps it in order.
+      const decides = control === undefined && project.log.caps.groups === 'process'
+      const roles = new Roles(options, await Versions.start(project, onFatal, { publishes, decides }), control)
+      await roles.#start()
+      return roles
+    } catch (error) {
+      await control?.close()
+      throw error
+    }
+  }
+
+  /** Undefined without the role, and while this process stands by. */
+  get ingest(): Ingest | undefined {
+    return this.#ingest
+  }
+
+  /** Undefined without the role distill, and while this process stands by. */
+  get owner(): Owner | undefined {
+    return this.#owner
+  }
+
+  /** Whether this process has control of the project; null without the role distill. */
+  get control(): 'owner' | 'standby' | null {
+    if (this.#control === undefined) return null
+    return this.#owner === undefined ? 'standby' : 'owner'
+  }
+
+  /** Stops in the order of the data: ingest, owner, writers. Positions are committed; the next start goes on from there. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    // One that stands by waits for control for as long as it lives.
+    if (this.#control === undefined || this.#control.isAssigned) await this.#beginning.catch(() => {})
+    await this.#ingest?.stop()
+    const stopped = this.#owner?.stop()
+    this.versions.interrupt()
+    await stopped
+    await this.#control?.close()
+    await this.versions.stop()
+  }
+
+  async #start(): Promise<void> {
+    const { project, onFatal } = this.#options
+    const control = this.#control
+    const isAssigned = control === undefined || control.isAssigned
+    this.#beginning = control === undefined ? this.#beginIngest() : control.owned().then(() => this.#takeOver(control, !isAssigned))
+    if (!isAssigned) {
+      this.#beginning.catch(onFatal)
+      project.logger.info({ project: project.config.project }, 'another process has control of the project: this one stands by')
+      return
+    }
+    try {
+      await this.#beginning
+    } catch (error) {
+      await this.#ingest?.stop()
+      await this.versions.stop()
+      throw error
+    }
+  }
+
+  async #takeOver(control: ControlLog, waited: boolean): Promise<void> {
+    if (this.#stopped) return
+    const { project, events, onFatal } = this.#options
+    if (waited) project.logger.info({ project: project.config.project }, 'the owner of control is gone: this process takes over')
+    await this.versions.takeOver()
+    await this.#beginIngest()
+    const { versions } = this
+    this.#owner = await Owner.start({ project, versions, control, events, onFatal, ingested: () => this.#ingested() })
+  }
+
+  async #beginIngest(): Promise<void> {
+    const { project, wanted, onFatal } = this.#options
+    if (wanted.includes('ingest')) this.#ingest = await Ingest.start(project, onFatal)
+  }
+
+  /** Resolves when the partitions that this process reads have come to where the log ends now. */
+  async #ingested(): Promise<void> {
+    if (this.#ingest === undefined) return
+    const admin = await this.#options.project.log.admin()
+    const { end } = await admin.describe('interactions')
+    while (!this.#stopped) {
+      const lag = await this.#ingest.lag()
+      const now = (await admin.describe('interactions')).end
+      if (end.every((wanted, p) => now[p]! - (lag.get(`interactions/${p}`) ?? 0n) >= wanted)) return
+      await new Promise<void>((resolve) => setTimeout(resolve, ingestPollMs))
+    }
+  }
+}

@@ -1,0 +1,270 @@
+/** Control: commands of other processes over the log, who decides, and records of other releases. */
+import { deepStrictEqual, match, ok, rejects, strictEqual } from 'node:assert/strict'
+import { test } from 'node:test'
+import type { TestContext } from 'node:test'
+
+import { askOwner, listDeadLetters, openProject, startDaemon } from '../../pipeline/index.ts'
+import type { AskOptions, ControlCommand, Daemon, Project, TaskResult } from '../../pipeline/index.ts'
+import type { LogHeader, Store } from '../../connectors/index.ts'
+import { scratchDirectory } from '../connectors/scratch-directory.ts'
+import { contentOf, hourMs, items, startTs, testConfig, TestProject } from './fixture.ts'
+
+const later = startTs + 2 * hourMs
+const soon = 20_000
+
+/** Asks as another process would: by the log alone. */
+function ask({ log, codec, clock }: Project, command: ControlCommand, options: Partial<AskOptions> = {}): Promise<TaskResult> {
+  return askOwner({ log, codec, clock }, command, { id: `${command.action}-${Math.random()}`, deadlineMs: soon, ...options })
+}
+
+/** Control records as they stand in the log, kind and id. */
+async function logged({ log, codec }: Project): Promise<string[]> {
+  const found: string[] = []
+  await log.read('control', ({ records }) => {
+    for (const { value } of records) {
+      if (value === null) continue
+      const { kind, id } = codec.decode('control', value)
+      found.push(kind === 'owner' ? kind : `${kind} ${id}`)
+    }
+  })
+  return found
+}
+
+async function append(
+  project: Project,
+  record: { kind: string; id: string; body: string } | Uint8Array,
+  ...headers: LogHeader[]
+): Promise<void> {
+  const producer = await project.log.producer()
+  const value = record instanceof Uint8Array ? record : project.codec.encode('control', { ...record, at: project.clock() })
+  await producer.send('control', 0, [{ key: new TextEncoder().encode('k'), value, headers }])
+  await producer.close()
+}
+
+async function until(what: string, isTrue: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + soon
+  while (!(await isTrue())) {
+    ok(Date.now() < deadline, `waited too long for ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
+test('another process asks for refresh, rollback, activation and collection, and is answered by id', async (t) => {
+  const it = await TestProject.open(t)
+  await it.bootstrap()
+  const { project } = it
+
+  await it.feed(contentOf('new', later))
+  const entries: string[] = []
+  const refreshed = await ask(project, { action: 'refresh' }, { id: 'now', onEntry: ({ kind }) => entries.push(kind) })
+  deepStrictEqual([refreshed.outcome, refreshed.version, refreshed.code], ['live', 2, null])
+  deepStrictEqual(entries, ['command', 'taken', 'build', 'done'])
+  strictEqual(await it.live(), 2)
+
+  const back = await ask(project, { action: 'rollback' }, { id: 'back' })
+  deepStrictEqual([back.outcome, back.version, back.change?.version, back.change?.action], ['live', 1, 1, 'rollback'])
+  strictEqual(back.change?.commandId, 'back')
+  const further = await ask(project, { action: 'rollback' })
+  deepStrictEqual([further.outcome, further.code], ['refused', 'SIDESTREAM_BUILD_REFUSED'])
+  match(further.message, /version 1 is the first/)
+  const forward = await ask(project, { action: 'activate', version: 2 })
+  deepStrictEqual([forward.version, await it.live()], [2, 2])
+  const unknown = await ask(project, { action: 'activate', version: 9 })
+  strictEqual(unknown.code, 'SIDESTREAM_VERSION_UNKNOWN')
+
+  it.now += 1000 * hourMs
+  const { keepVersions } = project.config.store
+  strictEqual(keepVersions, 1)
+  deepStrictEqual((await ask(project, { action: 'gc' })).collected, [])
+})
+
+test('asking twice with one id is asking once, also with other words', async (t) => {
+  const it = await TestProject.open(t)
+  await it.bootstrap()
+  const { project } = it
+  const both = await Promise.all([ask(project, { action: 'refresh' }, { id: 'one' }), ask(project, { action: 'refresh' }, { id: 'one' })])
+  deepStrictEqual(both[0], both[1])
+  deepStrictEqual(await ask(project, { action: 'refresh' }, { id: 'one' }), both[0])
+  deepStrictEqual(await it.daemon.refresh('one'), both[0])
+  const records = await logged(project)
+  strictEqual(records.filter((record) => record === 'build one').length, 1)
+  strictEqual(records.filter((record) => record === 'done one').length, 1)
+  await rejects(ask(project, { action: 'rollback' }, { id: 'one' }), { code: 'SIDESTREAM_USAGE_INVALID', message: /was used for refresh/ })
+  await rejects(it.daemon.ask('one', { action: 'gc' }), { code: 'SIDESTREAM_USAGE_INVALID' })
+})
+
+test('a refresh takes in what was in the log when it was asked for', async (t) => {
+  const it = await TestProject.open(t)
+  await it.bootstrap()
+  const producer = await it.project.log.producer()
+  const rows = items(40, later, 100)
+  const { codec } = it.project
+  await producer.send(
+    'item-content',
+    0,
+    rows.map((row) => ({
+      key: new TextEncoder().encode(row.topic === 'item-content' ? row.itemId : ''),
+      value: codec.encode('item-content', row.record as never),
+    })),
+  )
+  await ask(it.project, { action: 'refresh' }, { id: 'now' })
+  strictEqual(
+    it.control.find('build', 'now')!.body.positions[0]!.next,
+    String((await it.project.log.admin().then((a) => a.describe('item-content'))).end[0]),
+  )
+  await producer.close()
+})
+
+/** A project with no daemon yet. Daemons of it that a test starts are stopped before it is closed. */
+async function opened(t: TestContext): Promise<{ project: Project; start(of?: Project): Promise<Daemon> }> {
+  const { directory, remove } = await scratchDirectory()
+  const project = await openProject(testConfig(directory))
+  const daemons: Daemon[] = []
+  t.after(async () => {
+    for (const daemon of daemons) await daemon.stop()
+    await project.close()
+    await remove()
+  })
+  const start = async (of = project): Promise<Daemon> => {
+    const daemon = await startDaemon(of)
+    daemons.push(daemon)
+    return daemon
+  }
+  return { project, start }
+}
+
+test('without an owner a command is withdrawn at its deadline, not done later, and can be asked again', async (t) => {
+  const { project, start } = await opened(t)
+  const waits: number[] = []
+  await rejects(ask(project, { action: 'rollback' }, { id: 'late', deadlineMs: 2500, onWaiting: (ms) => waits.push(ms) }), {
+    code: 'SIDESTREAM_OWNER_UNAVAILABLE',
+    message: /no owner answered within 2\.5 s.*`sidestream run`.*distill/,
+  })
+  ok(waits.length > 0)
+  const stopping = new AbortController()
+  const stopped = ask(project, { action: 'gc' }, { id: 'cut short', signal: stopping.signal })
+  stopping.abort()
+  await rejects(stopped, { code: 'SIDESTREAM_CLOSED', message: /before an owner took gc/ })
+  // Whoever was killed while it waited has withdrawn nothing; its command is too old by now.
+  await append(project, { kind: 'command', id: 'killed', body: '{"action":"rollback","waitMs":0}' })
+  const stale = { ...project, clock: () => Date.now() + 600_000 }
+
+  const daemon = await start(stale)
+  await daemon.idle()
+  deepStrictEqual(
+    (await logged(project)).filter((record) => !record.startsWith('owner')),
+    ['command late', 'withdrawn late', 'command cut short', 'withdrawn cut short', 'command killed'],
+  )
+  const again = await ask(stale, { action: 'rollback' }, { id: 'late' })
+  deepStrictEqual([again.outcome, again.code], ['refused', 'SIDESTREAM_BUILD_REFUSED'])
+  strictEqual((await ask(stale, { action: 'rollback' }, { id: 'killed' })).code, 'SIDESTREAM_BUILD_REFUSED')
+})
+
+test('a command that waits when the owner starts is done; one that an owner has taken goes on without its asker', async (t) => {
+  const { project, start } = await opened(t)
+  const early = ask(project, { action: 'gc' })
+  await until('the command', async () => (await logged(project)).length === 1)
+  const daemon = await start()
+  deepStrictEqual((await early).collected, [])
+
+  const stopping = new AbortController()
+  const leaving = ask(
+    project,
+    { action: 'refresh' },
+    {
+      id: 'mine',
+      signal: stopping.signal,
+      onEntry: ({ kind }) => kind === 'taken' && stopping.abort(),
+    },
+  )
+  await rejects(leaving, { code: 'SIDESTREAM_CLOSED', message: /the owner goes on with refresh mine/ })
+  await daemon.idle()
+  strictEqual((await ask(project, { action: 'refresh' }, { id: 'mine' })).outcome, 'nothing-new')
+})
+
+test('a rollback does not wait for a build; the build is then refused, since its parent is no longer live', async (t) => {
+  let letGo = (): void => {}
+  let asked = (): void => {}
+  const gate = new Promise<void>((resolve) => (letGo = resolve))
+  const begun = new Promise<void>((resolve) => (asked = resolve))
+  const hold = (store: Store): Store =>
+    new Proxy(store, {
+      get: (target, key) => {
+        const value: unknown = Reflect.get(target, key, target)
+        if (key !== 'write') return typeof value === 'function' ? value.bind(target) : value
+        const write: Store['write'] = async (into, entries) => {
+          if (into.version === 3) {
+            asked()
+            await gate
+          }
+          return target.write(into, entries)
+        }
+        return write
+      },
+    })
+  const it = await TestProject.open(t, { wrap: (project) => ({ ...project, store: hold(project.store) }) })
+  await it.bootstrap()
+  await ask(it.project, { action: 'refresh' })
+  strictEqual(await it.live(), 2)
+  const building = ask(it.project, { action: 'refresh' })
+  await begun
+  const back = await ask(it.project, { action: 'rollback' })
+  deepStrictEqual([back.outcome, await it.live()], ['live', 1])
+  letGo()
+  const built = await building
+  deepStrictEqual([built.outcome, built.code, built.version], ['refused', 'SIDESTREAM_BUILD_REFUSED', 3])
+  match(built.message, /version 3 follows 2, but version 1 is live/)
+})
+
+test('what the owner does not know is answered or set aside, and it goes on', async (t) => {
+  const it = await TestProject.open(t)
+  await append(it.project, { kind: 'command', id: 'newer', body: '{"action":"explode","at":"once"}' })
+  await append(it.project, { kind: 'command', id: 'broken', body: 'not JSON' })
+  await append(it.project, { kind: 'command', id: 'halfway', body: '{"action":"activate"}' })
+  await append(it.project, { kind: 'wish', id: 'w', body: '{}' })
+  await append(it.project, new Uint8Array([9, 9, 9]))
+  await until('answers', () => ['newer', 'broken', 'halfway'].every((id) => it.control.find('done', id) !== undefined))
+  for (const id of ['newer', 'broken', 'halfway']) strictEqual(it.control.find('done', id)!.body.code, 'SIDESTREAM_USAGE_INVALID')
+  match(it.control.find('done', 'newer')!.body.message, /does not know the command .*explode.*upgrade the daemon/)
+  await it.bootstrap()
+  strictEqual(await it.live(), 1)
+  deepStrictEqual(
+    (await listDeadLetters(it.project)).map(({ topic, code }) => [topic, code]),
+    [['control', 'SIDESTREAM_RECORD_UNDECODABLE']],
+  )
+})
+
+const claimOf = (name: string): LogHeader => ['ss-owner', new TextEncoder().encode(name)]
+
+test('decisions of a process that lost control do not count; a new claim ends the old owner', async (t) => {
+  const it = await TestProject.open(t)
+  const done = JSON.stringify({ outcome: 'live', version: 7, code: null, message: 'by a zombie' })
+  const command = ask(it.project, { action: 'gc' }, { id: 'answered' })
+  for (const headers of [[], [claimOf('somebody else')]]) await append(it.project, { kind: 'done', id: 'forged', body: done }, ...headers)
+  deepStrictEqual((await command).collected, [])
+  strictEqual(it.control.find('done', 'forged'), undefined)
+
+  const failed = it.daemon.failed()
+  await append(it.project, { kind: 'owner', id: 'newcomer', body: '{"process":"process 12 on elsewhere"}' })
+  await rejects(failed, { code: 'SIDESTREAM_EPOCH_FENCED', message: /process 12 on elsewhere has taken over/ })
+  await rejects(it.daemon.refresh('too late'), { code: 'SIDESTREAM_EPOCH_FENCED' })
+  await append(it.project, { kind: 'done', id: 'theirs', body: done }, claimOf('newcomer'))
+  await rejects(ask(it.project, { action: 'gc' }, { deadlineMs: 10 }), { code: 'SIDESTREAM_OWNER_UNAVAILABLE' })
+})
+
+test('records of the first release are read; what a newer one decided stops the start', async (t) => {
+  const { project, start } = await opened(t)
+  await append(project, { kind: 'command', id: 'old', body: '{"action":"refresh"}' })
+  await append(project, { kind: 'done', id: 'old', body: '{"outcome":"nothing-new","version":null,"code":null,"message":"then"}' })
+  await append(project, { kind: 'command', id: 'open', body: '{"action":"refresh"}' })
+  const daemon = await start()
+  strictEqual((await daemon.refresh('old')).message, 'then')
+  match((await daemon.refresh('open')).message, /nothing is live yet/)
+  const claim = (await logged(project)).indexOf('owner')
+  strictEqual(claim, 3)
+  await daemon.stop()
+
+  await append(project, { kind: 'owner', id: 'newer release', body: '{"process":"p","more":1}' })
+  await append(project, { kind: 'merged', id: 'm', body: '{}' }, claimOf('newer release'))
+  await rejects(start(), { code: 'SIDESTREAM_LOG_CORRUPT', message: /unknown kind "merged".*newer sidestream; upgrade/ })
+})
