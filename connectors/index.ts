@@ -9,6 +9,8 @@ export { embeddedDefaults } from './log/embedded.ts'
 export type { EmbeddedOptions } from './log/embedded.ts'
 export { fileLogDefaults, openFileLog } from './log/file.ts'
 export type { FileLog, FileLogOptions } from './log/file.ts'
+export { kafkaLogDefaults, openKafkaLog } from './log/kafka.ts'
+export type { KafkaLogger, KafkaLogOptions } from './log/kafka.ts'
 export type { TornTail } from './log/file-partition.ts'
 export type {
   ConsumerOptions,

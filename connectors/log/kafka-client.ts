@@ -1,0 +1,152 @@
+/** Clients of kafkajs with our settings: quiet, bounded in their tries, and without its restarts. */
+import { connect, isIP } from 'node:net'
+import type { Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import type { ConnectionOptions } from 'node:tls'
+import kafkajs from 'kafkajs'
+import type { Cluster, Kafka, LogEntry, PartitionAssigner, RetryOptions } from 'kafkajs'
+import { SidestreamError } from '../../schemas/index.ts'
+import type { KafkaSettings } from './kafka.ts'
+
+/** Tries of one request of kafkajs; about fifteen seconds when every one fails at once. */
+export const patientRetry: RetryOptions = { initialRetryTime: 100, maxRetryTime: 3000, multiplier: 2, retries: 10 }
+/** For callers that try again themselves. */
+const quickRetry: RetryOptions = { initialRetryTime: 50, maxRetryTime: 200, retries: 1 }
+
+/** A client, and the way to be sure that nothing more of it reaches a broker. */
+export interface KafkaClient {
+  readonly kafka: Kafka
+  /** Cuts its connections and lets it open no others: what it still tries fails. */
+  kill(): void
+}
+
+/**
+ * A client of its own for each use: consumers of one client share their committed offsets by group, and two members of a group
+ * in one process would clear each other's.
+ */
+export function createClient(settings: KafkaSettings, { quick = false } = {}): KafkaClient {
+  const { brokers, clientId, ssl, sasl, requestTimeoutMs, logger } = settings
+  if (brokers.length === 0) throw new SidestreamError('SIDESTREAM_CONFIG_INVALID', 'a Kafka log needs the address of a broker')
+  process.env['KAFKAJS_NO_PARTITIONER_WARNING'] ??= '1' // we always bring our own
+  const sockets = new Set<Socket>()
+  let killed = false
+  const kafka = new kafkajs.Kafka({
+    brokers: [...brokers],
+    clientId,
+    connectionTimeout: Math.min(5000, requestTimeoutMs),
+    authenticationTimeout: requestTimeoutMs,
+    requestTimeout: requestTimeoutMs,
+    retry: quick ? quickRetry : patientRetry,
+    logLevel: kafkajs.logLevel.INFO,
+    logCreator: () => (entry) => forward(entry, logger.debug.bind(logger)),
+    socketFactory: ({ host, port, ssl: tls, onConnect }) => {
+      if (killed) throw new Error('this client was given up')
+      const socket = openSocket(host, port, tls, onConnect)
+      sockets.add(socket)
+      socket.once('close', () => sockets.delete(socket))
+      return socket
+    },
+    ...(ssl !== undefined && { ssl: { ...(ssl.ca !== undefined && { ca: [ssl.ca] }), cert: ssl.cert, key: ssl.key } }),
+    ...(sasl !== undefined && { sasl: sasl as { mechanism: 'plain'; username: string; password: string } }),
+  })
+  const kill = (): void => {
+    killed = true
+    for (const socket of sockets) socket.destroy(new Error('this client was given up'))
+  }
+  return { kafka, kill }
+}
+
+function openSocket(host: string, port: number, tls: ConnectionOptions | undefined, onConnect: () => void): Socket {
+  const socket = tls
+    ? connectTls({ host, port, ...(isIP(host) === 0 && { servername: host }), ...tls }, onConnect)
+    : connect({ host, port }, onConnect)
+  return socket.setKeepAlive(true, 60_000).setNoDelay(true)
+}
+
+function forward({ namespace, label, log }: LogEntry, debug: (fields: object, message: string) => void): void {
+  const { message, timestamp: _timestamp, logger: _logger, stack: _stack, ...fields } = log
+  debug({ ...fields, from: `kafkajs ${namespace}`, level: label }, message)
+}
+
+/** What the driver asks of brokers directly; kafkajs gives its cluster to whoever brings a partition assigner. */
+export interface KafkaCluster {
+  metadata(options: { topics: readonly string[] }): Promise<KafkaMetadata | null>
+  findBroker(options: { nodeId: number }): Promise<KafkaBroker>
+  findGroupCoordinator(options: { groupId: string }): Promise<KafkaBroker>
+}
+
+export interface KafkaMetadata {
+  readonly topicMetadata: readonly {
+    readonly topic: string
+    readonly partitionMetadata: readonly { readonly partitionId: number; readonly leader: number }[]
+  }[]
+}
+
+interface TopicAnswer<P> {
+  readonly topic: string
+  readonly partitions: readonly P[]
+}
+
+export interface KafkaBroker {
+  listOffsets(request: {
+    replicaId: -1
+    isolationLevel: number
+    topics: readonly TopicAnswer<{ partition: number; timestamp: number }>[]
+  }): Promise<{ responses: readonly TopicAnswer<{ partition: number; offset: string }>[] }>
+  offsetFetch(request: {
+    groupId: string
+    topics: readonly TopicAnswer<{ partition: number }>[]
+  }): Promise<{ responses: readonly TopicAnswer<{ partition: number; offset: string }>[] }>
+  fetch(request: {
+    isolationLevel: number
+    maxWaitTime: number
+    minBytes: number
+    maxBytes: number
+    topics: readonly TopicAnswer<{ partition: number; fetchOffset: string; maxBytes: number }>[]
+  }): Promise<{ responses: readonly { topicName: string; partitions: readonly FetchedPartition[] }[] }>
+}
+
+export interface FetchedPartition {
+  readonly partition: number
+  readonly highWatermark: string
+  readonly lastStableOffset?: string
+  readonly abortedTransactions?: readonly { readonly producerId: string; readonly firstOffset: string }[]
+  readonly messages: readonly FetchedMessage[]
+}
+
+export interface FetchedMessage {
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly headers: Record<string, Buffer>
+  readonly timestamp: string
+  readonly offset: string
+  readonly isControlRecord?: boolean
+  readonly batchContext?: { readonly producerId: string; readonly inTransaction: boolean }
+  readonly attributes: number
+}
+
+export interface ClusterHandle {
+  readonly cluster: KafkaCluster
+  connect(): Promise<void>
+  disconnect(): Promise<void>
+}
+
+/** A cluster to ask things of: that of a consumer which never joins its group. */
+export function openCluster(settings: KafkaSettings): ClusterHandle {
+  let cluster: Cluster | undefined
+  const capture: PartitionAssigner = (config) => {
+    cluster = config.cluster
+    return kafkajs.PartitionAssigners.roundRobin(config)
+  }
+  const consumer = createClient(settings, { quick: true }).kafka.consumer({
+    groupId: 'never-joined',
+    partitionAssigners: [capture],
+    metadataMaxAge: settings.metadataMaxAgeMs,
+    allowAutoTopicCreation: false,
+  })
+  return {
+    cluster: cluster as unknown as KafkaCluster,
+    connect: () => consumer.connect(),
+    disconnect: () => consumer.disconnect(),
+  }
+}

@@ -1,0 +1,61 @@
+/** Where a lane begins: the sink's position, else the group's commit, else the consumer's rule. */
+import { SidestreamError } from '../../schemas/index.ts'
+import { placeName } from './kafka-view.ts'
+import type { KafkaView, TopicPartitionName } from './kafka-view.ts'
+import type { ConsumerOptions } from './log.ts'
+
+/** What the brokers say of assigned partitions, by place. */
+export interface StartFacts {
+  readonly start: ReadonlyMap<string, bigint>
+  readonly end: ReadonlyMap<string, bigint>
+  readonly committed: ReadonlyMap<string, bigint>
+}
+
+export interface StartPoint {
+  readonly position: bigint
+  /** Records that were to come first and are gone. */
+  readonly gap?: { readonly expected: bigint; readonly first: bigint }
+}
+
+export async function lookUpStart(view: KafkaView, group: string, places: readonly TopicPartitionName[]): Promise<StartFacts> {
+  const [start, end, committed] = await Promise.all([
+    view.offsets(places, 'earliest'),
+    view.offsets(places, 'latest'),
+    view.committed(group, places),
+  ])
+  return { start, end, committed }
+}
+
+/**
+ * @param answer - of the sink
+ * @throws SIDESTREAM_STATE_GAP when the sink is past the log's end
+ */
+export async function startPoint(
+  view: KafkaView,
+  place: TopicPartitionName,
+  { facts, answer, rule }: { facts: StartFacts; answer: bigint | undefined; rule: ConsumerOptions['start'] },
+): Promise<StartPoint> {
+  const name = placeName(place)
+  const first = facts.start.get(name)!
+  if (answer !== undefined) {
+    const end = answer > facts.end.get(name)! ? (await view.offsets([place], 'latest')).get(name)! : facts.end.get(name)!
+    if (answer > end) throw aheadOfLog(place, answer, end)
+    return answer === 0n ? { position: first } : notBefore(first, answer)
+  }
+  const committed = facts.committed.get(name)
+  if (committed !== undefined) return notBefore(first, committed < facts.end.get(name)! ? committed : facts.end.get(name)!)
+  if (rule === 'earliest') return { position: first }
+  return { position: (await view.offsets([place], 'stable')).get(name)! }
+}
+
+/** The sink, or the reader, has seen more than there is. */
+export function aheadOfLog({ topic, partition }: TopicPartitionName, position: bigint, end: bigint): SidestreamError {
+  const message =
+    `the position of ${topic}/${partition} is ${position}, but the log ends at ${end}: records that were seen are gone; ` +
+    'restore the log, or start with a new data directory'
+  return new SidestreamError('SIDESTREAM_STATE_GAP', message, { topic, partition })
+}
+
+function notBefore(first: bigint, wanted: bigint): StartPoint {
+  return wanted >= first ? { position: wanted } : { position: first, gap: { expected: wanted, first } }
+}
