@@ -3,8 +3,8 @@ import { SidestreamError } from '../../schemas/index.ts'
 import { KafkaAdmin } from './kafka-admin.ts'
 import { registerCodecs } from './kafka-codecs.ts'
 import { KafkaConsumer } from './kafka-consumer.ts'
-import type { SharedGroups } from './kafka-consumer.ts'
 import { KafkaNames } from './kafka-names.ts'
+import { KafkaPlaces } from './kafka-places.ts'
 import { KafkaProducer } from './kafka-producer.ts'
 import { readKafka } from './kafka-read.ts'
 import { KafkaView } from './kafka-view.ts'
@@ -18,7 +18,7 @@ export class KafkaLog implements LogDriver {
   readonly #names: KafkaNames
   readonly #view: KafkaView
   readonly #admin: KafkaAdmin
-  readonly #shared: SharedGroups = { epoch: 0, busy: new Map() }
+  readonly #places = new KafkaPlaces()
   readonly #open = new Set<{ close(): Promise<void> }>()
   #closed: Promise<void> | undefined
 
@@ -59,7 +59,7 @@ export class KafkaLog implements LogDriver {
       settings: this.#settings,
       names: this.#names,
       view: this.#view,
-      shared: this.#shared,
+      places: this.#places,
       onEnd: () => this.#open.delete(part),
     })
     const part = { close: () => consumer.stop({ drainMs: 0 }) }

@@ -4,7 +4,7 @@
  * heartbeats go on; kafkajs never restarts it by itself.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Batch, Consumer, EachBatchPayload, Offsets } from 'kafkajs'
+import type { Batch, Consumer, EachBatchPayload, Offsets, PartitionAssigner } from 'kafkajs'
 import { createClient, patientRetry } from './kafka-client.ts'
 import type { TopicPartitionName } from './kafka-view.ts'
 import type { KafkaSettings } from './kafka.ts'
@@ -27,6 +27,7 @@ export interface MemberOptions {
   readonly topics: readonly string[]
   /** Most bytes of one partition in one fetch. */
   readonly fetchBytes: number
+  readonly assigner: PartitionAssigner
   readonly events: MemberEvents
 }
 
@@ -50,7 +51,7 @@ export class KafkaMember {
 
   constructor(options: MemberOptions) {
     this.#options = options
-    const { settings, group, fetchBytes } = options
+    const { settings, group, fetchBytes, assigner } = options
     const { kafka, kill } = createClient(settings)
     this.#kill = kill
     this.ended = new Promise((resolve) => {
@@ -61,6 +62,7 @@ export class KafkaMember {
     })
     this.#consumer = kafka.consumer({
       groupId: group,
+      partitionAssigners: [assigner],
       sessionTimeout: settings.sessionTimeoutMs,
       heartbeatInterval: settings.heartbeatIntervalMs,
       maxWaitTimeInMs: settings.fetchWaitMs,

@@ -79,6 +79,13 @@ export class KafkaView {
     return found
   }
 
+  /** Of those topics that exist. */
+  async partitionCounts(topics: readonly string[]): Promise<Map<string, number>> {
+    const counts = new Map<string, number>()
+    for (const topic of topics) if (await this.exists(topic)) counts.set(topic, (await this.leaders(topic)).length)
+    return counts
+  }
+
   /** True when the topic exists. */
   async exists(topic: string): Promise<boolean> {
     try {

@@ -34,6 +34,8 @@ export interface LogContractDriver {
   readonly name: string
   /** Why tests that open the same data again cannot run; undefined when they can. */
   readonly volatile?: string
+  /** Why no test can run here, `false` when all can. @default false */
+  readonly skip?: string | false
   /** Opens an empty log (or one in which the suite's fresh names do not occur). Waits between tries should be short. */
   open(): Promise<LogFixture>
 }
@@ -52,12 +54,12 @@ let serial = 0
 
 /** Declares one behavior as a test. */
 export function behavior(
-  { name, volatile, open }: LogContractDriver,
+  { name, volatile, skip: skipAll = false, open }: LogContractDriver,
   title: string,
   body: (bench: Bench, t: TestContext) => Promise<void>,
   { reopens = false, timeoutMs = 30_000 }: { reopens?: boolean; timeoutMs?: number } = {},
 ): void {
-  const skip = reopens ? (volatile ?? false) : false
+  const skip = skipAll === false && reopens ? (volatile ?? false) : skipAll
   test(`${name} log: ${title}`, { skip, timeout: timeoutMs }, async (t) => {
     const fixture = await open()
     t.after(() => fixture.close())
