@@ -42,9 +42,11 @@ interface Chunk {
   readonly gap?: Gap
 }
 
-interface Gap {
+/** Records from `expected` to before `first` are gone; the log ended at `end` when that was found. */
+export interface Gap {
   readonly expected: bigint
   readonly first: bigint
+  readonly end: bigint
 }
 
 export class KafkaLane implements Lane {
@@ -178,10 +180,10 @@ export class KafkaLane implements Lane {
     this.#wake?.()
   }
 
-  /** The log has lost the records before `first`: fetching goes on there, and it is told when the handler comes to it. */
-  skip(expected: bigint, first: bigint): void {
-    this.#chunks.push({ messages: [], at: 0, next: first, gap: { expected, first } })
-    this.#expected = first
+  /** The log has lost records: fetching goes on behind them, and it is told when the handler comes to it. */
+  skip(gap: Gap): void {
+    this.#chunks.push({ messages: [], at: 0, next: gap.first, gap })
+    this.#expected = gap.first
     this.refetch()
     this.#wake?.()
   }
@@ -226,6 +228,7 @@ export class KafkaLane implements Lane {
         handlers.onGap?.(this, gap.expected, gap.first)
         this.#chunks.shift()
         this.#position = gap.first
+        if (gap.first >= gap.end) this.#chunks.unshift({ messages: [], at: 0, next: gap.first }) // no record brings the sink there
         this.#busy = false
         continue
       }

@@ -209,7 +209,7 @@ export class KafkaLanes {
       const { start, end } = await this.#patiently(lane, () => lookUpStart(this.#options.view, this.#options.group, [place]))
       if (lane.signal.aborted) return
       if (expected > end.get(name)!) throw aheadOfLog(place, expected, end.get(name)!)
-      if (expected < start.get(name)!) lane.skip(expected, start.get(name)!)
+      if (expected < start.get(name)!) lane.skip({ expected, first: start.get(name)!, end: end.get(name)! })
       else lane.refetch()
     } catch (error) {
       if (!lane.signal.aborted) this.#options.onFailure(error as Error)

@@ -1,5 +1,6 @@
 /** Where a lane begins: the sink's position, else the group's commit, else the consumer's rule. */
 import { SidestreamError } from '../../schemas/index.ts'
+import type { Gap } from './kafka-lane.ts'
 import { placeName } from './kafka-view.ts'
 import type { KafkaView, TopicPartitionName } from './kafka-view.ts'
 import type { ConsumerOptions } from './log.ts'
@@ -14,7 +15,7 @@ export interface StartFacts {
 export interface StartPoint {
   readonly position: bigint
   /** Records that were to come first and are gone. */
-  readonly gap?: { readonly expected: bigint; readonly first: bigint }
+  readonly gap?: Gap
 }
 
 export async function lookUpStart(view: KafkaView, group: string, places: readonly TopicPartitionName[]): Promise<StartFacts> {
@@ -37,13 +38,14 @@ export async function startPoint(
 ): Promise<StartPoint> {
   const name = placeName(place)
   const first = facts.start.get(name)!
+  const lastEnd = facts.end.get(name)!
   if (answer !== undefined) {
-    const end = answer > facts.end.get(name)! ? (await view.offsets([place], 'latest')).get(name)! : facts.end.get(name)!
+    const end = answer > lastEnd ? (await view.offsets([place], 'latest')).get(name)! : lastEnd
     if (answer > end) throw aheadOfLog(place, answer, end)
-    return answer === 0n ? { position: first } : notBefore(first, answer)
+    return answer === 0n ? { position: first } : notBefore(first, answer, end)
   }
   const committed = facts.committed.get(name)
-  if (committed !== undefined) return notBefore(first, committed < facts.end.get(name)! ? committed : facts.end.get(name)!)
+  if (committed !== undefined) return notBefore(first, committed < lastEnd ? committed : lastEnd, lastEnd)
   if (rule === 'earliest') return { position: first }
   return { position: (await view.offsets([place], 'stable')).get(name)! }
 }
@@ -56,6 +58,6 @@ export function aheadOfLog({ topic, partition }: TopicPartitionName, position: b
   return new SidestreamError('SIDESTREAM_STATE_GAP', message, { topic, partition })
 }
 
-function notBefore(first: bigint, wanted: bigint): StartPoint {
-  return wanted >= first ? { position: wanted } : { position: first, gap: { expected: wanted, first } }
+function notBefore(first: bigint, wanted: bigint, end: bigint): StartPoint {
+  return wanted >= first ? { position: wanted } : { position: first, gap: { expected: wanted, first, end } }
 }

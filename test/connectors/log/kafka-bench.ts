@@ -1,4 +1,7 @@
 /** A Kafka log for tests, on the broker of this run, with settings that make it quick. */
+import { Kafka, logLevel, Partitioners } from 'kafkajs'
+import type { Producer } from 'kafkajs'
+
 import { openKafkaLog } from '../../../connectors/index.ts'
 import type { KafkaLogOptions, LogDriver } from '../../../connectors/index.ts'
 import { isMissing, kafkaService } from '../../services/index.ts'
@@ -24,4 +27,22 @@ export const quickSettings = {
 
 export function openTestLog(options: Partial<KafkaLogOptions> = {}): Promise<LogDriver> {
   return openKafkaLog({ ...quickSettings, ...options })
+}
+
+/** A client without our driver, for what the port does not offer. */
+export function bareKafka(): Kafka {
+  return new Kafka({ brokers: [...brokers], clientId: 'bare', logLevel: logLevel.NOTHING })
+}
+
+/** A producer of another team: transactional when an id is given. */
+export async function bareProducer(transactionalId?: string): Promise<Producer> {
+  const producer = bareKafka().producer({
+    createPartitioner: Partitioners.DefaultPartitioner,
+    idempotent: true,
+    maxInFlightRequests: 1,
+    retry: { initialRetryTime: 5, multiplier: 1.5, maxRetryTime: 1000, retries: 50 },
+    ...(transactionalId !== undefined && { transactionalId, transactionTimeout: 10_000 }),
+  })
+  await producer.connect()
+  return producer
 }
