@@ -3,11 +3,11 @@
  * Invariant: ready is a sum that adds up, per partition; nothing is assumed done because time has passed.
  */
 
-/** How far the writer of one partition is. Offsets count records here; holes of a compacted log count as `absent`. */
+/** How far the writer of one partition is. Every offset that it has passed is counted once; one without a record is `absent`. */
 export interface PartitionProgress {
   readonly topic: string
   readonly partition: number
-  /** First offset that was there to read. */
+  /** Where counting began. */
   readonly start: bigint
   /** End offset of the cut: the version must account for every offset in [start, cut). */
   readonly cut: bigint

@@ -7,7 +7,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Codec, fileError, SchemaRegistryClient, SidestreamError, WriterSchemas } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
-import type { Artifacts, LogDriver, RedisStore, State, Store } from '../connectors/index.ts'
+import type { Artifacts, LogDriver, MaintenanceReport, RedisStore, State, Store } from '../connectors/index.ts'
 import { given, hostAndPort, readTls } from './connection-options.ts'
 import { silentLogger } from './project.ts'
 import type { Logger, Project } from './project.ts'
@@ -137,11 +137,13 @@ async function openSchemas(config: Config, clock: () => number): Promise<WriterS
 /** The log alone; it creates no topics. */
 export async function openLog(config: Config, { logger = silentLogger, clock = Date.now }: ComposeOptions = {}): Promise<LogDriver> {
   const { openFileLog, openMemoryLog } = await import('../connectors/index.ts')
-  const { recordBytes, sync, groupCommitMs, groupCommitBytes, segmentBytes } = config.log
+  const { recordBytes, sync, groupCommitMs, groupCommitBytes, segmentBytes, segmentMs, retentionBytes } = config.log
+  const { compactionDirtyShare, deleteRetentionMs } = config.log
   const common = { clock, recordLimitBytes: recordBytes }
+  const retentionMs = config.log.retentionMs ?? Infinity
   switch (config.log.driver) {
     case 'memory':
-      return openMemoryLog(common)
+      return openMemoryLog({ ...common, retentionMs, deleteRetentionMs })
     case 'kafka':
       throw new SidestreamError('SIDESTREAM_CONFIG_INVALID', 'this build has no kafka driver yet')
     case 'file': {
@@ -152,10 +154,30 @@ export async function openLog(config: Config, { logger = silentLogger, clock = D
         groupCommitMs,
         groupCommitBytes,
         segmentBytes,
+        segmentMs,
+        retentionMs,
+        retentionBytes: retentionBytes ?? Infinity,
+        compactionDirtyShare,
+        deleteRetentionMs,
+        onMaintenance: (report) => tellMaintenance(logger, report),
       })
       for (const torn of log.torn) logger.warn(torn, 'an unfinished append at the end of a partition was cut off')
       return log
     }
+  }
+}
+
+function tellMaintenance(logger: Logger, report: MaintenanceReport): void {
+  switch (report.kind) {
+    case 'compacted':
+      return logger.debug(report, 'a partition was compacted')
+    case 'expired':
+      return logger.info({ ...report, start: String(report.start) }, 'records past log.retentionMs or log.retentionBytes were removed')
+    case 'failed':
+      return logger.error(
+        { ...report, error: report.error.message },
+        'a partition of the log cannot be cleaned up; it is tried again later',
+      )
   }
 }
 

@@ -12,6 +12,7 @@ import type { Lane, LogBatch, LogConsumer, LogProducer, State } from '../connect
 import { floatBytes, readFloat } from './bytes.ts'
 import { asPoison, DeadLetters } from './dead-letters.ts'
 import type { PoisonRecord } from './dead-letters.ts'
+import { gapTeller } from './gaps.ts'
 import { positionName } from './positions.ts'
 import type { Project } from './project.ts'
 import { importedRow, isEndMark } from './record-headers.ts'
@@ -24,6 +25,8 @@ export interface IngestCounts {
   outOfOrder: number
   expired: number
   poison: number
+  /** Offsets whose records were removed before they were read. */
+  missed: number
 }
 
 const topic = 'interactions'
@@ -56,7 +59,7 @@ interface IngestLane {
 }
 
 export class Ingest {
-  readonly counts: IngestCounts = { interactions: 0, samples: 0, duplicates: 0, outOfOrder: 0, expired: 0, poison: 0 }
+  readonly counts: IngestCounts = { interactions: 0, samples: 0, duplicates: 0, outOfOrder: 0, expired: 0, poison: 0, missed: 0 }
   readonly #project: Project
   readonly #consumer: LogConsumer
   readonly #producer: LogProducer
@@ -89,6 +92,7 @@ export class Ingest {
       onAssigned: (lane) => ingest.#assigned(lane),
       onBatch: (batch, lane) => ingest.#batch(batch, lane),
       onRevoked: (lane) => ingest.#revoked(lane),
+      onGap: gapTeller(project, 'ingest', (missed) => (ingest.counts.missed += missed)),
       onFatal,
     })
     return ingest

@@ -16,6 +16,7 @@ import { contentPuts, Scratch } from './content-state.ts'
 import type { ContentArrival } from './content-state.ts'
 import { asPoison, DeadLetters } from './dead-letters.ts'
 import type { PoisonRecord } from './dead-letters.ts'
+import { gapTeller } from './gaps.ts'
 import { positionName } from './positions.ts'
 import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
@@ -30,7 +31,7 @@ const heardKey = (source: string): string => `heard/${source}`
 
 export class OwnerLanes {
   readonly state: State
-  readonly counts = { contents: 0, deletes: 0, poison: 0, samples: 0 }
+  readonly counts = { contents: 0, deletes: 0, poison: 0, samples: 0, missed: 0 }
   /** Content records before this time may be thinned out: every decision up to it is made. */
   closedTs = -Infinity
   readonly #project: Project
@@ -84,8 +85,10 @@ export class OwnerLanes {
     })
     lanes.#consumer = consumer
     await consumer.run({
-      onAssigned: async (lane) => state.position(positionName(lane.topic, lane.partition)),
+      // An owner without state builds it from the oldest record there is; what its group has committed says nothing of it.
+      onAssigned: async (lane) => state.position(positionName(lane.topic, lane.partition)) ?? 0n,
       onBatch: (batch, lane) => (batch.topic === 'item-content' ? lanes.#contentBatch(batch, lane) : lanes.#sampleBatch(batch, lane)),
+      onGap: gapTeller(project, 'distill', (missed) => (lanes.counts.missed += missed)),
       onFatal,
     })
     return lanes

@@ -10,6 +10,7 @@ import type { PartitionProgress } from '../features/index.ts'
 import { encodeItemFeatures } from '../schemas/index.ts'
 import type { Lane, LogBatch, LogConsumer, LogProducer, State } from '../connectors/index.ts'
 import type { Embedder } from './embedder.ts'
+import { gapTeller } from './gaps.ts'
 import { positionName } from './positions.ts'
 import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
@@ -26,7 +27,7 @@ const sliceRecords = 1024
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
 
-/** What became of the records of one partition, from its start to `next`. */
+/** What became of every offset of one partition below `next`. */
 export interface PartitionCoverage {
   readonly partition: number
   readonly next: bigint
@@ -35,6 +36,8 @@ export interface PartitionCoverage {
   readonly poison: number
   /** End marks and other records without an item. */
   readonly marks: number
+  /** Offsets without a record: compacted away, or control records. */
+  readonly holes: number
 }
 
 /** Told for every record: when it was appended and when a reader could first see it, milliseconds. */
@@ -86,6 +89,7 @@ export class VersionWriter {
         return coverage.next
       },
       onBatch: (batch, lane) => writer.#batch(batch, lane),
+      onGap: gapTeller(project, `version ${options.version}`),
       onFatal: options.onFatal,
     })
     return writer
@@ -113,18 +117,18 @@ export class VersionWriter {
   }
 
   async #progress(cut: readonly TopicPosition[]): Promise<PartitionProgress[]> {
-    const { start, end } = await (await this.#project.log.admin()).describe(topic)
-    return this.coverage().map(({ partition, next, rows, tombstones, poison, marks }) => ({
+    const { end } = await (await this.#project.log.admin()).describe(topic)
+    return this.coverage().map(({ partition, next, rows, tombstones, poison, marks, holes }) => ({
       topic,
       partition,
-      start: start[partition]!,
+      start: 0n, // where counting begins, whatever is left of the log
       cut: BigInt(cut.find((position) => position.partition === partition)?.next ?? 0),
       position: next,
       end: end[partition]!,
       rows,
       tombstones,
       deadLetters: poison,
-      absent: marks,
+      absent: marks + holes,
       appendsPerSecond: this.#taken.get(partition)?.lastSecond ?? 0,
     }))
   }
@@ -208,6 +212,7 @@ export class VersionWriter {
       tombstones: before.tombstones + done.tombstones,
       poison: before.poison + done.poison,
       marks: before.marks + done.marks,
+      holes: before.holes + Number(batch.next - before.next) - batch.records.length,
     }
     const { next: _next, ...counts } = after
     await this.#state.commit({
@@ -221,7 +226,8 @@ export class VersionWriter {
 
   /** How many of the newest records were appended within the last second of the log: the measure of "near the end". */
   #noteTaken({ partition, records }: LogBatch): void {
-    const newest = records.at(-1)!.timestamp
+    const newest = records.at(-1)?.timestamp
+    if (newest === undefined) return
     const before = this.#taken.get(partition)
     const inBatch = records.filter(({ timestamp }) => timestamp > newest - 1000).length
     const lastSecond = before !== undefined && newest - before.newest < 1000 ? Math.max(before.lastSecond, inBatch) : inBatch
@@ -238,5 +244,5 @@ function readCoverage(state: State, partition: number): PartitionCoverage {
     stored === undefined
       ? { rows: 0, tombstones: 0, poison: 0, marks: 0 }
       : (JSON.parse(decoder.decode(stored)) as Omit<PartitionCoverage, 'next' | 'partition'>)
-  return { ...counts, partition, next }
+  return { holes: 0, ...counts, partition, next }
 }

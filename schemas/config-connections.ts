@@ -4,7 +4,7 @@
  */
 import { z } from 'zod'
 import { configDefaults as defaults } from './config-defaults.ts'
-import { bytes, count, durationMs, option } from './config-option.ts'
+import { bytes, count, durationMs, option, share } from './config-option.ts'
 import { limits } from './limits.ts'
 
 const address = z.string().regex(/^(\[[0-9A-Fa-f:.]+\]|[^\s:/@[\]]+):\d{1,5}$/, 'must be host:port')
@@ -156,6 +156,36 @@ export const log = z
       defaults.log.segmentBytes,
       'Size at which a new segment file is begun. Higher: fewer files, a longer scan of the last one at start.',
       'bytes',
+    ),
+    segmentMs: option(
+      durationMs.min(1000),
+      defaults.log.segmentMs,
+      '`file`: age at which a new segment file is begun, however small the last one is. Only finished files are compacted or deleted. Lower: more files, quiet topics are cleaned up sooner.',
+      'ms',
+    ),
+    retentionMs: option(
+      durationMs.min(1000).nullable(),
+      defaults.log.retentionMs,
+      '`file`, `memory`: age at which records of a topic with cleanup `delete` (interactions, samples, item features, dead letters) go, by when they were appended; null: never. A worker that is away for longer misses some, and says so. Higher: more disk.',
+      'ms',
+    ),
+    retentionBytes: option(
+      bytes.nullable(),
+      defaults.log.retentionBytes,
+      '`file`: bytes of one partition of such a topic beyond which its oldest segment files go; null: no bound.',
+      'bytes',
+    ),
+    compactionDirtyShare: option(
+      share,
+      defaults.log.compactionDirtyShare,
+      '`file`: part of the bytes of a topic with cleanup `compact` (content, ID embeddings, histories, artifacts) that is new, from which it is compacted: the last record per key stays. Higher: less work, more disk.',
+      'share',
+    ),
+    deleteRetentionMs: option(
+      durationMs,
+      defaults.log.deleteRetentionMs,
+      '`file`, `memory`: how long compaction keeps a deletion after all older records of its key are gone: the most time that a worker may take to read such a topic from its start.',
+      'ms',
     ),
     recordBytes: option(
       bytes.min(1024).max(limits.recordBytes),

@@ -14,6 +14,11 @@ export const configDefaults = {
     groupCommitMs: 5,
     groupCommitBytes: 1_048_576,
     segmentBytes: 67_108_864,
+    segmentMs: 86_400_000,
+    retentionMs: 604_800_000,
+    retentionBytes: null,
+    compactionDirtyShare: 0.5,
+    deleteRetentionMs: 86_400_000,
     recordBytes: 1_000_000,
     kafka: {
       brokers: [],

@@ -115,7 +115,9 @@ class MemoryOffsets implements OffsetStore {
   async flush(): Promise<void> {}
 }
 
-/** New records that are not worth a compaction. */
+/** The newest records are left alone until somebody asks, as those of a segment that is still written to. */
+const openRecords = 10_000
+/** Old records that are not worth the copying. */
 const fewRecords = 1000
 
 class MemoryPartition implements Partition {
@@ -192,7 +194,7 @@ class MemoryPartition implements Partition {
     }
   }
 
-  /** Drops what is too old, or compacts when at least half of the records are new. */
+  /** Drops what is too old, or compacts when at least half of the older records are new. */
   tidy(): void {
     if (this.#cleanup === 'delete') {
       const until = this.#retention.wallClock() - this.#retention.retentionMs
@@ -203,26 +205,27 @@ class MemoryPartition implements Partition {
       this.#times = this.#times.slice(old)
       this.#start = Number(this.#records[0]?.offset ?? this.#end)
     } else if (this.#cleanup === 'compact') {
-      const fresh = this.#records.length - this.#indexOf(cleanEnd(this.#history))
-      if (fresh >= Math.max(fewRecords, this.#records.length / 2)) this.compact()
+      const closed = this.#records.length - openRecords
+      const fresh = closed - this.#indexOf(cleanEnd(this.#history))
+      if (fresh >= Math.max(openRecords, closed / 2)) this.compact(Number(this.#records[closed]!.offset))
     }
   }
 
-  /** As `compactSegments` does with files, over all records. */
-  compact(): void {
+  /** As `compactSegments` does with files, over all records below `upTo`. */
+  compact(upTo = this.#end): void {
     const last = new Map<string, bigint>()
-    for (const { key, offset } of this.#records) if (key !== null) last.set(keyText(key), offset)
+    for (const { key, offset } of this.#records) if (key !== null && offset < upTo) last.set(keyText(key), offset)
     const horizon = horizonOf(this.#history, this.#retention)
     let tombstones = 0
     const keep = this.#records.map(({ key, value, offset }) => {
       if (key === null) return true
-      if (last.get(keyText(key)) !== offset || (value === null && offset < horizon)) return false
+      if ((last.get(keyText(key)) ?? offset) > offset || (value === null && offset < horizon)) return false
       if (value === null) tombstones++
       return true
     })
     this.#records = this.#records.filter((_, i) => keep[i])
     this.#times = this.#times.filter((_, i) => keep[i])
-    this.#history = { cleaned: noteRun(this.#end, this.#history, this.#retention), horizon, tombstones }
+    this.#history = { cleaned: noteRun(upTo, this.#history, this.#retention), horizon, tombstones }
   }
 
   close(): void {
