@@ -33,6 +33,22 @@ export function findBodyFault(type: Type, bytes: Uint8Array, start: number): str
   return walk.fault
 }
 
+/** Bytes of every value of a type, 0 when they differ or are none. */
+function fixedBytes({ typeName, size }: Walked): number {
+  switch (typeName) {
+    case 'boolean':
+      return 1
+    case 'float':
+      return 4
+    case 'double':
+      return 8
+    case 'fixed':
+      return size!
+    default:
+      return 0
+  }
+}
+
 /** A cursor that remembers the first fault; after it every step does nothing. */
 class BodyWalk {
   readonly #bytes: Uint8Array
@@ -93,18 +109,26 @@ class BodyWalk {
   }
 
   #blocks(item: Walked, keyed: boolean, depth: number): void {
+    const each = keyed ? 0 : fixedBytes(item)
     while (this.fault === undefined) {
       let count = this.#long()
+      let size: number | undefined
       if (count < 0) {
         count = -count
-        this.#long() // byte size of the block
+        size = this.#long()
       }
       if (count === 0) return
       if (count > this.#bytes.length - this.pos) return this.#fail(`a list claims ${count} entries, more than there are bytes left`)
-      for (let i = 0; i < count && this.fault === undefined; i++) {
-        if (keyed) this.#skip(this.#long())
-        this.value(item, depth + 1)
+      const start = this.pos
+      if (each > 0) this.#skip(count * each)
+      else {
+        for (let i = 0; i < count && this.fault === undefined; i++) {
+          if (keyed) this.#skip(this.#long())
+          this.value(item, depth + 1)
+        }
       }
+      // Whoever skips the block jumps by what it claims.
+      if (size !== undefined && size !== this.pos - start) this.#fail(`a block of a list claims ${size} bytes and has ${this.pos - start}`)
     }
   }
 

@@ -122,6 +122,39 @@ export class Float32VectorType extends LogicalType {
     if (item !== (writer as ArrayType).itemsType) return (value) => Float32Array.from(value as unknown[], numberOrNaN)
     return isLong(item) ? (value) => Float32Array.from(value as bigint[], Number) : (value) => Float32Array.from(value as number[])
   }
+
+  /** avsc's hook below `_resolve`: arrays of float and double are read without a list of numbers in between. */
+  _update(resolver: { _read?: (tap: Tap) => unknown }, writer: Type, options: unknown): void {
+    const item = writer instanceof avro.types.ArrayType ? writer.itemsType.typeName : ''
+    if (item === 'float') resolver._read = (tap) => readNumbers(tap, 4)
+    else if (item === 'double') resolver._read = (tap) => readNumbers(tap, 8)
+    else (LogicalType.prototype as unknown as Float32VectorType)._update.call(this, resolver, writer, options)
+  }
+}
+
+/** avsc's cursor. The body's bounds were checked before it is read. */
+interface Tap {
+  readonly buf: Buffer
+  pos: number
+  readLong(): number
+}
+
+/** An array of float (4 bytes) or double (8 bytes) as float32. */
+function readNumbers(tap: Tap, bytes: 4 | 8): Float32Array {
+  let numbers = new Float32Array(0)
+  for (let count = tap.readLong(); count !== 0; count = tap.readLong()) {
+    if (count < 0) {
+      count = -count
+      tap.readLong() // byte size of the block
+    }
+    const before = numbers
+    numbers = new Float32Array(before.length + count)
+    numbers.set(before)
+    if (bytes === 4) new Uint8Array(numbers.buffer, before.byteLength).set(tap.buf.subarray(tap.pos, tap.pos + 4 * count))
+    else for (let i = 0; i < count; i++) numbers[before.length + i] = tap.buf.readDoubleLE(tap.pos + 8 * i)
+    tap.pos += bytes * count
+  }
+  return numbers
 }
 
 /** A null entry of a vector: the check of the vector names it. */

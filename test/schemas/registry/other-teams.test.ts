@@ -441,6 +441,32 @@ test('whatever the bytes and whichever the schema: a record within its limits, o
   ok(read > 500, `${read} records were read`)
 })
 
+test('a list in blocks is read, whatever is skipped; a block that claims another size is poison and no endless loop', async (t) => {
+  const { codec, add } = await open(t)
+  for (const [items, numbers] of [
+    ['float', [0, 0, 128, 63, 0, 0, 0, 64]],
+    ['double', [0, 0, 0, 0, 0, 0, 240, 63, 0, 0, 0, 0, 0, 0, 0, 64]],
+  ] as const) {
+    const list = { type: 'array', items }
+    const schema = record(
+      'C',
+      field('skipped', list),
+      field('itemId', 'string'),
+      field('ts', 'int'),
+      field('vectors', { type: 'map', values: list }),
+    )
+    const id = await add(schema)
+    const zigzag = (n: number): number => (n < 0 ? -2 * n - 1 : 2 * n)
+    const half = numbers.length / 2
+    /** Two blocks of one number, the first with its size. */
+    const blocks = (size = half): number[] => [zigzag(-1), zigzag(size), ...numbers.slice(0, half), zigzag(1), ...numbers.slice(half), 0]
+    const body = (size?: number): Buffer => framed(id, Buffer.from([...blocks(size), 2, 0x69, 2, 2, 2, 0x61, ...blocks(), 0]))
+    deepStrictEqual(codec.decode('item-content', body()).vectors, { a: new Float32Array([1, 2]) })
+    for (const size of [-2, -1, 0, half - 1, half + 1, 60])
+      throws(() => codec.decode('item-content', body(size)), poison('SIDESTREAM_RECORD_UNDECODABLE', /claims -?\d+ bytes and has/))
+  }
+})
+
 test('a schema of few characters that claims endless empty values does not hold anybody up', async (t) => {
   const { codec, add } = await open(t)
   const doubling = Array.from({ length: 40 }, (_, i) =>
