@@ -34,6 +34,7 @@ export class ItemContentLayout {
   scan(bytes: Buffer, start: number): void {
     this.#bytes = bytes
     this.#pos = start
+    this.#blockEnd = -1
     this.idEnd = this.#span()
     this.idStart = this.#spanStart
     const ts = this.#long()
@@ -107,12 +108,19 @@ export class ItemContentLayout {
     this.labels = found
   }
 
+  /** Where the block that is being read must end; -1 when it does not say. */
+  #blockEnd = -1
+
   /** Number of entries of the next block of a list, 0 at the end of the list. */
   #block(): number {
+    if (this.#blockEnd >= 0 && this.#blockEnd !== this.#pos) throw undecodable('a block of a list has another size than it claims')
+    this.#blockEnd = -1
     let count = this.#long()
     if (count < 0) {
       count = -count
-      this.#long() // byte size of the block
+      const size = this.#long()
+      if (size < 0) throw undecodable(`a block of a list claims ${size} bytes`)
+      this.#blockEnd = this.#pos + size
     }
     if (count > this.#bytes.length - this.#pos) throw undecodable(`a list claims ${count} entries, more than there are bytes left`)
     return count

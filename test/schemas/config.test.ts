@@ -188,6 +188,49 @@ test('the content part is never wider than the content, and is not there without
   deepStrictEqual(viewDims(none, 'all'), { distilled: 128, content: 0, total: 128 })
 })
 
+test('the schema registry: credentials from the environment, shown nowhere, and names that fit our fields', () => {
+  const env = {
+    SIDESTREAM_SCHEMA_REGISTRY_URL: 'https://registry:8081',
+    SIDESTREAM_SCHEMA_REGISTRY_USERNAME: 'me',
+    SIDESTREAM_SCHEMA_REGISTRY_PASSWORD: 'hunter2',
+  }
+  const config = parseConfig(`${smallest}schemaRegistry: { caFile: ca.pem, fields: { interactions: { userId: uid } } }\n`, {
+    env,
+    path: '/etc/shop/sidestream.yaml',
+  })
+  const { url, username, password, caFile, fields } = config.schemaRegistry
+  deepStrictEqual([url, username, password, caFile], ['https://registry:8081', 'me', 'hunter2', '/etc/shop/ca.pem'])
+  deepStrictEqual(fields.interactions, { userId: 'uid' })
+  ok(!JSON.stringify(redactConfig(config)).includes('hunter2'))
+
+  const problem = (options: string): string => {
+    try {
+      parseConfig(`${smallest}schemaRegistry: ${options}\n`)
+    } catch (error) {
+      ok(!String(error).includes('hunter2'), String(error))
+      return String(error)
+    }
+    return 'none'
+  }
+  match(problem("{ url: 'https://me:hunter2@registry' }"), /schemaRegistry\.url: must not hold a user name or password/)
+  match(problem("{ url: 'me:hunter2@registry' }"), /schemaRegistry\.url: must be a URL that begins with http/)
+  match(problem("{ url: 'http://registry?token=hunter2' }"), /schemaRegistry\.url: must be a base URL/)
+  match(problem("{ url: 'http://registry', caFile: ca.pem }"), /schemaRegistry\.url: must begin with https/)
+  match(problem('{ password: hunter2 }'), /schemaRegistry\.username: must be given with a password/)
+  match(problem('{ username: me, password: hunter2, token: hunter2 }'), /schemaRegistry\.token: and a user name exclude each other/)
+  match(problem('{ certFile: a.pem }'), /schemaRegistry\.certFile: and keyFile must be given together/)
+  match(
+    problem('{ fields: { interactions: { user: uid } } }'),
+    /fields\.interactions: must name fields of ours, userId, itemId, .*\(got "user"\)/,
+  )
+  match(
+    problem('{ fields: { item-content: { vectors.smell: s } } }'),
+    /fields\.item-content: must name fields of ours, .*vectors\.text.*\(got "vectors\.smell"\)/,
+  )
+  match(problem('{ fields: { interactions: { userId: a b } } }'), /fields\.interactions\.userId: must be the name of an Avro field/)
+  match(problem('{ fields: { clicks: {} } }'), /fields\.clicks: is not an option/)
+})
+
 /** Value at a dotted path; `<name>` takes the first entry. */
 function at(value: unknown, path: string): unknown {
   let here: unknown = value
