@@ -2,6 +2,8 @@
  * Real servers for tests: one shared Kafka and Redis, brokers and Redis servers of your own, and a proxy for faults.
  * @module
  */
+export { ownRegistry, skipWithoutRegistry } from './apicurio.ts'
+export type { OwnRegistry } from './apicurio.ts'
 export { certificate } from './certificates.ts'
 export type { Certificate } from './certificates.ts'
 export { FaultProxy, faultProxy } from './fault-proxy.ts'

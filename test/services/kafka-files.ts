@@ -18,7 +18,8 @@ const run = promisify(execFile)
 
 /** Newest release whose artifacts are all published. */
 export const kafkaVersion = '4.3.1'
-const dependencyPlugin = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1'
+/** Fetches artifacts by their coordinates. */
+export const dependencyPlugin = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1'
 
 /** Java and Kafka, ready to be started. */
 export interface KafkaFiles {

@@ -1,12 +1,12 @@
 import { deepStrictEqual, doesNotMatch, equal, match, ok, rejects } from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { TestContext } from 'node:test'
 import { isSidestreamError, SchemaRegistryClient } from '../../../schemas/index.ts'
 import type { ErrorCode, RegistryConnection } from '../../../schemas/index.ts'
+import { certificate } from '../../services/index.ts'
 import { RegistryPeer } from './peer.ts'
 import type { PeerOptions, Scripted } from './peer.ts'
 
@@ -204,24 +204,11 @@ test('a client that was closed asks for nothing more', async (t) => {
   equal(peer.requests.length, 1)
 })
 
-/** A certificate of 127.0.0.1 that signs itself. */
-function selfSigned(t: TestContext): { key: string; cert: string } | undefined {
-  const directory = mkdtempSync(join(tmpdir(), 'sidestream-tls-'))
-  t.after(() => rmSync(directory, { recursive: true }))
-  const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')]
-  const subject = ['-subj', '/CN=registry', '-addext', 'subjectAltName=IP:127.0.0.1']
-  try {
-    execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', ...subject, '-keyout', key, '-out', cert], { stdio: 'ignore' }) // prettier-ignore
-  } catch {
-    return undefined
-  }
-  return { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') }
-}
-
 test('a certificate authority of your own: trusted when given, else the message says what to set', async (t) => {
-  const tls = selfSigned(t)
-  if (tls === undefined) return t.skip('there is no openssl to make a certificate with')
-  const { peer, client } = await open(t, { ca: tls.cert }, { tls })
+  const directory = await mkdtemp(join(tmpdir(), 'sidestream-tls-'))
+  t.after(() => rm(directory, { recursive: true }))
+  const tls = await certificate(directory)
+  const { peer, client } = await open(t, { ca: tls.ca }, { tls })
   ok((await client.schema(peer.add('clicks-value', schema))) !== undefined)
   const stranger = new SchemaRegistryClient({ url: peer.url, retries: 0 })
   t.after(() => stranger.close())
