@@ -102,7 +102,8 @@ test('what is not there is said to be not there', { skip }, async (t) => {
 })
 
 test('a schema of another kind is refused with its kind', { skip }, async () => {
-  const { id } = (await send('POST', '/subjects/json-value/versions', { schema: '{"type":"object"}', schemaType: 'JSON' })) as {
+  const jsonSchema = '{"$schema":"http://json-schema.org/draft-07/schema#","type":"object"}'
+  const { id } = (await send('POST', '/subjects/json-value/versions', { schema: jsonSchema, schemaType: 'JSON' })) as {
     id: number
   }
   const schemas = new WriterSchemas(client)
@@ -123,10 +124,9 @@ test('what is no schema, and what is not compatible, is refused', { skip }, asyn
   const schema = (fields: object[]): string => JSON.stringify({ type: 'record', name: 'Order', fields })
   const first = await client.register('orders-value', schema([]))
   const needs = schema([{ name: 'total', type: 'double' }])
-  const { compatible, reasons } = await client.compatibility('orders-value', needs)
-  equal(compatible, false)
-  ok(reasons.length > 0, 'it says why')
-  await rejects(client.register('orders-value', needs), refused(/409/))
+  // Apicurio gives its reasons only when it refuses to register.
+  deepStrictEqual(await client.compatibility('orders-value', needs), { compatible: false, reasons: [] })
+  await rejects(client.register('orders-value', needs), refused(/409: .*total at \/fields\/0/))
   const may = schema([{ name: 'total', type: 'double', default: 0 }])
   deepStrictEqual(await client.compatibility('orders-value', may), { compatible: true, reasons: [] })
   const second = await client.register('orders-value', may)
