@@ -70,7 +70,10 @@ function forward({ namespace, label, log }: LogEntry, debug: (fields: object, me
 
 /** What the driver asks of brokers directly; kafkajs gives its cluster to whoever brings a partition assigner. */
 export interface KafkaCluster {
+  /** From what it knows where it can; null when no broker gave an answer, or none but an error. */
   metadata(options: { topics: readonly string[] }): Promise<KafkaMetadata | null>
+  /** Asks a broker, whatever is known. */
+  readonly brokerPool: { refreshMetadata(topics: readonly string[]): Promise<void> }
   findBroker(options: { nodeId: number }): Promise<KafkaBroker>
   findGroupCoordinator(options: { groupId: string }): Promise<KafkaBroker>
 }

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SidestreamError } from '../../schemas/index.ts'
 import { openCluster } from './kafka-client.ts'
-import type { ClusterHandle, FetchedPartition, KafkaBroker, KafkaCluster } from './kafka-client.ts'
+import type { ClusterHandle, FetchedPartition, KafkaBroker, KafkaCluster, KafkaMetadata } from './kafka-client.ts'
 import { isOfType, kafkaError } from './kafka-errors.ts'
 import type { KafkaSettings } from './kafka.ts'
 
@@ -62,7 +62,7 @@ export class KafkaView {
     const what = topics.length === 0 ? 'the topics' : `topic ${topics.join(', ')}`
     const metadata = await this.#asking(`cannot look up ${what}`, async (cluster) => {
       try {
-        return await cluster.metadata({ topics })
+        return (await cluster.metadata({ topics })) ?? (await askedAnew(cluster, topics))
       } catch (error) {
         if (!isOfType(error, 'UNKNOWN_TOPIC_OR_PARTITION', 'INVALID_TOPIC_EXCEPTION') || topics.length === 0) throw error
         if (topics.length === 1) throw unknownTopic(topics[0]!, error)
@@ -202,6 +202,12 @@ export class KafkaView {
       }
     }
   }
+}
+
+/** kafkajs answers null, without the reason, for a topic that it knows and that is gone: then the brokers are asked anew. */
+async function askedAnew(cluster: KafkaCluster, topics: readonly string[]): Promise<KafkaMetadata | null> {
+  await cluster.brokerPool.refreshMetadata(topics)
+  return cluster.metadata({ topics })
 }
 
 function unknownTopic(topic: string, cause?: unknown): SidestreamError {
