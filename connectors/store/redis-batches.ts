@@ -18,38 +18,59 @@ export interface PlacedCall {
 /** While a script runs nothing else does: this keeps it to about a millisecond. */
 const commandBytes = 256 * 1024
 
-interface Draft {
-  readonly bucket: number
-  readonly args: RedisArgument[]
-  readonly at: number[]
-  bytes: number
-}
-
 /** Guarded writes, in order within each bucket. */
 export function groupWrites(target: StoreTarget, entries: readonly StoreEntry[], buckets: number): PlacedCall[] {
-  const drafts: Draft[] = []
-  const open = new Map<number, Draft>()
+  const groups = new Groups(target, 'ssWrite')
   for (let i = 0; i < entries.length; i++) {
     const { id, value } = entries[i]!
-    const draft = draftOf(open, drafts, bucketOf(id, buckets), id.length + value.length + 32)
-    draft.args.push(id, Buffer.from(value.buffer, value.byteOffset, value.length))
-    draft.at.push(i)
+    const args = groups.argsOf(bucketOf(id, buckets), i, id.length + value.length + 32)
+    args.push(id, Buffer.from(value.buffer, value.byteOffset, value.length))
   }
-  return drafts.map((draft) => placed(target, 'ssWrite', draft))
+  return groups.calls
 }
 
 /** Reads of the ids that can be there at all. */
 export function groupIds(target: StoreTarget, ids: readonly string[], buckets: number): PlacedCall[] {
-  const drafts: Draft[] = []
-  const open = new Map<number, Draft>()
+  const groups = new Groups(target, 'hmget')
   for (let i = 0; i < ids.length; i++) {
     const id = ids[i]!
-    if (id.length === 0 || id.length > limits.idBytes) continue
-    const draft = draftOf(open, drafts, bucketOf(id, buckets), id.length + 16)
-    draft.args.push(id)
-    draft.at.push(i)
+    if (id.length > 0 && id.length <= limits.idBytes) groups.argsOf(bucketOf(id, buckets), i, id.length + 16).push(id)
   }
-  return drafts.map((draft) => placed(target, 'hmget', draft))
+  return groups.calls
+}
+
+/** A command that still grows. */
+interface Draft {
+  readonly call: { readonly name: 'ssWrite' | 'hmget'; readonly key: string; readonly args: RedisArgument[]; bytes: number }
+  readonly at: number[]
+}
+
+/** Commands by bucket; one that is full is followed by another. */
+class Groups {
+  readonly calls: Draft[] = []
+  readonly #target: StoreTarget
+  readonly #name: 'ssWrite' | 'hmget'
+  readonly #open = new Map<number, Draft>()
+
+  constructor(target: StoreTarget, name: 'ssWrite' | 'hmget') {
+    this.#target = target
+    this.#name = name
+  }
+
+  /** Arguments of the command of a bucket, to which part `at` of the batch is to be added. */
+  argsOf(bucket: number, at: number, bytes: number): RedisArgument[] {
+    let draft = this.#open.get(bucket)
+    if (draft === undefined || draft.call.bytes + bytes > commandBytes || draft.at.length >= mostScriptEntries) {
+      const { project, view, version } = this.#target
+      const key = redisKeys.bucket(project, view, bucket, version)
+      draft = { call: { name: this.#name, key, args: [key], bytes: 128 }, at: [] }
+      this.#open.set(bucket, draft)
+      this.calls.push(draft)
+    }
+    draft.call.bytes += bytes
+    draft.at.push(at)
+    return draft.call.args
+  }
 }
 
 /** Most values share an arena of this size: few allocations, and a value that is kept does not keep a whole reply. */
@@ -96,21 +117,4 @@ export function placeOutcomes(groups: readonly PlacedCall[], replies: readonly B
     for (let i = 0; i < at.length; i++) outcomes[at[i]!] = reply[i] === 0x31 ? 'written' : 'stale'
   }
   return outcomes
-}
-
-function draftOf(open: Map<number, Draft>, drafts: Draft[], bucket: number, bytes: number): Draft {
-  let draft = open.get(bucket)
-  if (draft === undefined || draft.bytes + bytes > commandBytes || draft.at.length >= mostScriptEntries) {
-    draft = { bucket, args: [], at: [], bytes: 128 }
-    open.set(bucket, draft)
-    drafts.push(draft)
-  }
-  draft.bytes += bytes
-  return draft
-}
-
-function placed({ project, view, version }: StoreTarget, name: 'ssWrite' | 'hmget', { bucket, args, at, bytes }: Draft): PlacedCall {
-  const key = redisKeys.bucket(project, view, bucket, version)
-  args.unshift(key)
-  return { call: { name, key, args, bytes }, at }
 }

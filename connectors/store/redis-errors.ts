@@ -102,11 +102,6 @@ export function redisFailure(error: unknown, place: RedisPlace): SidestreamError
   )
 }
 
-/** Redirections that ioredis follows for a single command, but not for part of a pipeline. */
-export function isRedirection(error: Error): boolean {
-  return /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN) /.test(error.message)
-}
-
 function describe(cause: Error, code: string): string {
   if (code === 'ECONNREFUSED') return 'nothing listens there'
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return `its name is unknown (${code})`

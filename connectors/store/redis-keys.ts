@@ -31,8 +31,19 @@ export const redisKeys = {
 } as const
 
 const scratch = Buffer.allocUnsafe(limits.idBytes)
+/** `views[n]`: the first n bytes of `scratch`. */
+const views = Array.from({ length: limits.idBytes + 1 }, (_, bytes) => scratch.subarray(0, bytes))
 
-/** Bucket of an item: `(murmur2(utf8 id) & 0x7fffffff) % buckets`. */
+/**
+ * Bucket of an item: `(murmur2(utf8 id) & 0x7fffffff) % buckets`.
+ * @param id - at most `limits.idBytes` of UTF-8
+ */
 export function bucketOf(id: string, buckets: number): number {
-  return partitionForKey(scratch.subarray(0, scratch.write(id)), buckets)
+  const { length } = id
+  for (let i = 0; i < length; i++) {
+    const code = id.charCodeAt(i)
+    if (code > 0x7f) return partitionForKey(views[scratch.write(id)]!, buckets)
+    scratch[i] = code
+  }
+  return partitionForKey(views[length]!, buckets)
 }

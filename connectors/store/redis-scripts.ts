@@ -93,12 +93,18 @@ if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('SREM', KEYS[2], ARGV[1]) 
 return 1
 `
 
+/** Entries and bytes of a bucket. KEYS: bucket. */
+const usage = `
+return {redis.call('HLEN', KEYS[1]), redis.call('MEMORY', 'USAGE', KEYS[1]) or 0}
+`
+
 export const redisScripts = {
   ssWrite: { keys: 1, lua: write },
   ssSwap: { keys: 3, lua: swap, allowOom: true },
   ssPutVersion: { keys: 2, lua: putVersion, allowOom: true },
   ssPin: { keys: 2, lua: pin, allowOom: true },
   ssForgetPin: { keys: 2, lua: forgetPin },
+  ssUsage: { keys: 1, lua: usage },
 } as const satisfies Record<string, RedisScript>
 
 export type RedisScriptName = keyof typeof redisScripts

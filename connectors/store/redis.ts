@@ -205,20 +205,17 @@ class RedisStoreDriver implements RedisStore {
 
   collect(project: string, version: number): Promise<void> {
     return this.#run(async () => {
-      await this.#perBucket(project, version, (key) => [{ name: 'unlink', key, args: [key], bytes: 100 }])
+      await this.#perBucket(project, version, 'unlink')
     })
   }
 
   usage(project: string, version: number): Promise<{ entries: number; bytes: number }> {
     return this.#run(async () => {
-      const replies = await this.#perBucket(project, version, (key) => [
-        { name: 'hlen', key, args: [key], bytes: 100 },
-        { name: 'memory', key, args: ['usage', key], bytes: 100 },
-      ])
+      const replies = await this.#perBucket(project, version, 'ssUsage')
       let [entries, bytes] = [0, 0]
-      for (const [i, reply] of replies.entries()) {
-        if (i % 2 === 0) entries += reply as number
-        else bytes += (reply as number | null) ?? 0
+      for (const [count, size] of replies as [number, number][]) {
+        entries += count
+        bytes += size
       }
       return { entries, bytes }
     })
@@ -241,12 +238,15 @@ class RedisStoreDriver implements RedisStore {
     return this.#closing
   }
 
-  async #perBucket(project: string, version: number, callsOf: (key: string) => readonly RedisCall[]): Promise<unknown[]> {
+  async #perBucket(project: string, version: number, name: 'unlink' | 'ssUsage'): Promise<unknown[]> {
     checkProject(project)
     checkVersion(version)
     const calls: RedisCall[] = []
     for (const { view, buckets } of await this.#buckets.views(project, version)) {
-      for (let bucket = 0; bucket < buckets; bucket++) calls.push(...callsOf(redisKeys.bucket(project, view, bucket, version)))
+      for (let bucket = 0; bucket < buckets; bucket++) {
+        const key = redisKeys.bucket(project, view, bucket, version)
+        calls.push({ name, key, args: [key], bytes: 100 })
+      }
     }
     return this.#connection.send(calls)
   }
