@@ -21,7 +21,20 @@ after(() => rm(home, { recursive: true, force: true }))
 test('help names every command', async () => {
   const { code, stdout } = await run(['--help'], home)
   strictEqual(code, 0)
-  for (const command of ['demo', 'run', 'import', 'distill', 'embed', 'refresh', 'versions', 'get', 'dead-letters', 'auc', 'doctor']) {
+  for (const command of [
+    'demo',
+    'run',
+    'import',
+    'distill',
+    'embed',
+    'refresh',
+    'versions',
+    'get',
+    'dead-letters',
+    'auc',
+    'schemas',
+    'doctor',
+  ]) {
     match(stdout, new RegExp(`^  ${command} `, 'm'))
   }
 })
