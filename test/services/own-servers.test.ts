@@ -95,6 +95,18 @@ test('a persistent Redis keeps its port and data over a crash', { skip: noRedis 
   after.disconnect()
 })
 
+test('a frozen server takes connections and answers nothing until it is thawed', { skip: noRedis }, async (t) => {
+  const server = await ownRedis()
+  t.after(() => server.close())
+  const client = redisClient({ host: server.host, port: server.port, commandTimeout: 300 })
+  t.after(() => client.disconnect())
+  strictEqual(await client.ping(), 'PONG')
+  server.server.freeze()
+  await rejects(client.ping(), /timed out/)
+  server.server.thaw()
+  strictEqual(await client.ping(), 'PONG')
+})
+
 test('lines of redis.conf count: a password, a user with few rights, a memory limit', { skip: noRedis }, async (t) => {
   const server = await ownRedis({ config: ['requirepass pw', 'user reader on >reader-pw ~* +get', 'maxmemory 2mb'] })
   t.after(() => server.close())
