@@ -11,10 +11,9 @@ import type { SidestreamError } from '../../../schemas/index.ts'
 import { collect, text } from '../../contract/log-fixture.ts'
 import { scratchDirectory } from './scratch.ts'
 
-const script = fileURLToPath(new URL('./append-until-killed.ts', import.meta.url))
-
-function startAppender(directory: string): { child: ChildProcess; lines: AsyncIterableIterator<string> } {
-  const child = spawn(process.execPath, ['--import', 'tsx', script, directory], { stdio: ['ignore', 'pipe', 'inherit'] })
+function startChild(script: string, ...given: string[]): { child: ChildProcess; lines: AsyncIterableIterator<string> } {
+  const path = fileURLToPath(new URL(script, import.meta.url))
+  const child = spawn(process.execPath, ['--import', 'tsx', path, ...given], { stdio: ['ignore', 'pipe', 'inherit'] })
   return { child, lines: createInterface({ input: child.stdout! })[Symbol.asyncIterator]() }
 }
 
@@ -23,7 +22,7 @@ test(
   { timeout: 60_000 },
   async () => {
     const directory = scratchDirectory()
-    const { child, lines } = startAppender(directory)
+    const { child, lines } = startChild('./append-until-killed.ts', directory)
     const acked: string[] = []
     let busy: SidestreamError | undefined
     for await (const line of lines) {
@@ -64,6 +63,53 @@ test(
     }
   },
 )
+
+test(
+  'a log whose process was killed while it appended and compacted has the newest acknowledged value of every key',
+  { timeout: 60_000 },
+  async () => {
+    const directory = scratchDirectory()
+    const acked = new Map<string, string>()
+    for (let life = 0; life < 4; life++) {
+      const { child, lines } = startChild('./compact-until-killed.ts', directory, String(life))
+      let count = 0
+      for await (const line of lines) {
+        if (line === 'ready') continue
+        const [key, value] = line.split(' ')
+        acked.set(key!, value!)
+        if (++count === 700 + life * 171) child.kill('SIGKILL')
+      }
+      if (child.signalCode === null) await once(child, 'exit')
+      const log = await openFileLog({ directory })
+      const found = new Map<string, string>()
+      let last = -1n
+      await log.read('states', ({ records }) => {
+        for (const { key, value, offset } of records) {
+          ok(offset > last)
+          last = offset
+          if (value === null) found.set(text(key)!, '-')
+          else found.set(text(key)!, text(value)!.replace(/\.+$/, ''))
+        }
+      })
+      for (const [key, value] of acked) {
+        const now = found.get(key)
+        // What was written after the last line that we read may be there too: it is newer, of this life.
+        const newer = now === '-' || (now !== undefined && isNewer(now, value, life))
+        ok(now === value || (value === '-' && now === undefined) || newer, `${key} is ${now}, was acknowledged as ${value}`)
+      }
+      await log.close()
+      for (const [key, value] of found) acked.set(key, value)
+    }
+    ok(acked.size > 30)
+  },
+)
+
+/** True when value `now` was written in this life, after `value`. */
+function isNewer(now: string, value: string, life: number): boolean {
+  const [nowLife, nowStep] = now.split('.').map(Number)
+  const [valueLife, valueStep] = value === '-' ? [-1, -1] : value.split('.').map(Number)
+  return nowLife === life && (valueLife! < life || nowStep! > valueStep!)
+}
 
 test('a second process is refused while the first lives, whoever asks', { timeout: 60_000 }, async () => {
   const directory = scratchDirectory()
