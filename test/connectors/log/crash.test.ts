@@ -70,7 +70,7 @@ test(
   async () => {
     const directory = scratchDirectory()
     const acked = new Map<string, string>()
-    for (let life = 0; life < 4; life++) {
+    for (let life = 0; life < 3; life++) {
       const { child, lines } = startChild('./compact-until-killed.ts', directory, String(life))
       let count = 0
       for await (const line of lines) {
