@@ -1,7 +1,7 @@
 /**
- * The file log: appends acknowledged after a group commit, and reads from disk with every frame verified.
- * Peers, on the same bytes in the same run: plain sequential write + fdatasync, and plain sequential read, both of 1 MiB
- * blocks with nothing else done to them. So the ratio is the share of the machine's own limit that is left.
+ * The file log: appends acknowledged after a group commit, reads from disk with every frame verified, and compaction.
+ * Peers, on the same bytes in the same run: plain sequential write + fdatasync, plain sequential read, and a plain copy, of
+ * 1 MiB blocks with nothing else done to them. So the ratio is the share of the machine's own limit that is left.
  */
 import fs from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -66,7 +66,55 @@ function plainRead(files: readonly string[]): void {
   }
 }
 
-const log = await openFileLog({ directory: join(directory, 'log'), tailBytes: 1 }) // reads come from files
+/** Copies the files, as compaction would if it kept everything and looked at nothing. */
+function plainCopy(files: readonly string[]): void {
+  const block = Buffer.alloc(blockBytes)
+  for (const file of files) {
+    const [source, target] = [fs.openSync(file, 'r'), fs.openSync(`${file}.copy`, 'w')]
+    for (let read = 0; (read = fs.readSync(source, block)) > 0;) fs.writeSync(target, block, 0, read)
+    fs.fdatasyncSync(target)
+    fs.closeSync(source)
+    fs.closeSync(target)
+    fs.rmSync(`${file}.copy`)
+  }
+}
+
+/** Topics that hold `count` records of 1 KiB over `keys` keys; compaction takes one each time. */
+async function compaction(log: FileLog, name: string, count: number, keys: number): Promise<void> {
+  const value = Buffer.alloc(1024, 7)
+  const rounds = 5
+  const topics: string[] = []
+  const producer = await log.producer()
+  for (let i = 0; i < rounds + 1; i++) {
+    const topic = `compact-${serial++}`
+    await admin.createTopics([{ name: topic, partitions: 1, cleanup: 'compact' }])
+    for (let from = 0; from < count; from += sendRecords) {
+      const records = Array.from({ length: sendRecords }, (_, k) => ({ key: Buffer.from(`item-${(from + k) % keys}`), value }))
+      await producer.send(topic, 0, records)
+    }
+    topics.push(topic)
+  }
+  const folder = join(directory, 'log', 'topics', topics[0]!, '0')
+  const kept = fs.readdirSync(folder).map((file) => join(folder, file))
+  const copies = kept.map((file, i) => {
+    const copy = join(directory, `copied-${i}`)
+    fs.copyFileSync(file, copy)
+    return copy
+  })
+  await compare<void>({
+    name,
+    count,
+    unit: 'records',
+    rounds,
+    sidestream: () => log.compact(topics.shift()!),
+    peer: () => plainCopy(copies),
+    peerName: 'copy of the same bytes in 1 MiB blocks, fdatasync',
+    extra: (rate) => ({ 'MB/s': Math.round((rate * 1024) / 1e6) }),
+  })
+  for (const file of copies) fs.rmSync(file)
+}
+
+const log = await openFileLog({ directory: join(directory, 'log'), tailBytes: 1, maintenanceMs: 1 << 30 }) // reads come from files
 const admin = await log.admin()
 try {
   for (const valueBytes of [1024, 2048]) {
@@ -102,6 +150,9 @@ try {
     })
     await admin.deleteTopic(topic)
   }
+  const count = Math.floor(totalBytes / 2 / 1024 / sendRecords) * sendRecords
+  await compaction(log, 'file log compaction 1 KiB, every key once', count, count)
+  await compaction(log, 'file log compaction 1 KiB, every key ten times', count, count / 10)
 } finally {
   await log.close()
   fs.rmSync(directory, { recursive: true, force: true })
