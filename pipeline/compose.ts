@@ -136,7 +136,7 @@ async function openSchemas(config: Config, clock: () => number): Promise<WriterS
 
 /** The log alone; it creates no topics. */
 export async function openLog(config: Config, { logger = silentLogger, clock = Date.now }: ComposeOptions = {}): Promise<LogDriver> {
-  const { openFileLog, openMemoryLog } = await import('../connectors/index.ts')
+  const { openFileLog, openKafkaLog, openMemoryLog } = await import('../connectors/index.ts')
   const { recordBytes, sync, groupCommitMs, groupCommitBytes, segmentBytes, segmentMs, retentionBytes } = config.log
   const { compactionDirtyShare, deleteRetentionMs } = config.log
   const common = { clock, recordLimitBytes: recordBytes }
@@ -144,8 +144,29 @@ export async function openLog(config: Config, { logger = silentLogger, clock = D
   switch (config.log.driver) {
     case 'memory':
       return openMemoryLog({ ...common, retentionMs, deleteRetentionMs })
-    case 'kafka':
-      throw new SidestreamError('SIDESTREAM_CONFIG_INVALID', 'this build has no kafka driver yet')
+    case 'kafka': {
+      const { brokers, clientId, topicPrefix, topics, sasl, username, password, replicationFactor } = config.log.kafka
+      const { compression, sessionTimeoutMs, fetchWaitMs, connectTimeoutMs } = config.log.kafka
+      const ssl = await readTls(config.log.kafka)
+      const login = sasl === 'none' ? undefined : { mechanism: sasl, username: username ?? '', password: password ?? '' }
+      return openKafkaLog({
+        ...common,
+        brokers,
+        clientId,
+        topicPrefix,
+        topicNames: topics,
+        groupPrefix: topicPrefix,
+        ssl,
+        sasl: login,
+        compression,
+        sessionTimeoutMs,
+        fetchWaitMs,
+        connectTimeoutMs,
+        retentionMs: config.log.retentionMs ?? -1, // for ever
+        ...given({ replicationFactor }),
+        logger,
+      })
+    }
     case 'file': {
       const log = await openFileLog({
         ...common,

@@ -19,13 +19,16 @@ const encoder = new TextEncoder()
 const decoder = new TextDecoder()
 const one = encoder.encode('1')
 
-/** The record that closes a partition: `import --end` appends one to every partition of every input topic. */
+/**
+ * The record that closes a partition: `import --end` appends one to every partition of every input topic. It has a key, which
+ * compacted topics ask for, and is no tombstone, which they drop.
+ */
 export function endMark(): ProducerRecord {
-  return { key: null, value: null, headers: [[endName, one]] }
+  return { key: encoder.encode(endName), value: new Uint8Array(), headers: [[endName, one]] }
 }
 
-export function isEndMark(record: LogRecord): boolean {
-  return record.key === null && record.value === null && record.headers.some(([name]) => name === endName)
+export function isEndMark({ headers }: LogRecord): boolean {
+  return headers.some(([name]) => name === endName)
 }
 
 /** True for a record that was appended again from its dead letter. */
