@@ -1,8 +1,8 @@
 /**
  * How many buckets a view should have: the same items in Redis with several numbers of buckets, beside a key per item.
- * Prints per number: bytes an item takes, batch reads of 500 and 2,000 random items (median and 99th percentile, and what the
- * server alone spends), guarded writes, the largest bucket, the longest that one command of a scan holds the server, and
- * collecting: until the call returns and until the memory is free. Starts a Redis of its own for each number, one at a time.
+ * Prints per number: bytes an item takes, batch reads of 500 and 2,000 random items (median and 99th percentile, and the CPU
+ * time of server and client, which says more on a busy machine), guarded writes, the largest bucket, how long one command of a
+ * scan holds the server, and collecting: until the call returns and until the memory is free. Starts a Redis of its own for each number, one at a time.
  * Options: `--items N` (50,000), `--buckets LIST` (16,64,256,1024,4096), `--bytes N` (300), `--listpack N` (buckets of at most
  * N items are kept packed, which Redis does not do by default for values above 64 bytes), `--no-keys` (no row of keys).
  */
@@ -79,9 +79,9 @@ async function measureBuckets(redis: Redis, port: number, buckets: number): Prom
       await timeWrites(redis, async (first, offset) => void (await store.write(target, entriesOf(first, 2_000, offset)))),
     )
     figures['largest bucket MB'] = rounded(((await redis.memory('USAGE', keyOf(0))) ?? 0) / 1e6)
-    await redis.config('RESETSTAT')
-    await redis.hkeys(keyOf(0))
-    figures['HKEYS ms'] = rounded((await serverMicros(redis)) / 1_000)
+    const idle = await serverCpu(redis)
+    for (let tried = 0; tried < 5; tried++) await redis.hkeysBuffer(keyOf(0))
+    figures['HKEYS ms'] = rounded(((await serverCpu(redis)) - idle) / 5)
     const started = performance.now()
     await store.usage(target.project, target.version)
     figures['usage ms'] = rounded(performance.now() - started)
@@ -124,31 +124,36 @@ async function timeReads(
   read: (ids: string[]) => Promise<readonly unknown[]>,
 ): Promise<Record<string, unknown>> {
   const times: number[] = []
-  await redis.config('RESETSTAT')
+  let client = 0
+  const before = await serverCpu(redis)
   for (let call = 0; call < reads + 20; call++) {
     const ids = Array.from({ length: batch }, (_, i) => idOf(((call * batch + i) * 104_729) % items))
+    const cpu = process.cpuUsage()
     const started = performance.now()
     const values = await read(ids)
     if (call >= 20) times.push(performance.now() - started)
+    const { user, system } = process.cpuUsage(cpu)
+    client += user + system
     if (values.some((value) => value === undefined || value === null)) throw new Error('an item is missing')
   }
-  const micros = (await serverMicros(redis)) / (reads + 20)
+  const server = (await serverCpu(redis)) - before
   return {
     [`read ${batch} ms`]: rounded(median(times)),
     [`read ${batch} p99 ms`]: rounded(times.sort((a, b) => a - b)[Math.floor(times.length * 0.99)]!),
-    [`read ${batch} server ms`]: rounded(micros / 1_000),
+    [`read ${batch} CPU ms server`]: rounded(server / (reads + 20)),
+    [`read ${batch} CPU ms client`]: rounded(client / 1_000 / (reads + 20)),
   }
 }
 
 async function timeWrites(redis: Redis, write: (first: number, offset: number) => Promise<void>): Promise<Record<string, unknown>> {
-  await redis.config('RESETSTAT')
+  const before = await serverCpu(redis)
   const started = performance.now()
   const rounds = 20
   for (let round = 0; round < rounds; round++) await write((round * 2_000) % Math.max(1, items - 2_000), 10 + round)
   const seconds = (performance.now() - started) / 1_000
   return {
     'guarded writes/s': Math.round((rounds * 2_000) / seconds),
-    'write server µs': rounded((await serverMicros(redis)) / (rounds * 2_000)),
+    'write CPU µs server': rounded((((await serverCpu(redis)) - before) * 1_000) / (rounds * 2_000)),
   }
 }
 
@@ -165,18 +170,11 @@ function keyOf(part: number | string): string {
   return `ss:{bench/items/${part}}:1`
 }
 
-/** Time the server has spent in commands since its statistics were reset; what scripts call is in the scripts' own. */
-async function serverMicros(redis: Redis): Promise<number> {
-  let micros = 0
-  for (const [, name, usec] of (await redis.info('commandstats')).matchAll(/cmdstat_([^:]+):calls=\d+,usec=(\d+)/g)) {
-    if (/^(hmget|mget|get|hkeys|evalsha|eval)$/.test(name!)) micros += Number(usec)
-  }
-  const inScripts = /cmdstat_evalsha/.test(await redis.info('commandstats'))
-  return inScripts ? micros - (await microsOf(redis, 'hmget')) : micros
-}
-
-async function microsOf(redis: Redis, name: string): Promise<number> {
-  return Number(new RegExp(`cmdstat_${name}:calls=\\d+,usec=(\\d+)`).exec(await redis.info('commandstats'))?.[1] ?? 0)
+/** CPU time of the server's main thread so far, milliseconds. */
+async function serverCpu(redis: Redis): Promise<number> {
+  const info = await redis.info('cpu')
+  const seconds = (name: string): number => Number(new RegExp(`used_cpu_${name}_main_thread:([\\d.]+)`).exec(info)![1])
+  return (seconds('sys') + seconds('user')) * 1_000
 }
 
 async function memory(redis: Redis): Promise<number> {

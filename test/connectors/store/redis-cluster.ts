@@ -2,9 +2,11 @@
 import { Redis } from 'ioredis'
 
 import { loopback, ownRedis, until } from '../../services/index.ts'
+import type { OwnRedis } from '../../services/index.ts'
 
 export interface OwnCluster {
   readonly nodes: readonly { host: string; port: number }[]
+  readonly servers: readonly OwnRedis[]
   /** A connection to each node, in order, as the default user. */
   readonly masters: readonly Redis[]
   /** Empties all nodes. */
@@ -29,6 +31,7 @@ export async function ownCluster(config: readonly string[]): Promise<OwnCluster>
   await until('the cluster is one', async () => (await Promise.all(masters.map(agrees))).every(Boolean), 20_000)
   return {
     nodes: servers.map(({ port }) => ({ host: loopback, port })),
+    servers,
     masters,
     flush: async () => {
       await Promise.all(masters.map((master) => master.flushall()))
