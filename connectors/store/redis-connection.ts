@@ -229,20 +229,20 @@ export class RedisConnection {
   async #within(reply: Promise<void>, ms: number): Promise<void> {
     const answers = this.#answers
     let timer: NodeJS.Timeout | undefined
+    let over = false
     const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(
-        () => {
-          if (this.#answers === answers && !this.#closed) this.#client.disconnect(true)
-          reject(
-            this.#noAnswer(`no answer within ${this.#commandTimeoutMs} ms: it is slow, stopped or cut off; the call may have been done`),
-          )
-        },
-        Math.max(1, ms),
-      )
+      const giveUp = (): void => {
+        if (over) return
+        if (this.#answers === answers && !this.#closed) this.#client.disconnect(true)
+        reject(this.#noAnswer(`no answer within ${this.#commandTimeoutMs} ms: it is slow, stopped or cut off; the call may have been done`))
+      }
+      // After a pause of this process timers come before the answers that wait in the socket: those are read first.
+      timer = setTimeout(() => setImmediate(() => setImmediate(giveUp)), Math.max(1, ms))
     })
     try {
       await Promise.race([reply, late])
     } finally {
+      over = true
       clearTimeout(timer)
     }
   }

@@ -46,7 +46,7 @@ export function redisFailure(error: unknown, place: RedisPlace): SidestreamError
       details,
     )
   }
-  if (says('NOPERM', 'ACL failure', 'The user executing the script', 'unknown command', 'unknown subcommand')) {
+  if (says('NOPERM', 'ACL failure', 'The user executing the script', 'unknown command', 'unknown subcommand', 'protected mode')) {
     return new SidestreamError(
       'SIDESTREAM_STORE_ACCESS_DENIED',
       `${at} does not let this user do it: ${message}${call}; docs/reference/redis-store.md has the ACL line to give the user`,

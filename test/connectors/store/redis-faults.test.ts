@@ -176,6 +176,20 @@ test('a server that hangs fails calls within the time-out, is left, and is used 
   strictEqual((await store.read(target, ['item-0'])).values[0]!.length, 200)
 })
 
+test('an answer that came while this process did something else is not late', { skip }, async (t) => {
+  const server = await serve(t)
+  const store = await open(t, { port: server.port, commandTimeoutMs: 100 })
+  await store.write(target, entries(10, 1))
+  for (let round = 0; round < 5; round++) {
+    const reading = store.read(target, ['item-0'])
+    const until = performance.now() + 250
+    setImmediate(() => {
+      while (performance.now() < until); // blocks the event loop, as a long computation does
+    })
+    deepStrictEqual((await reading).values, [valueOf(1, 1)])
+  }
+})
+
 test('a slow line is waited for; a silent one is cut and made anew', { skip }, async (t) => {
   const server = await serve(t)
   const proxy = await faultProxy({ host: '127.0.0.1', port: server.port })
