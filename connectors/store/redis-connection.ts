@@ -80,6 +80,7 @@ export class RedisConnection {
     this.#client.on('error', (error: Error) => this.#noteFailure(error))
     this.#client.on('node error', (error: Error) => this.#noteFailure(error))
     this.#client.on('connecting', () => (this.#final = undefined))
+    this.#client.on('connect', () => (this.#reason = undefined))
     this.#client.on('ready', () => this.#noteReady())
     this.#client.on('+node', () => (this.#generation += 1))
   }
@@ -200,29 +201,30 @@ export class RedisConnection {
         else reject(failure)
       }
       for (const socket of sockets) socket?.cork()
-      for (let i = from; i < to; i++) {
-        const { name, key = '', args } = calls[i]!
-        this.#start(name, args).then(
-          (reply) => {
-            this.#answers++
-            replies[i] = reply
-            end()
-          },
-          (error: unknown) => {
-            failure ??= redisFailure(error, { address: this.address, call: `${name} ${key}`.trim() })
-            end()
-          },
-        )
+      try {
+        for (let i = from; i < to; i++) {
+          const { name, key = '', args } = calls[i]!
+          this.#start(name, args).then(
+            (reply) => {
+              this.#answers++
+              replies[i] = reply
+              end()
+            },
+            (error: unknown) => {
+              failure ??= redisFailure(error, { address: this.address, call: `${name} ${key}`.trim() })
+              end()
+            },
+          )
+        }
+      } finally {
+        for (const socket of sockets) socket?.uncork()
       }
-      for (const socket of sockets) socket?.uncork()
     })
   }
 
   #start(name: RedisCommandName, args: readonly RedisArgument[]): Promise<unknown> {
     if (name in redisScripts) return (this.#client as unknown as ScriptCalls)[`${name}Buffer`]!(...args)
-    const command = new Command(name, args as RedisArgument[])
-    void this.#client.sendCommand(command)
-    return command.promise
+    return this.#client.sendCommand(new Command(name, args as RedisArgument[])) as Promise<unknown>
   }
 
   /** Waits for a reply until the deadline; a connection on which nothing at all was answered meanwhile is given up. */
@@ -277,13 +279,15 @@ export class RedisConnection {
   #noteFailure(error: unknown): void {
     const inner = error instanceof Error && 'lastNodeError' in error ? error.lastNodeError : undefined
     this.#reason = redisFailure(inner ?? error, { address: this.address })
-    if (this.#reason.class !== 'fatal') return
+    if (this.#reason.class !== 'fatal' || this.#client.status === 'ready') return // one node of a cluster, for example
     this.#final = this.#reason
     this.#settle(this.#final)
   }
 
   #noteReady(): void {
-    if (this.#final !== undefined) return // such as a database number the server does not have
+    // A single server is also ready when it does not have our database; a cluster is when any of its nodes will have us.
+    if (this.#final !== undefined && !(this.#client instanceof Cluster)) return
+    this.#final = undefined
     this.#reason = undefined
     this.#generation += 1
     this.#settle(undefined)
