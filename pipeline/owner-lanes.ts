@@ -7,7 +7,7 @@
 
 import { LaneWatermark, RoundClock } from '../distill/index.ts'
 import { createItemContentBatch } from '../schemas/index.ts'
-import type { DecodeExpectations, DistillSample, ItemContentBatch } from '../schemas/index.ts'
+import type { Config, DecodeExpectations, DistillSample, ItemContentBatch } from '../schemas/index.ts'
 import type { Lane, LogBatch, LogConsumer, LogProducer, State, StateCommit } from '../connectors/index.ts'
 import { floatBytes, readFloat } from './bytes.ts'
 import { modalitiesOf } from './catalogue.ts'
@@ -22,12 +22,15 @@ import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
 import { isEndMark, tombstoneId } from './record-headers.ts'
 import { prepareSchemas } from './schemas-ahead.ts'
-import { clockPut, loadClock, samplePuts } from './samples-state.ts'
+import type { Decided } from './decided.ts'
+import { clockPut, loadClock, samplePuts, trainedPut, trainedRound } from './samples-state.ts'
 
 /** Most records of one handler run. Higher: fewer commits under load, later progress. */
 const batchRecords = 4096
 const watermarkKey = (source: string): string => `watermark/${source}`
 const heardKey = (source: string): string => `heard/${source}`
+
+const groupOf = (config: Config): string => `${config.project}-owner`
 
 export class OwnerLanes {
   readonly state: State
@@ -41,6 +44,9 @@ export class OwnerLanes {
   readonly #watermarks = new Map<string, LaneWatermark>()
   /** Wall clock of the last record per source, to tell idle partitions. */
   readonly #heardAt = new Map<string, number>()
+  readonly #decided: Decided
+  /** Per lane: below it, dead letters were written already, maybe by an owner before this one. */
+  readonly #doneUntil = new Map<string, bigint>()
   #clock: RoundClock
   #changing: Promise<unknown> = Promise.resolve()
   /** Rows of the batch that is being decoded, in one turn of the event loop. */
@@ -51,10 +57,16 @@ export class OwnerLanes {
   #newestContentTs = -Infinity
   #consumer: LogConsumer | undefined
 
-  private constructor(project: Project, state: State, clock: RoundClock, producer: LogProducer, onChange: () => void) {
+  private constructor(
+    project: Project,
+    { state, clock, decided }: { state: State; clock: RoundClock; decided: Decided },
+    producer: LogProducer,
+    onChange: () => void,
+  ) {
     this.#project = project
     this.state = state
     this.#clock = clock
+    this.#decided = decided
     this.#producer = producer
     this.#deadLetters = new DeadLetters(producer, project)
     this.#onChange = onChange
@@ -62,11 +74,13 @@ export class OwnerLanes {
     this.#expectations = { modalities: new Map(modalitiesOf(project).map(({ name, dim }) => [name, dim])) }
   }
 
-  static async start(project: Project, onChange: () => void, onFatal: (error: Error) => void): Promise<OwnerLanes> {
+  /** @param decided - what the control log says: the state is brought there first, whoever decided it */
+  static async start(project: Project, decided: Decided, onChange: () => void, onFatal: (error: Error) => void): Promise<OwnerLanes> {
     const state = await project.openState('owner')
     const sources = await sourcesOf(project)
     const clock = loadClock(state, sources, project.config.training.roundMs)
-    const lanes = new OwnerLanes(project, state, clock, await project.log.producer(), onChange)
+    const lanes = new OwnerLanes(project, { state, clock, decided }, await project.log.producer(), onChange)
+    await lanes.#adopt(decided)
     for (const source of sources) {
       const stored = state.get(watermarkKey(source))
       lanes.#watermarks.set(
@@ -78,7 +92,7 @@ export class OwnerLanes {
       lanes.#heardAt.set(source, project.clock())
     }
     const consumer = await project.log.consumer({
-      group: `${project.config.project}-owner`,
+      group: groupOf(project.config),
       topics: ['item-content', 'distill-samples'],
       start: 'earliest',
       batchRecords,
@@ -86,7 +100,7 @@ export class OwnerLanes {
     lanes.#consumer = consumer
     await consumer.run({
       // An owner without state builds it from the oldest record there is; what its group has committed says nothing of it.
-      onAssigned: async (lane) => state.position(positionName(lane.topic, lane.partition)) ?? 0n,
+      onAssigned: (lane) => lanes.#assigned(lane),
       onBatch: (batch, lane) => (batch.topic === 'item-content' ? lanes.#contentBatch(batch, lane) : lanes.#sampleBatch(batch, lane)),
       onGap: gapTeller(project, 'distill', (missed) => (lanes.counts.missed += missed)),
       onFatal,
@@ -170,6 +184,33 @@ export class OwnerLanes {
     await this.state.close()
   }
 
+  /**
+   * Brings clock and trained round to what was decided. A round that this state never closed was trained by another process:
+   * it is taken as done. One that it closed itself is trained again after a crash, as its record says.
+   */
+  async #adopt({ closed, trained }: Decided): Promise<void> {
+    const before = this.#clock.closed
+    if (closed <= before) return
+    const others = trained > before && trained > trainedRound(this.state)
+    await this.change((clock) => {
+      clock.close(closed)
+      return others ? { puts: [trainedPut(trained)] } : {}
+    })
+  }
+
+  async #assigned(lane: Lane): Promise<bigint> {
+    const { config, log } = this.#project
+    const name = positionName(lane.topic, lane.partition)
+    this.#doneUntil.set(name, (await (await log.admin()).committed(groupOf(config), lane.topic))[lane.partition] ?? 0n)
+    return this.state.position(name) ?? 0n
+  }
+
+  /** Writes the dead letters of a lane that nobody has written before. */
+  async #setAside(lane: Lane, poison: readonly PoisonRecord[]): Promise<void> {
+    const doneUntil = this.#doneUntil.get(positionName(lane.topic, lane.partition)) ?? 0n
+    await this.#deadLetters.send(poison.filter(({ record }) => record.offset >= doneUntil))
+  }
+
   #contentSources(): string[] {
     return [...this.#watermarks.keys()].filter((source) => source.startsWith('item-content/'))
   }
@@ -179,7 +220,7 @@ export class OwnerLanes {
     const records = batch.records.filter((record) => !isEndMark(record))
     await prepareSchemas(this.#project, batch, lane)
     const { arrivals, poison } = this.#decodeContent(batch, records)
-    await this.#deadLetters.send(poison)
+    await this.#setAside(lane, poison)
     let newest = -Infinity
     let watermark: LaneWatermark | undefined
     await this.change((clock) => {
@@ -237,20 +278,24 @@ export class OwnerLanes {
   async #sampleBatch(batch: LogBatch, lane: Lane): Promise<void> {
     const { codec, clock: now } = this.#project
     const samples: DistillSample[] = []
+    const settled = new Set<DistillSample>()
+    const decidedUntil = this.#decided.positions.get(positionName(batch.topic, batch.partition)) ?? 0n
     const marks = new Map<string, number>()
     const poison: PoisonRecord[] = []
     for (const record of batch.records) {
       try {
         const row = codec.decode('distill-samples', record.value ?? new Uint8Array())
-        if (row.kind === 'sample') samples.push(row)
-        else marks.set(`${row.topic}/${row.partition}@${batch.partition}`, row.watermarkTs)
+        if (row.kind === 'sample') {
+          samples.push(row)
+          if (record.offset < decidedUntil) settled.add(row)
+        } else marks.set(`${row.topic}/${row.partition}@${batch.partition}`, row.watermarkTs)
       } catch (error) {
         poison.push({ topic: batch.topic, partition: batch.partition, record, error: asPoison(error) })
       }
     }
-    await this.#deadLetters.send(poison)
+    await this.#setAside(lane, poison)
     await this.change((clock) => {
-      const puts = [...samplePuts(this.state, clock, codec, samples)]
+      const puts = [...samplePuts(this.state, clock, codec, samples, settled)]
       for (const [source, watermarkTs] of marks) {
         clock.apply({ kind: 'watermark', source, watermarkTs })
         puts.push([watermarkKey(source), floatBytes(watermarkTs)])

@@ -12,7 +12,11 @@ import { requireSameCommand } from './control-records.ts'
 import type { ControlCommand, ControlEntry } from './control-records.ts'
 import { OwnerCommands } from './owner-commands.ts'
 import type { TaskResult } from './owner-commands.ts'
+import { decidedIn } from './decided.ts'
+import type { Decided } from './decided.ts'
 import { OwnerLanes } from './owner-lanes.ts'
+import { positionName } from './positions.ts'
+import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
 import { decideRefresh, performBuild } from './refresh.ts'
 import { rowsBefore, trainedRound } from './samples-state.ts'
@@ -40,6 +44,7 @@ export interface OwnerOptions {
 
 const idleCheckMs = 1000
 const catchUpPollMs = 25
+const ownerTopics = ['item-content', 'distill-samples'] as const
 
 export class Owner {
   readonly lanes: OwnerLanes
@@ -83,11 +88,12 @@ export class Owner {
   static async start(options: OwnerOptions): Promise<Owner> {
     const { project, onFatal } = options
     let wake = (): void => {}
-    const lanes = await OwnerLanes.start(project, () => wake(), onFatal)
+    const decided = decidedIn(options.control)
+    const lanes = await OwnerLanes.start(project, decided, () => wake(), onFatal)
     lanes.closedTs = await closedUntil(project, lanes)
     const owner = new Owner(options, lanes)
     wake = () => owner.#changed()
-    owner.#loop = owner.#run()
+    owner.#loop = owner.#run(decided.positions)
     return owner
   }
 
@@ -147,8 +153,12 @@ export class Owner {
     for (const resolve of this.#waiting.splice(0)) resolve()
   }
 
-  async #run(): Promise<void> {
+  /** @param positions - what earlier decisions were made on: nothing is done before the state holds it */
+  async #run(positions: Decided['positions']): Promise<void> {
     try {
+      this.#busy = true
+      await this.#reached(positions)
+      this.#busy = false
       while (!this.#stopped) {
         this.#woken = false
         const task = await this.#next()
@@ -298,9 +308,18 @@ export class Owner {
   async #caughtUp(ingested: () => Promise<void>): Promise<void> {
     await ingested()
     const admin = await this.#project.log.admin()
-    for (const topic of ['item-content', 'distill-samples'] as const) {
-      const { end } = await admin.describe(topic)
-      while (!this.#stopped && (await this.lanes.positions(topic)).some(({ next }, p) => BigInt(next) < end[p]!)) await pause(catchUpPollMs)
+    const ends = new Map<string, bigint>()
+    for (const topic of ownerTopics) {
+      for (const [partition, end] of (await admin.describe(topic)).end.entries()) ends.set(positionName(topic, partition), end)
+    }
+    await this.#reached(ends)
+  }
+
+  /** Resolves when the owner's state holds all records below these positions, or the owner stops. */
+  async #reached(positions: ReadonlyMap<string, bigint>): Promise<void> {
+    for (const topic of ownerTopics) {
+      const isBehind = ({ partition, next }: TopicPosition): boolean => BigInt(next) < (positions.get(positionName(topic, partition)) ?? 0n)
+      while (!this.#stopped && (await this.lanes.positions(topic)).some(isBehind)) await pause(catchUpPollMs)
     }
   }
 
