@@ -3,9 +3,9 @@ import { deepStrictEqual, match, ok, rejects, strictEqual } from 'node:assert/st
 import { test } from 'node:test'
 import type { TestContext } from 'node:test'
 
-import { askOwner, listDeadLetters, openProject, startDaemon } from '../../pipeline/index.ts'
+import { askOwner, InputFeed, listDeadLetters, openProject, publishedVersions, startDaemon } from '../../pipeline/index.ts'
 import type { AskOptions, ControlCommand, Daemon, Project, TaskResult } from '../../pipeline/index.ts'
-import type { LogHeader, Store } from '../../connectors/index.ts'
+import type { Lane, LogDriver, LogHandlers, LogHeader, Store } from '../../connectors/index.ts'
 import { scratchDirectory } from '../connectors/scratch-directory.ts'
 import { contentOf, hourMs, items, startTs, testConfig, TestProject } from './fixture.ts'
 
@@ -267,4 +267,74 @@ test('records of the first release are read; what a newer one decided stops the 
   await append(project, { kind: 'owner', id: 'newer release', body: '{"process":"p","more":1}' })
   await append(project, { kind: 'merged', id: 'm', body: '{}' }, claimOf('newer release'))
   await rejects(start(), { code: 'SIDESTREAM_LOG_CORRUPT', message: /unknown kind "merged".*newer sidestream; upgrade/ })
+})
+
+test('a second process stands by with all its roles, and takes over where the owner stopped', async (t) => {
+  const { project, start } = await opened(t)
+  const first = await start()
+  const second = await start()
+  deepStrictEqual([(await first.status()).control, (await second.status()).control], ['owner', 'standby'])
+  deepStrictEqual([second.owner, second.ingest], [undefined, undefined])
+  await rejects(second.refresh('r'), { code: 'SIDESTREAM_USAGE_INVALID', message: /another process has control/ })
+  const feed = await InputFeed.open(project)
+  await feed.append([...items(30)])
+  await feed.end()
+  await feed.close()
+  await first.idle()
+  await second.idle()
+  strictEqual((await second.status()).live, 1)
+  strictEqual((await ask(project, { action: 'refresh' }, { id: 'by the first' })).version, 2)
+
+  await first.stop()
+  const back = await ask(project, { action: 'rollback' }, { id: 'by the second' })
+  deepStrictEqual([back.outcome, back.version, (await second.status()).control], ['live', 1, 'owner'])
+  await second.idle()
+  deepStrictEqual(
+    second.owner!.control.all('build').map(({ body }) => body.version),
+    [1, 2],
+  )
+  strictEqual((await second.refresh('by the first')).version, 2)
+  strictEqual((await logged(project)).filter((record) => record === 'owner').length, 2)
+  strictEqual((await second.status()).ingest!.poison, 0)
+  const moves = await publishedVersions(project)
+  deepStrictEqual(
+    moves.map(({ seq, version }) => [seq, version]),
+    [
+      [1, 1],
+      [2, 2],
+      [3, 1],
+    ],
+  )
+})
+
+test('a rebalance that gives the owner its partition back changes nothing', async (t) => {
+  const { project, start } = await opened(t)
+  let handlers: LogHandlers | undefined
+  let lane: Lane | undefined
+  const consumer: LogDriver['consumer'] = async (options) => {
+    const real = await project.log.consumer(options)
+    if (!options.group.endsWith('-control')) return real
+    return {
+      run: (given) => {
+        handlers = given
+        return real.run({ ...given, onAssigned: async (assigned) => given.onAssigned!((lane = assigned)) })
+      },
+      lag: () => real.lag(),
+      lastProgress: () => real.lastProgress(),
+      stop: (how) => real.stop(how),
+    }
+  }
+  const log = new Proxy(project.log, {
+    get: (target, key) => {
+      const value: unknown = key === 'consumer' ? consumer : Reflect.get(target, key, target)
+      return typeof value === 'function' && key !== 'consumer' ? value.bind(target) : value
+    },
+  })
+  const daemon = await start({ ...project, log })
+  await handlers!.onRevoked!(lane!)
+  const next = await handlers!.onAssigned!(lane!)
+  strictEqual(next, 1n, 'it goes on behind its claim')
+  deepStrictEqual((await ask(project, { action: 'gc' })).collected, [])
+  strictEqual((await daemon.status()).control, 'owner')
+  strictEqual((await logged(project)).filter((record) => record === 'owner').length, 1)
 })
