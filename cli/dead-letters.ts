@@ -1,9 +1,8 @@
 /** `sidestream dead-letters`: what could not be processed, and trying it again. */
 
 import { Command } from 'commander'
-import { listDeadLetters, retryDeadLetters } from '../pipeline/index.ts'
-import type { ListedLetter, Project } from '../pipeline/index.ts'
-import { projectCommand, withProject } from './options.ts'
+import type { LetterFilter, ListedLetter } from '../pipeline/index.ts'
+import { projectCommand, withCommands } from './options.ts'
 import { createOutput, textTable } from './output.ts'
 
 interface Options {
@@ -22,20 +21,14 @@ export function deadLettersCommand(): Command {
     projectCommand(name, description).option('--topic <name>', 'only of this topic').option('--code <code>', 'only with this error code')
   command.addCommand(
     own('list', 'what could not be processed, oldest first; --json gives the records whole').action(async (options: Options) => {
-      const letters = await withProject(options.config, (project) => wanted(project, options))
+      const letters = await withCommands(options.config, (commands) => commands.listDeadLetters(filterOf(options)))
       createOutput(options.json).result({ letters: letters.map(plain) }, listText(letters))
     }),
   )
   command.addCommand(
     own('retry', 'append records that were not retried yet to their topics again').action(async (options: Options) => {
       const output = createOutput(options.json)
-      const report = await withProject(options.config, async (project) => {
-        const letters = await wanted(project, options)
-        return retryDeadLetters(
-          project,
-          letters.filter(({ retriedAt }) => retriedAt === null),
-        )
-      })
+      const report = await withCommands(options.config, (commands) => commands.retryDeadLetters(filterOf(options)))
       for (const { place, reason } of report.left.slice(0, shown)) output.note(`left ${place}: ${reason}`)
       const left = report.left.length === 0 ? '' : `, ${report.left.length} left as they are`
       output.result(report, `retried ${report.retried} records${left}; what fails again becomes a new dead letter`)
@@ -44,9 +37,8 @@ export function deadLettersCommand(): Command {
   return command
 }
 
-async function wanted(project: Project, { topic, code }: Options): Promise<ListedLetter[]> {
-  const letters = await listDeadLetters(project)
-  return letters.filter((letter) => (topic === undefined || letter.topic === topic) && (code === undefined || letter.code === code))
+function filterOf({ topic, code }: Options): LetterFilter {
+  return { ...(topic !== undefined && { topic }), ...(code !== undefined && { code }) }
 }
 
 function listText(letters: readonly ListedLetter[]): string {

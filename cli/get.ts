@@ -1,9 +1,7 @@
 /** `sidestream get`: what the store says of items. */
 
 import type { Command } from 'commander'
-import { semanticIdView } from '../schemas/index.ts'
-import { readFeatures } from '../pipeline/index.ts'
-import { projectCommand, withProject, wholeNumber } from './options.ts'
+import { projectCommand, wholeNumber, withCommands } from './options.ts'
 import { createOutput } from './output.ts'
 
 interface Options {
@@ -19,10 +17,13 @@ export function getCommand(): Command {
     .option('--view <name>', 'view to read (default: the one that owns the semantic IDs)')
     .option('--at-version <n>', 'read this version instead of the live one', wholeNumber('--at-version', 1))
     .action(async (items: string[], options: Options) => {
-      const answer = await withProject(options.config, (project) => {
-        const view = options.view ?? semanticIdView(project.config)
-        return readFeatures(project, view, items, options.atVersion)
-      })
+      const answer = await withCommands(options.config, (commands) =>
+        commands.readFeatures({
+          items,
+          ...(options.view !== undefined && { view: options.view }),
+          ...(options.atVersion !== undefined && { version: options.atVersion }),
+        }),
+      )
       const rows = items.map((item, i) => {
         const feature = answer.features[i]
         if (feature === undefined) return { item, found: false as const }

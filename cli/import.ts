@@ -1,12 +1,10 @@
 /** `sidestream import`: files into the log's topics. */
 
-import { readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Command } from 'commander'
-import { fileError, parseRecipe, SidestreamError } from '../schemas/index.ts'
-import type { Recipe } from '../schemas/index.ts'
-import { fileSources, importSources } from '../pipeline/index.ts'
-import { once, projectCommand, withProject } from './options.ts'
+import { SidestreamError } from '../schemas/index.ts'
+import type { ImportRequest } from '../pipeline/index.ts'
+import { interruptSignal, once, projectCommand, withCommands } from './options.ts'
 import { createOutput } from './output.ts'
 
 interface Options {
@@ -19,9 +17,6 @@ interface Options {
   readonly data?: string
   readonly end: boolean
 }
-
-/** Refused rows that are named one by one; all are counted. */
-const shownRefusals = 20
 
 export function importCommand(): Command {
   return projectCommand('import', 'Append interactions, content and ID embeddings from files (Parquet, CSV, CSV.gz) to the topics.')
@@ -43,43 +38,32 @@ export function importCommand(): Command {
       if (options.data !== undefined && options.recipe === undefined) {
         throw new SidestreamError('SIDESTREAM_USAGE_INVALID', '--data says where the files of a --recipe are; name the recipe as well')
       }
-      const recipe =
-        options.recipe === undefined
-          ? undefined
-          : { recipe: await readRecipeFile(options.recipe), directory: options.data ?? dirname(options.recipe) }
-      const report = await withProject(options.config, async (project) => {
-        let refused = 0
-        const files = {
-          ...(options.interactions !== undefined && { interactions: options.interactions }),
-          ...(options.content !== undefined && { content: options.content }),
-          ...(options.idEmbeddings !== undefined && { idEmbeddings: options.idEmbeddings }),
-          ...(recipe !== undefined && { recipe }),
-        }
-        const sources = fileSources(project, files, (error) => {
-          if (refused++ < shownRefusals) output.note(`left out: ${error.message}`)
-        })
-        const done = await importSources(project, sources, {
-          end: options.end,
-          onProgress: throttled(({ appended, skipped }) =>
-            output.note(`imported ${appended} rows${skipped > 0 ? `, ${skipped} were there already` : ''}`),
-          ),
-        })
-        return { ...done, refused: done.refused + refused }
-      })
+      const report = await withCommands(options.config, (commands) =>
+        commands.importFiles(
+          requestOf(options),
+          {
+            onRefused: (reason) => output.note(`left out: ${reason}`),
+            onNote: output.note,
+            onProgress: throttled(({ appended, skipped }) =>
+              output.note(`imported ${appended} rows${skipped > 0 ? `, ${skipped} were there already` : ''}`),
+            ),
+          },
+          interruptSignal(),
+        ),
+      )
       const text = `imported ${report.appended} rows, ${report.skipped} were there already, ${report.refused} refused${options.end ? '; the topics are closed' : ''}`
       output.result({ ...report, ended: options.end }, text)
     })
 }
 
-/** @throws SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_CONFIG_INVALID */
-export async function readRecipeFile(path: string): Promise<Recipe> {
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (error) {
-    throw fileError(path, error)
+function requestOf({ interactions, content, idEmbeddings, recipe, data, end }: Options): ImportRequest {
+  return {
+    end,
+    ...(interactions !== undefined && { interactions }),
+    ...(content !== undefined && { content }),
+    ...(idEmbeddings !== undefined && { idEmbeddings }),
+    ...(recipe !== undefined && { recipe: { file: recipe, data: data ?? dirname(recipe) } }),
   }
-  return parseRecipe(text, path)
 }
 
 /** Passes a call on at most every two seconds. */

@@ -4,8 +4,8 @@ import { readFile } from 'node:fs/promises'
 import { Command } from 'commander'
 import { fileError, parseConfig, SidestreamError } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
-import { openProject } from '../pipeline/index.ts'
-import type { Logger, Project } from '../pipeline/index.ts'
+import { openCommands } from '../pipeline/index.ts'
+import type { CommandOptions, ProjectCommands } from '../pipeline/index.ts'
 
 export const defaultConfigPath = 'sidestream.yaml'
 
@@ -17,6 +17,16 @@ export function plainCommand(name: string, description: string): Command {
 /** A command that works on a project: `--config` and `--json`. */
 export function projectCommand(name: string, description: string): Command {
   return plainCommand(name, description).option('-c, --config <file>', 'configuration file', defaultConfigPath)
+}
+
+export interface WaitOption {
+  /** Seconds. */
+  readonly wait: number
+}
+
+/** For commands that the owner of a project does, wherever it runs. */
+export function waitOption(command: Command): Command {
+  return command.option('--wait <seconds>', 'how long to wait for an owner to take the command (Kafka)', wholeNumber('--wait', 1), 30)
 }
 
 /** @throws SIDESTREAM_CONFIG_INVALID, also when there is no such file; SIDESTREAM_FILE_UNREADABLE */
@@ -35,14 +45,26 @@ export async function readConfig(path: string): Promise<Config> {
   return parseConfig(text, { env: process.env, path })
 }
 
-/** Opens the project, runs `body`, and closes it whatever happens. */
-export async function withProject<T>(configPath: string, body: (project: Project) => Promise<T>, logger?: Logger): Promise<T> {
-  const project = await openProject(await readConfig(configPath), logger === undefined ? {} : { logger })
+/** Finds the way to the project, runs `body`, and closes it whatever happens. */
+export async function withCommands<T>(
+  configPath: string,
+  body: (commands: ProjectCommands, config: Config) => Promise<T>,
+  options: CommandOptions = {},
+): Promise<T> {
+  const config = await readConfig(configPath)
+  const commands = await openCommands(config, options)
   try {
-    return await body(project)
+    return await body(commands, config)
   } finally {
-    await project.close()
+    await commands.close()
   }
+}
+
+/** Aborts at the first Ctrl-C, so that a command can end in order; a second one ends the process. */
+export function interruptSignal(): AbortSignal {
+  const controller = new AbortController()
+  process.once('SIGINT', () => controller.abort())
+  return controller.signal
 }
 
 /** @throws SIDESTREAM_USAGE_INVALID */

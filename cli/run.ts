@@ -2,11 +2,11 @@
 
 import { Option, type Command } from 'commander'
 import { SidestreamError } from '../schemas/index.ts'
-import { roles, startDaemon, startMetrics } from '../pipeline/index.ts'
-import type { Logger, OwnerEvents, Project, Role } from '../pipeline/index.ts'
+import { openProject, roles, startControlSocket, startDaemon, startMetrics } from '../pipeline/index.ts'
+import type { DaemonStatus, Logger, OwnerEvents, Project, Role } from '../pipeline/index.ts'
 import { stderrLogger } from './logger.ts'
 import type { LogLevel } from './logger.ts'
-import { projectCommand, withProject } from './options.ts'
+import { projectCommand, readConfig } from './options.ts'
 import { createOutput } from './output.ts'
 import { meanLoss, roundTime } from './round-text.ts'
 
@@ -27,34 +27,37 @@ export function runCommand(): Command {
       const logger = stderrLogger(options.logLevel)
       // From the start on: a signal that comes while the project opens must not be lost.
       const stopped = stopSignal()
-      const status = await withProject(
-        options.config,
-        async (project) => {
-          const daemon = await startDaemon(project, {
-            ...(options.roles !== undefined && { roles: options.roles }),
-            events: loggedEvents(project, logger),
-          })
-          try {
-            const metrics = await startMetrics(project, daemon)
-            try {
-              logger.info(
-                { project: project.config.project, dataDir: project.config.dataDir, live: (await daemon.status()).live },
-                'running',
-              )
-              if (metrics !== undefined) logger.info({ url: metrics.url }, 'metrics and health are served')
-              await Promise.race([stopped, daemon.failed(), ...(options.untilIdle ? [daemon.idle()] : [])])
-            } finally {
-              await metrics?.close()
-            }
-            return await daemon.status()
-          } finally {
-            await daemon.stop()
-          }
-        },
-        logger,
-      )
-      createOutput(options.json).result(status, `stopped; live version: ${status.live ?? 'none yet'}`)
+      const project = await openProject(await readConfig(options.config), { logger })
+      try {
+        const status = await runDaemon(project, options, logger, stopped)
+        createOutput(options.json).result(status, `stopped; live version: ${status.live ?? 'none yet'}`)
+      } finally {
+        await project.close()
+      }
     })
+}
+
+/** Runs until it is stopped, fails, or has nothing left to do; what was opened is closed in the opposite order. */
+async function runDaemon(project: Project, options: Options, logger: Logger, stopped: Promise<void>): Promise<DaemonStatus> {
+  const opened: (() => Promise<void>)[] = []
+  try {
+    const daemon = await startDaemon(project, {
+      ...(options.roles !== undefined && { roles: options.roles }),
+      events: loggedEvents(project, logger),
+    })
+    opened.push(() => daemon.stop())
+    const metrics = await startMetrics(project, daemon)
+    if (metrics !== undefined) opened.push(() => metrics.close())
+    const socket = await startControlSocket(project, daemon)
+    if (socket !== undefined) opened.push(() => socket.close())
+    const { project: name, dataDir } = project.config
+    logger.info({ project: name, dataDir, socket: socket?.path, live: (await daemon.status()).live }, 'running')
+    if (metrics !== undefined) logger.info({ url: metrics.url }, 'metrics and health are served')
+    await Promise.race([stopped, daemon.failed(), ...(options.untilIdle ? [daemon.idle()] : [])])
+    return await daemon.status()
+  } finally {
+    for (const close of opened.reverse()) await close()
+  }
 }
 
 /** What the owner did, as log lines. */

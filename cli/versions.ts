@@ -1,8 +1,9 @@
 /** `sidestream versions`: what was built, what is live, and how to change it. */
 
 import { Command } from 'commander'
-import { activateVersion, collectVersions, listVersions, rollbackVersion, showVersion } from '../pipeline/index.ts'
-import { projectCommand, withProject, wholeNumber } from './options.ts'
+import type { ProjectCommands } from '../pipeline/index.ts'
+import { projectCommand, waitOption, wholeNumber, withCommands } from './options.ts'
+import type { WaitOption } from './options.ts'
 import { createOutput, textTable } from './output.ts'
 
 interface Options {
@@ -16,7 +17,7 @@ export function versionsCommand(): Command {
   const own = (name: string, description: string): Command => projectCommand(name, description)
   command.addCommand(
     own('list', 'all versions with state, parent and size').action(async (options: Options) => {
-      const versions = await withProject(options.config, listVersions)
+      const versions = await withCommands(options.config, (commands) => commands.listVersions())
       const rows = versions.map(({ version, state, parent, head, entries, bytes }) => [
         String(version),
         state,
@@ -36,27 +37,27 @@ export function versionsCommand(): Command {
     own('show', 'everything that made one version')
       .argument('<version>', 'version number', wholeNumber('version', 1))
       .action(async (version: number, options: Options) => {
-        const record = await withProject(options.config, (project) => showVersion(project, version))
+        const record = await withCommands(options.config, (commands) => commands.showVersion(version))
         createOutput(options.json).result(record, JSON.stringify(record, undefined, 2))
       }),
   )
   command.addCommand(
-    own('activate', 'make a kept or ready version live')
+    waitOption(own('activate', 'make a kept or ready version live'))
       .argument('<version>', 'version number', wholeNumber('version', 1))
-      .action(async (version: number, options: Options) => {
-        const change = await withProject(options.config, (project) => activateVersion(project, version))
+      .action(async (version: number, options: Options & WaitOption) => {
+        const change = await decide(options, (commands) => commands.activateVersion(version))
         createOutput(options.json).result(change, `version ${change.version} is live (change ${change.seq})`)
       }),
   )
   command.addCommand(
-    own('rollback', "go back to the live version's parent").action(async (options: Options) => {
-      const change = await withProject(options.config, rollbackVersion)
+    waitOption(own('rollback', "go back to the live version's parent")).action(async (options: Options & WaitOption) => {
+      const change = await decide(options, (commands) => commands.rollbackVersion())
       createOutput(options.json).result(change, `rolled back: version ${change.version} is live (change ${change.seq})`)
     }),
   )
   command.addCommand(
-    own('gc', 'collect versions that nothing needs any more').action(async (options: Options) => {
-      const collected = await withProject(options.config, collectVersions)
+    waitOption(own('gc', 'collect versions that nothing needs any more')).action(async (options: Options & WaitOption) => {
+      const collected = await decide(options, (commands) => commands.collectVersions())
       createOutput(options.json).result(
         { collected },
         collected.length === 0 ? 'nothing to collect' : `collected versions ${collected.join(', ')}`,
@@ -64,4 +65,12 @@ export function versionsCommand(): Command {
     }),
   )
   return command
+}
+
+/** What an owner elsewhere may have to decide: how long it is waited for is said on stderr. */
+function decide<T>(options: Options & WaitOption, body: (commands: ProjectCommands) => Promise<T>): Promise<T> {
+  return withCommands(options.config, body, {
+    onNote: createOutput(options.json).note,
+    deadlineMs: options.wait * 1000,
+  })
 }

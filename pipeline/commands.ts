@@ -1,4 +1,4 @@
-/** What the command line asks of a project that no daemon runs: each command opens it, does one thing, and closes it. */
+/** Questions and switches over an opened project: what `ProjectCommands` is made of, and what library users call. */
 
 import { randomUUID } from 'node:crypto'
 import { collectVersions as collect, FeatureReader, listVersions as list, requireVersion } from '../features/index.ts'
@@ -34,7 +34,7 @@ export async function listVersions({ store, config }: Pick<Project, 'store' | 'c
 }
 
 /** @throws SIDESTREAM_VERSION_UNKNOWN */
-export function showVersion({ store, config }: Project, version: number): Promise<VersionRecord> {
+export function showVersion({ store, config }: Pick<Project, 'store' | 'config'>, version: number): Promise<VersionRecord> {
   return requireVersion(store, config.project, version)
 }
 
@@ -56,7 +56,7 @@ export function collectVersions({ store, config }: Project): Promise<number[]> {
 
 /** Features of some items, all from one version. @throws SIDESTREAM_USAGE_INVALID for an unknown view; SIDESTREAM_VERSION_UNKNOWN, SIDESTREAM_VERSION_GONE */
 export async function readFeatures(
-  { store, config }: Project,
+  { store, config }: Pick<Project, 'store' | 'config'>,
   view: string,
   ids: readonly string[],
   version?: number,

@@ -3,14 +3,14 @@
  * Invariant: what is opened here is closed by `Project.close`, also when a later open fails.
  */
 
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Codec, fileError, SchemaRegistryClient, SidestreamError, WriterSchemas } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
 import type { Artifacts, LogDriver, MaintenanceReport, RedisStore, State, Store } from '../connectors/index.ts'
 import { given, hostAndPort, readTls } from './connection-options.ts'
 import { silentLogger } from './project.ts'
-import type { Logger, Project } from './project.ts'
+import type { Logger, Project, ProjectPorts } from './project.ts'
 import { requireTopics, wantedTopics } from './topics.ts'
 
 export interface ComposeOptions {
@@ -32,7 +32,7 @@ export async function openProject(config: Config, { logger = silentLogger, clock
   }
   try {
     const inMemory = config.log.driver === 'memory' && config.store.driver === 'memory'
-    await mkdir(config.dataDir, { recursive: true })
+    await makeDataDirectory(config.dataDir)
     opened.push(await lockDataDirectory(config.dataDir))
     const log = await openLog(config, { clock, logger })
     opened.push(() => log.close())
@@ -58,6 +58,26 @@ export async function openProject(config: Config, { logger = silentLogger, clock
     }
   } catch (error) {
     await close()
+    throw error
+  }
+}
+
+/**
+ * Log and store on shared servers, for a process that owns nothing of the project and leaves nothing behind.
+ * @throws as `openProject`, except what concerns the data directory
+ */
+export async function openPorts(config: Config, { logger = silentLogger, clock = Date.now }: ComposeOptions = {}): Promise<ProjectPorts> {
+  const log = await openLog(config, { clock, logger })
+  try {
+    await requireTopics(await log.admin(), config)
+    const store = await openStore(config, { clock, logger })
+    const close = async (): Promise<void> => {
+      await store.close()
+      await log.close()
+    }
+    return { config, log, store, codec: new Codec(), logger, clock, close }
+  } catch (error) {
+    await log.close()
     throw error
   }
 }
@@ -99,6 +119,12 @@ async function openProjectArtifacts(config: Config, log: LogDriver, clock: () =>
   // A chunk's key, names and frame are beside its bytes.
   const chunkBytes = Math.max(256, Math.min(artifactLogDefaults.chunkBytes, config.log.recordBytes - 1024))
   return openArtifactLog({ log, directory: join(config.dataDir, 'artifact-cache'), chunkBytes, clock })
+}
+
+/** A new directory is its owner's alone: it will hold what users did. One that is there keeps its mode. */
+export async function makeDataDirectory(path: string): Promise<void> {
+  const made = await mkdir(path, { recursive: true })
+  if (made !== undefined) await chmod(path, 0o700)
 }
 
 /** Takes the directory for this process. @returns gives it back @throws SIDESTREAM_DIRECTORY_IN_USE */

@@ -1,13 +1,15 @@
 /** Checks everything a configuration names, one finding each; a failed check says what to do. */
 
-import { access, constants, mkdir, readFile, statfs } from 'node:fs/promises'
+import { access, constants, readFile, statfs } from 'node:fs/promises'
 import { Graph, Session, tensorOf, toModel } from '../compute/index.ts'
 import { fileError, parseConfig } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
 import type { LogDriver } from '../connectors/index.ts'
 import { listVersions } from './commands.ts'
-import { lockDataDirectory, openLog, openRegistry, openStore } from './compose.ts'
+import { lockDataDirectory, makeDataDirectory, openLog, openRegistry, openStore } from './compose.ts'
 import type { OpenedStore } from './compose.ts'
+import { runningDaemon } from './open-commands.ts'
+import type { ProjectCommands } from './project-commands.ts'
 import { inspectTopics, requireTopics } from './topics.ts'
 import type { TopicFinding } from './topics.ts'
 
@@ -54,22 +56,38 @@ export async function diagnose(
   })
   if (!read || config === undefined) return { findings, topics: [] }
   const { dataDir } = config
+  const isOnServers = { log: config.log.driver === 'kafka', store: config.store.driver === 'redis' }
   let release = (): void => {}
+  let daemon: ProjectCommands | undefined
   const usable = await check('data directory', async () => {
     const text = await checkDirectory(dataDir)
-    // Servers are shared; what is in the directory can be looked at by one process at a time.
-    if (config!.log.driver !== 'kafka' || config!.store.driver !== 'redis') release = await lockDataDirectory(dataDir)
+    // Servers are shared; what is in the directory is looked at by one process at a time, or asked of the daemon that has it.
+    if (isOnServers.log && isOnServers.store) return text
+    daemon = await runningDaemon(config!)
+    if (daemon === undefined) release = await lockDataDirectory(dataDir)
     return text
   })
   if (!usable) return { findings, topics: [] }
   try {
-    const found = await checkLog(config, check, topics)
-    await checkStore(config, check)
+    if (daemon !== undefined) await check('daemon', () => checkDaemon(daemon!))
+    const found = daemon === undefined || isOnServers.log ? await checkLog(config, check, topics) : []
+    if (daemon === undefined || isOnServers.store) await checkStore(config, check)
     if (config.schemaRegistry.url !== null) await check('schema registry', () => checkRegistry(config!))
     return { findings, topics: found }
   } finally {
+    await daemon?.close()
     release()
   }
+}
+
+async function checkDaemon(daemon: ProjectCommands): Promise<string> {
+  const status = await daemon.status()
+  const versions = await daemon.listVersions()
+  const behind = Object.values(status?.lag ?? {}).reduce((sum, records) => sum + records, 0)
+  const live = status?.live ?? null
+  const control = { owner: ', which decides for the project', standby: ', which stands by' } as const
+  const role = status?.control === undefined || status.control === null ? '' : control[status.control]
+  return `a daemon has the directory${role}: ${versions.length} versions, ${live === null ? 'nothing live yet' : `version ${live} live`}, ${behind} records behind`
 }
 
 async function readText(path: string): Promise<string> {
@@ -94,7 +112,7 @@ async function checkCompute(): Promise<string> {
 }
 
 async function checkDirectory(path: string): Promise<string> {
-  await mkdir(path, { recursive: true })
+  await makeDataDirectory(path)
   await access(path, constants.W_OK)
   const { bavail, bsize } = await statfs(path)
   const free = bavail * bsize

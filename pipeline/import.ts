@@ -9,11 +9,11 @@ import { createReadStream } from 'node:fs'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { partitionForKey } from '../compute/index.ts'
-import { fileError, readContent, readIdEmbeddings, readInteractions, readRecipe } from '../schemas/index.ts'
-import type { Recipe, SidestreamError, SourceEvent } from '../schemas/index.ts'
+import { fileError, readRecipe, SidestreamError } from '../schemas/index.ts'
+import type { Recipe, SourceEvent } from '../schemas/index.ts'
 import { InputFeed, inputTopics, keyOf } from './input-feed.ts'
 import type { InputTopic } from './input-feed.ts'
-import type { Project } from './project.ts'
+import type { ProjectPorts } from './project.ts'
 import { importedRow, importHeaders, isEndMark } from './record-headers.ts'
 
 /** Any stream of input records in event-time order, with a name that tells it from any other. */
@@ -29,6 +29,8 @@ export interface ImportOptions {
   readonly onProgress?: (report: { readonly appended: number; readonly skipped: number }) => void
   /** Awaited after every batch: whoever consumes at the same time can slow the import down. */
   readonly pace?: () => Promise<void>
+  /** Stops the import between two batches. */
+  readonly signal?: AbortSignal
 }
 
 export interface ImportReport {
@@ -40,13 +42,13 @@ export interface ImportReport {
   readonly refused: number
 }
 
-/** Appends all rows of the sources. @throws what the sources throw; SIDESTREAM_DISK_FULL */
+/** Appends all rows of the sources. @throws what the sources throw; SIDESTREAM_DISK_FULL; SIDESTREAM_CLOSED when it was stopped */
 export async function importSources(
-  project: Project,
+  project: ProjectPorts,
   sources: readonly ImportSource[],
   options: ImportOptions = {},
 ): Promise<ImportReport> {
-  const { end = false, onProgress = () => {}, pace = async () => {} } = options
+  const { end = false, onProgress = () => {}, pace = async () => {}, signal } = options
   const feed = await InputFeed.open(project)
   try {
     const partitions = await partitionCounts(project)
@@ -57,6 +59,7 @@ export async function importSources(
       const done = await lastRows(project, file)
       const headers = new TextEncoder().encode(file)
       let row = 0
+      refuseStopped(signal)
       for await (const events of source.events()) {
         const fresh: SourceEvent[] = []
         const rows: number[] = []
@@ -76,6 +79,7 @@ export async function importSources(
         appended += fresh.length
         onProgress({ appended, skipped })
         await pace()
+        refuseStopped(signal)
       }
     }
     if (end && !(await hasEnded(project))) await feed.end()
@@ -83,44 +87,6 @@ export async function importSources(
   } finally {
     await feed.close()
   }
-}
-
-export interface ImportFiles {
-  readonly interactions?: string
-  readonly content?: string
-  readonly idEmbeddings?: string
-  /** A recipe and the directory of its files. */
-  readonly recipe?: { readonly recipe: Recipe; readonly directory: string }
-}
-
-/** Files as sources, content first. `onRefused` is told of rows that break the file's contract; they are left out. */
-export function fileSources(
-  project: Project,
-  files: ImportFiles,
-  onRefused: (error: SidestreamError, row: number) => void,
-): ImportSource[] {
-  const options = { onInvalid: onRefused }
-  const sources: ImportSource[] = []
-  if (files.recipe !== undefined) sources.push(recipeSource(files.recipe.recipe, files.recipe.directory, options))
-  const add = (path: string | undefined, events: (path: string) => AsyncIterable<readonly SourceEvent[]>): void => {
-    if (path !== undefined) sources.push({ identity: () => hashFile(path), events: () => events(path) })
-  }
-  add(files.content, async function* (path) {
-    for await (const rows of readContent(path, project.config.content.modalities, options)) {
-      yield rows.map(({ itemId, eventTs, content }) => ({ topic: 'item-content', itemId, eventTs, record: content }) as const)
-    }
-  })
-  add(files.idEmbeddings, async function* (path) {
-    for await (const rows of readIdEmbeddings(path, options)) {
-      yield rows.map((record) => ({ topic: 'id-embeddings', eventTs: record.eventTs, record }) as const)
-    }
-  })
-  add(files.interactions, async function* (path) {
-    for await (const rows of readInteractions(path, {}, options)) {
-      yield rows.map((record) => ({ topic: 'interactions', eventTs: record.eventTs, record }) as const)
-    }
-  })
-  return sources
 }
 
 /** What a recipe describes, as one source. */
@@ -151,7 +117,8 @@ function recipeFiles({ interactions, content, idEmbeddings }: Recipe): string[] 
   return [...new Set(files)]
 }
 
-async function hashFile(path: string): Promise<string> {
+/** SHA-256, hexadecimal. @throws SIDESTREAM_FILE_UNREADABLE */
+export async function hashFile(path: string): Promise<string> {
   const hash = createHash('sha256')
   try {
     await pipeline(createReadStream(path), hash)
@@ -161,8 +128,13 @@ async function hashFile(path: string): Promise<string> {
   return hash.digest('hex')
 }
 
+function refuseStopped(signal: AbortSignal | undefined): void {
+  if (signal?.aborted !== true) return
+  throw new SidestreamError('SIDESTREAM_CLOSED', 'the import was stopped: give it again, and it goes on where it stopped')
+}
+
 /** Last imported row of a file in every partition of the input topics. */
-async function lastRows(project: Project, file: string): Promise<Map<string, number>> {
+async function lastRows(project: ProjectPorts, file: string): Promise<Map<string, number>> {
   const last = new Map<string, number>()
   for (const topic of inputTopics) {
     await project.log.read(topic, (batch) => {
@@ -175,7 +147,7 @@ async function lastRows(project: Project, file: string): Promise<Map<string, num
   return last
 }
 
-async function hasEnded(project: Project): Promise<boolean> {
+async function hasEnded(project: ProjectPorts): Promise<boolean> {
   let marks = 0
   for (const topic of inputTopics) {
     await project.log.read(topic, (batch) => {
@@ -189,7 +161,7 @@ async function hasEnded(project: Project): Promise<boolean> {
 }
 
 /** How many partitions each input topic has: the producer's partitioner spreads keys over them. */
-async function partitionCounts({ log }: Project): Promise<Record<InputTopic, number>> {
+async function partitionCounts({ log }: ProjectPorts): Promise<Record<InputTopic, number>> {
   const admin = await log.admin()
   const counts = inputTopics.map(async (topic) => [topic, (await admin.describe(topic)).partitions] as const)
   return Object.fromEntries(await Promise.all(counts)) as Record<InputTopic, number>

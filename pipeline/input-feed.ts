@@ -8,7 +8,7 @@ import { isSidestreamError, limits } from '../schemas/index.ts'
 import type { SourceEvent } from '../schemas/index.ts'
 import type { LogHeader, LogProducer, ProducerRecord } from '../connectors/index.ts'
 import { asPoison, DeadLetters } from './dead-letters.ts'
-import type { Project } from './project.ts'
+import type { ProjectPorts } from './project.ts'
 import { endMark } from './record-headers.ts'
 
 /** Topics that data comes in by. */
@@ -31,17 +31,17 @@ export function keyOf(event: SourceEvent): Uint8Array {
 
 export class InputFeed {
   readonly counts = { rows: 0, poison: 0 }
-  readonly #project: Project
+  readonly #project: ProjectPorts
   readonly #producer: LogProducer
   readonly #deadLetters: DeadLetters
 
-  private constructor(project: Project, producer: LogProducer) {
+  private constructor(project: ProjectPorts, producer: LogProducer) {
     this.#project = project
     this.#producer = producer
     this.#deadLetters = new DeadLetters(producer, project)
   }
 
-  static async open(project: Project): Promise<InputFeed> {
+  static async open(project: ProjectPorts): Promise<InputFeed> {
     return new InputFeed(project, await project.log.producer())
   }
 

@@ -13,6 +13,9 @@ export interface Logger {
 
 export const silentLogger: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
+/** What reads and appends need of a project: nothing that one process must have alone. */
+export type ProjectPorts = Pick<Project, 'config' | 'log' | 'store' | 'codec' | 'logger' | 'clock' | 'close'>
+
 export interface Project {
   readonly config: Config
   readonly log: LogDriver

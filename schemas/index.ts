@@ -15,6 +15,7 @@ export { encodeItemFeatures } from './item-feature-batch.ts'
 export type { ItemFeatureRows, KeyedRecord } from './item-feature-batch.ts'
 export { limits } from './limits.ts'
 export type { DecodeExpectations } from './record-mapping.ts'
+export { protoFile } from './proto.ts'
 export type {
   ArtifactChunk,
   ControlRecord,

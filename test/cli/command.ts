@@ -24,7 +24,9 @@ export function useBuiltProgram(): void {
     const dist = join(directory, 'dist')
     const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
     await promisify(execFile)(process.execPath, [tsc, '-p', 'tsconfig.build.json', '--outDir', dist], { cwd: root })
-    await cp(join(root, 'schemas', 'avro'), join(dist, 'schemas', 'avro'), { recursive: true })
+    for (const folder of ['avro', 'proto']) {
+      await cp(join(root, 'schemas', folder), join(dist, 'schemas', folder), { recursive: true })
+    }
     await cp(join(root, 'package.json'), join(directory, 'package.json'))
     await symlink(join(root, 'node_modules'), join(directory, 'node_modules'), 'junction')
     main = join(dist, 'cli', 'main.js')

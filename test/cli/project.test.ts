@@ -87,7 +87,7 @@ test('rollback goes to the parent once, further back is refused, activate goes f
 test('a running daemon owns its directory; it stops cleanly when told to', async () => {
   const daemon = start(['run', '--json'], home)
   await daemon.says('"running"')
-  const second = await runFailing(['versions', 'list'], home, 1)
+  const second = await runFailing(['run'], home, 1)
   strictEqual(second.code, 'SIDESTREAM_DIRECTORY_IN_USE')
   match(second.message, new RegExp(`in use by process ${daemon.child.pid}`))
   daemon.child.kill('SIGTERM')
