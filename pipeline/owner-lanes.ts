@@ -22,8 +22,7 @@ import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
 import { isEndMark, tombstoneId } from './record-headers.ts'
 import { prepareSchemas } from './schemas-ahead.ts'
-import type { Decided } from './decided.ts'
-import { clockPut, loadClock, samplePuts, trainedPut, trainedRound } from './samples-state.ts'
+import { clockPut, loadClock, samplePuts } from './samples-state.ts'
 
 /** Most records of one handler run. Higher: fewer commits under load, later progress. */
 const batchRecords = 4096
@@ -44,7 +43,6 @@ export class OwnerLanes {
   readonly #watermarks = new Map<string, LaneWatermark>()
   /** Wall clock of the last record per source, to tell idle partitions. */
   readonly #heardAt = new Map<string, number>()
-  readonly #decided: Decided
   /** Per lane: below it, dead letters were written already, maybe by an owner before this one. */
   readonly #doneUntil = new Map<string, bigint>()
   #clock: RoundClock
@@ -57,16 +55,10 @@ export class OwnerLanes {
   #newestContentTs = -Infinity
   #consumer: LogConsumer | undefined
 
-  private constructor(
-    project: Project,
-    { state, clock, decided }: { state: State; clock: RoundClock; decided: Decided },
-    producer: LogProducer,
-    onChange: () => void,
-  ) {
+  private constructor(project: Project, state: State, clock: RoundClock, producer: LogProducer, onChange: () => void) {
     this.#project = project
     this.state = state
     this.#clock = clock
-    this.#decided = decided
     this.#producer = producer
     this.#deadLetters = new DeadLetters(producer, project)
     this.#onChange = onChange
@@ -74,13 +66,11 @@ export class OwnerLanes {
     this.#expectations = { modalities: new Map(modalitiesOf(project).map(({ name, dim }) => [name, dim])) }
   }
 
-  /** @param decided - what the control log says: the state is brought there first, whoever decided it */
-  static async start(project: Project, decided: Decided, onChange: () => void, onFatal: (error: Error) => void): Promise<OwnerLanes> {
+  static async start(project: Project, onChange: () => void, onFatal: (error: Error) => void): Promise<OwnerLanes> {
     const state = await project.openState('owner')
     const sources = await sourcesOf(project)
     const clock = loadClock(state, sources, project.config.training.roundMs)
-    const lanes = new OwnerLanes(project, { state, clock, decided }, await project.log.producer(), onChange)
-    await lanes.#adopt(decided)
+    const lanes = new OwnerLanes(project, state, clock, await project.log.producer(), onChange)
     for (const source of sources) {
       const stored = state.get(watermarkKey(source))
       lanes.#watermarks.set(
@@ -184,20 +174,6 @@ export class OwnerLanes {
     await this.state.close()
   }
 
-  /**
-   * Brings clock and trained round to what was decided. A round that this state never closed was trained by another process:
-   * it is taken as done. One that it closed itself is trained again after a crash, as its record says.
-   */
-  async #adopt({ closed, trained }: Decided): Promise<void> {
-    const before = this.#clock.closed
-    if (closed <= before) return
-    const others = trained > before && trained > trainedRound(this.state)
-    await this.change((clock) => {
-      clock.close(closed)
-      return others ? { puts: [trainedPut(trained)] } : {}
-    })
-  }
-
   async #assigned(lane: Lane): Promise<bigint> {
     const { config, log } = this.#project
     const name = positionName(lane.topic, lane.partition)
@@ -278,24 +254,20 @@ export class OwnerLanes {
   async #sampleBatch(batch: LogBatch, lane: Lane): Promise<void> {
     const { codec, clock: now } = this.#project
     const samples: DistillSample[] = []
-    const settled = new Set<DistillSample>()
-    const decidedUntil = this.#decided.positions.get(positionName(batch.topic, batch.partition)) ?? 0n
     const marks = new Map<string, number>()
     const poison: PoisonRecord[] = []
     for (const record of batch.records) {
       try {
         const row = codec.decode('distill-samples', record.value ?? new Uint8Array())
-        if (row.kind === 'sample') {
-          samples.push(row)
-          if (record.offset < decidedUntil) settled.add(row)
-        } else marks.set(`${row.topic}/${row.partition}@${batch.partition}`, row.watermarkTs)
+        if (row.kind === 'sample') samples.push(row)
+        else marks.set(`${row.topic}/${row.partition}@${batch.partition}`, row.watermarkTs)
       } catch (error) {
         poison.push({ topic: batch.topic, partition: batch.partition, record, error: asPoison(error) })
       }
     }
     await this.#setAside(lane, poison)
     await this.change((clock) => {
-      const puts = [...samplePuts(this.state, clock, codec, samples, settled)]
+      const puts = [...samplePuts(this.state, clock, codec, samples)]
       for (const [source, watermarkTs] of marks) {
         clock.apply({ kind: 'watermark', source, watermarkTs })
         puts.push([watermarkKey(source), floatBytes(watermarkTs)])

@@ -12,8 +12,6 @@ import { requireSameCommand } from './control-records.ts'
 import type { ControlCommand, ControlEntry } from './control-records.ts'
 import { OwnerCommands } from './owner-commands.ts'
 import type { TaskResult } from './owner-commands.ts'
-import { decidedIn } from './decided.ts'
-import type { Decided } from './decided.ts'
 import { OwnerLanes } from './owner-lanes.ts'
 import { positionName } from './positions.ts'
 import type { TopicPosition } from './positions.ts'
@@ -88,12 +86,11 @@ export class Owner {
   static async start(options: OwnerOptions): Promise<Owner> {
     const { project, onFatal } = options
     let wake = (): void => {}
-    const decided = decidedIn(options.control)
-    const lanes = await OwnerLanes.start(project, decided, () => wake(), onFatal)
+    const lanes = await OwnerLanes.start(project, () => wake(), onFatal)
     lanes.closedTs = await closedUntil(project, lanes)
     const owner = new Owner(options, lanes)
     wake = () => owner.#changed()
-    owner.#loop = owner.#run(decided.positions)
+    owner.#loop = owner.#run()
     return owner
   }
 
@@ -153,11 +150,10 @@ export class Owner {
     for (const resolve of this.#waiting.splice(0)) resolve()
   }
 
-  /** @param positions - what earlier decisions were made on: nothing is done before the state holds it */
-  async #run(positions: Decided['positions']): Promise<void> {
+  async #run(): Promise<void> {
     try {
       this.#busy = true
-      await this.#reached(positions)
+      await this.#reached(decidedPositions(this.control))
       this.#busy = false
       while (!this.#stopped) {
         this.#woken = false
@@ -335,6 +331,22 @@ export class Owner {
     for (const source of idle) await this.control.append('tick', source, { source, watermarkTs: furthest })
     await this.lanes.tick(idle, furthest)
   }
+}
+
+/**
+ * What the last cut and the last build were decided on, by position name: the state of an owner that takes over on another machine
+ * must hold it before anything else is done.
+ */
+function decidedPositions(control: ControlLog): Map<string, bigint> {
+  const positions = new Map<string, bigint>()
+  for (const { body } of [...control.all('cut').slice(-1), ...control.all('build').slice(-1)]) {
+    for (const { topic, partition, next } of body.positions) {
+      const name = positionName(topic, partition)
+      const known = positions.get(name) ?? 0n
+      positions.set(name, BigInt(next) > known ? BigInt(next) : known)
+    }
+  }
+  return positions
 }
 
 function pause(ms: number): Promise<void> {

@@ -46,16 +46,12 @@ export function trainedPut(round: number): [string, Uint8Array] {
 /** How many rounds back a late sample is looked for. It comes twice only after a crash, soon after the first time. */
 const lateRounds = 24
 
-/**
- * State entries of samples that arrive; each joins its round at the clock. A sample that is there already changes nothing.
- * @param settled - samples that stood in the log when the last closed round was cut: of a closed round, they were trained then
- */
+/** State entries of samples that arrive; each joins its round at the clock. A sample that is there already changes nothing. */
 export function samplePuts(
   state: State,
   clock: RoundClock,
   codec: Codec,
   samples: readonly DistillSample[],
-  settled: ReadonlySet<DistillSample> = new Set(),
 ): Required<Pick<StateCommit, 'puts'>>['puts'] {
   const puts = new Map<string, Uint8Array>()
   const stands = (round: number, key: string): boolean => {
@@ -71,7 +67,7 @@ export function samplePuts(
     const key = sampleKey(sample)
     const own = clock.roundOf(sample.eventTs)
     if (stands(own, key) || standsLate(own, key)) continue
-    const round = own <= clock.closed && settled.has(sample) ? own : clock.join(sample.eventTs).round
+    const { round } = clock.join(sample.eventTs)
     puts.set(rowKey(round, key, false), codec.encode('distill-samples', sample))
     const since = sincePrefix + sample.targetId
     const known = puts.get(since) ?? state.get(since)

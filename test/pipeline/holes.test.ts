@@ -5,7 +5,6 @@ import type { TestContext } from 'node:test'
 
 import { memoryState, openMemoryLog } from '../../connectors/index.ts'
 import type { MemoryLog } from '../../connectors/index.ts'
-import { undecided } from '../../pipeline/decided.ts'
 import { OwnerLanes } from '../../pipeline/owner-lanes.ts'
 import type { Project } from '../../pipeline/index.ts'
 import { topics } from '../../schemas/index.ts'
@@ -72,7 +71,6 @@ test('an owner without state begins at the oldest record, whatever its group has
   const project = { ...it.project, openState: async () => memoryState() }
   const lanes = await OwnerLanes.start(
     project,
-    undecided,
     () => {},
     (error) => {
       throw error
@@ -95,7 +93,6 @@ test('records that were removed before a role read them are counted and told', a
   await state.commit({ positions: [['distill-samples/0', 1n]] })
   const lanes = await OwnerLanes.start(
     { ...it.project, openState: async () => state },
-    undecided,
     () => {},
     (error) => {
       throw error
