@@ -410,10 +410,10 @@ try {
   await bootstrap()
   let limit = NaN
   if (wanted('stages')) await withDaemon([], async (project) => void (limit = await stages(project)))
-  const arms = [
-    ['publisher alone', ['publish']],
+  const arms: (readonly [string, readonly Role[]])[] = [
+    ...(options.log === 'kafka' ? [] : ([['publisher alone', ['publish']]] as const)), // on Kafka, writers work beside the owner
     ['publisher and owner', ['publish', 'distill']],
-  ] as const
+  ]
   for (const [arm, roles] of arms) if (wanted(`throughput, ${arm}`)) await throughput(arm, roles, limit)
   if (onServers) for (const [arm, roles] of arms) if (wanted(`drain, ${arm}`)) await drain(arm, roles)
   for (const [arm, roles] of arms) if (wanted(`freshness, ${arm}`)) await freshness(arm, roles)

@@ -151,7 +151,8 @@ function isZero(lag: ReadonlyMap<string, bigint>): boolean {
 
 /**
  * Starts the roles of this process.
- * @throws SIDESTREAM_USAGE_INVALID for `distill` without `publish`: no other process may open the data directory to write what it builds
+ * @throws SIDESTREAM_USAGE_INVALID for `distill` without `publish`: no other process may open the data directory to write what it
+ * builds; for `publish` without `distill` on a shared log: versions would be judged ready without the rows of other writers
  */
 export async function startDaemon(project: Project, { roles: wanted = roles, events = {} }: DaemonOptions = {}): Promise<Daemon> {
   let fail: (error: Error) => void = () => {}
@@ -166,6 +167,12 @@ export async function startDaemon(project: Project, { roles: wanted = roles, eve
     throw new SidestreamError(
       'SIDESTREAM_USAGE_INVALID',
       'the role distill builds versions that the role publish writes, and one process owns the data directory: give it both',
+    )
+  }
+  if (wanted.includes('publish') && !wanted.includes('distill') && project.log.caps.groups === 'cluster') {
+    throw new SidestreamError(
+      'SIDESTREAM_USAGE_INVALID',
+      'with a log that other processes share, the role publish works where distill does, which counts what a version holds: give this process both, or ingest alone',
     )
   }
   return new Daemon(project, await Roles.start({ project, wanted, events, onFatal: fail }), failure, fail)
