@@ -166,7 +166,7 @@ export const log = z
     retentionMs: option(
       durationMs.min(1000).nullable(),
       defaults.log.retentionMs,
-      '`file`, `memory`: age at which records of a topic with cleanup `delete` (interactions, samples, item features, dead letters) go, by when they were appended; null: never. A worker that is away for longer misses some, and says so. Higher: more disk.',
+      'Age at which records of a topic with cleanup `delete` (interactions, samples, item features, dead letters) go, by when they were appended; null: never. Topics on Kafka get it when they are created. A worker that is away for longer misses some, and says so. Higher: more disk.',
       'ms',
     ),
     retentionBytes: option(

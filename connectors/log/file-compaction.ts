@@ -7,11 +7,10 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
-import { SidestreamError } from '../../schemas/index.ts'
 import { cleanEnd, horizonOf, noteRun } from './compaction-horizon.ts'
 import { frameIsTombstone, frameKey, frameOffset } from './file-frame.ts'
 import type { Block } from './file-frame.ts'
-import { closeFile, draftEnding, isDiskFull, openFile, readAt, syncData, writeAll } from './file-io.ts'
+import { cannotWrite, closeFile, draftEnding, openFile, readAt, syncData, writeAll } from './file-io.ts'
 import { KeyMap } from './file-key-map.ts'
 import { damaged, walkFrames } from './file-segment.ts'
 import type { Segment } from './file-segment.ts'
@@ -56,6 +55,7 @@ export function isCompactionDue({ closed, state }: Segments, options: Compaction
  */
 export async function compactSegments(segments: Segments, options: CompactionOptions, signal: AbortSignal): Promise<CompactionResult> {
   const { closed, state } = segments
+  if (closed.length === 0) return { bytesBefore: 0, bytesAfter: 0, recordsDropped: 0 }
   const keys = new KeyMap(options.compactionMemoryBytes)
   const upTo = await noteKeys(closed, cleanEnd(state), keys, signal)
   const horizon = horizonOf(state, options)
@@ -231,16 +231,6 @@ class Draft {
     if (this.#open) await closeFile(this.#fd)
     this.#open = false
   }
-}
-
-function cannotWrite(path: string, cause: unknown): never {
-  if (isDiskFull(cause)) {
-    throw new SidestreamError('SIDESTREAM_DISK_FULL', `no space left to compact into ${path}: free space; nothing was lost`, {
-      cause,
-      file: path,
-    })
-  }
-  throw new SidestreamError('SIDESTREAM_LOG_WRITE_FAILED', `cannot write ${path}: check the disk; nothing was lost`, { cause, file: path })
 }
 
 /**

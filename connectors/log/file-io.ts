@@ -6,6 +6,8 @@ import fs from 'node:fs'
 import { rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
+import { SidestreamError } from '../../schemas/index.ts'
+
 /** Opens a file; flags as for `open(2)`: `r`, `r+`, `wx+`. */
 export function openFile(path: string, flags: string): Promise<number> {
   return new Promise((resolve, reject) => {
@@ -100,4 +102,12 @@ export function fileLength(fd: number): Promise<number> {
 export function isDiskFull(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException
   return code === 'ENOSPC' || code === 'EDQUOT'
+}
+
+/** The error of a file that maintenance could not write: whatever it was to take the place of is still there. */
+export function cannotWrite(path: string, cause: unknown): never {
+  const [code, what] = isDiskFull(cause)
+    ? (['SIDESTREAM_DISK_FULL', 'no space left for it: free space'] as const)
+    : (['SIDESTREAM_LOG_WRITE_FAILED', 'check the disk'] as const)
+  throw new SidestreamError(code, `cannot write ${path}, ${what}; nothing was lost`, { cause, file: path })
 }

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { SidestreamError } from '../../schemas/index.ts'
 import { noCompaction } from './compaction-horizon.ts'
 import type { CompactionHistory } from './compaction-horizon.ts'
-import { replaceFile } from './file-io.ts'
+import { cannotWrite, replaceFile } from './file-io.ts'
 
 export interface PartitionState extends CompactionHistory {
   /** The log begins here: what stands before is gone, or about to go. */
@@ -32,7 +32,11 @@ export async function readPartitionState(directory: string): Promise<PartitionSt
   }
 }
 
-/** Durable when it resolves. */
+/**
+ * Durable when it resolves.
+ * @throws SIDESTREAM_DISK_FULL, SIDESTREAM_LOG_WRITE_FAILED: the old state stays
+ */
 export async function writePartitionState(directory: string, state: PartitionState): Promise<void> {
-  await replaceFile(join(directory, stateFile), Buffer.from(JSON.stringify({ format, ...state })))
+  const file = join(directory, stateFile)
+  await replaceFile(file, Buffer.from(JSON.stringify({ format, ...state }))).catch((cause: unknown) => cannotWrite(file, cause))
 }
