@@ -265,8 +265,16 @@ test('a kill at any step of a compaction leaves the old log or the new one, and 
     deepStrictEqual((await (await again.admin()).describe(topic)).end, [282n], before)
     await again.close()
     const folder = join(directory, 'topics', topic, '0')
-    const odd = fs.readdirSync(folder).filter((name) => name.endsWith('.new'))
-    deepStrictEqual(odd, [], before)
+    deepStrictEqual(
+      fs.readdirSync(folder).filter((name) => name.endsWith('.new')),
+      [],
+      before,
+    )
+    const ranges = segmentFiles(directory, topic).map((file) => basename(file).split('.')[0]!.split('-').map(Number))
+    ok(
+      ranges.every(([base], i) => i === 0 || base === (ranges[i - 1]![1] ?? base)),
+      `${before}: ${segmentFiles(directory, topic).join()}`,
+    )
   }
   deepStrictEqual(after, plain(await read(opened.log)))
 })

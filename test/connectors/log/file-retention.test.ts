@@ -1,8 +1,9 @@
 /** Retention of the file log: whole old segments go, the log begins later, and who was there hears of it. */
 import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
 import fs from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { dirname, join } from 'node:path'
-import { test } from 'node:test'
+import { mock, test } from 'node:test'
 import type { TestContext } from 'node:test'
 
 import { openFileLog, openMemoryLog } from '../../../connectors/index.ts'
@@ -148,6 +149,22 @@ test('a crash between the new start and the deletes is finished at the next star
     fs.writeFileSync(state, content)
     await rejects(openFileLog({ directory: opened.directory }), { code: 'SIDESTREAM_LOG_CORRUPT', message: /partition\.json/ })
   }
+})
+
+test('the new start is on disk before the first file goes', async (t) => {
+  const opened = await open(t, { retentionBytes: 1 })
+  for (let i = 0; i < 4; i++) await opened.producer.send(topic, 0, segment(`${i}`))
+  const files = segmentFiles(opened.directory, topic)
+  const [remove, starts]: [typeof fs.promises.rm, number[]] = [fs.promises.rm, []]
+  const mocked = mock.method(fs.promises, 'rm', async (path: string) => {
+    starts.push((JSON.parse(fs.readFileSync(join(dirname(path), 'partition.json'), 'utf8')) as { start: number }).start)
+    await remove(path)
+  })
+  syncBuiltinESMExports()
+  t.after(() => (mocked.mock.restore(), syncBuiltinESMExports()))
+  await opened.log.maintain()
+  deepStrictEqual(starts, [30, 30, 30])
+  deepStrictEqual(segmentFiles(opened.directory, topic), files.slice(3))
 })
 
 test('a lane that retention overtakes hears of the gap before it goes on', async (t) => {
