@@ -6,6 +6,7 @@
 import type { FreshnessSummary } from '../features/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import type { ControlCommand } from './control-records.ts'
+import { ingestLag } from './ingest.ts'
 import type { Ingest } from './ingest.ts'
 import type { Owner, OwnerEvents } from './owner.ts'
 import type { TaskResult } from './owner-commands.ts'
@@ -138,7 +139,7 @@ export class Daemon {
   }
 
   async #isQuiet(): Promise<boolean> {
-    if (this.ingest !== undefined && !isZero(await this.ingest.lag())) return false
+    if (this.ingest !== undefined && !isZero(await ingestLag(this.#project))) return false
     if (this.owner !== undefined && !(await this.owner.isIdle())) return false
     return isZero(await this.versions.lag())
   }

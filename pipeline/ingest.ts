@@ -35,6 +35,17 @@ const importKey = (file: string): string => `import/${file}`
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
 
+/**
+ * Interactions that no worker has taken in yet, by position name, whichever process reads them: what the group has not committed.
+ * Samples and watermarks of committed records are in the log.
+ */
+export async function ingestLag({ config, log }: Pick<Project, 'config' | 'log'>): Promise<Map<string, bigint>> {
+  const admin = await log.admin()
+  const committed = await admin.committed(groupOf(config), topic)
+  const { start, end } = await admin.describe(topic)
+  return new Map(end.map((next, p) => [positionName(topic, p), max(0n, next - max(start[p]!, committed[p] ?? 0n))]))
+}
+
 /** Sample options that follow from the configuration. */
 export function sampleOptions(config: Config): SampleOptions {
   return {
@@ -150,8 +161,8 @@ export class Ingest {
       positions: applied.commit.positions,
     })
     await this.#tellWatermark(assigned, batch.partition, batch.next)
-    if (batch.next >= doneUntil) await lane.commit(batch.next)
     this.#count(applied.counts, poison.length)
+    if (batch.next >= doneUntil) await lane.commit(batch.next)
   }
 
   #decode(

@@ -10,6 +10,7 @@ import { bootstrapCut } from './bootstrap.ts'
 import type { ControlLog } from './control.ts'
 import { requireSameCommand } from './control-records.ts'
 import type { ControlCommand, ControlEntry } from './control-records.ts'
+import { ingestLag } from './ingest.ts'
 import { OwnerCommands } from './owner-commands.ts'
 import type { TaskResult } from './owner-commands.ts'
 import { OwnerLanes } from './owner-lanes.ts'
@@ -327,7 +328,10 @@ export class Owner {
     if (!Number.isFinite(furthest)) return
     const idle = this.lanes.idleSources(idleMs, furthest)
     if (idle.length === 0) return
-    if ([...(await this.lanes.lag()).values()].some((behind) => behind > 0n)) return
+    // A source whose records only wait to be read is not silent.
+    for (const lag of [await this.lanes.lag(), await ingestLag(this.#project)]) {
+      if ([...lag.values()].some((behind) => behind > 0n)) return
+    }
     for (const source of idle) await this.control.append('tick', source, { source, watermarkTs: furthest })
     await this.lanes.tick(idle, furthest)
   }

@@ -6,9 +6,10 @@
  */
 
 import { ControlLog } from './control.ts'
-import { Ingest } from './ingest.ts'
+import { Ingest, ingestLag } from './ingest.ts'
 import { Owner } from './owner.ts'
 import type { OwnerEvents } from './owner.ts'
+import { positionName } from './positions.ts'
 import type { Project } from './project.ts'
 import { Versions } from './versions.ts'
 
@@ -120,15 +121,16 @@ export class Roles {
     if (wanted.includes('ingest')) this.#ingest = await Ingest.start(project, onFatal)
   }
 
-  /** Resolves when the partitions that this process reads have come to where the log ends now. */
+  /** Resolves when interactions have been taken in, by whichever process, up to where the log ends now. */
   async #ingested(): Promise<void> {
     if (this.#ingest === undefined) return
-    const admin = await this.#options.project.log.admin()
+    const { project } = this.#options
+    const admin = await project.log.admin()
     const { end } = await admin.describe('interactions')
     while (!this.#stopped) {
-      const lag = await this.#ingest.lag()
+      const lag = await ingestLag(project)
       const now = (await admin.describe('interactions')).end
-      if (end.every((wanted, p) => now[p]! - (lag.get(`interactions/${p}`) ?? 0n) >= wanted)) return
+      if (end.every((wanted, p) => now[p]! - (lag.get(positionName('interactions', p)) ?? 0n) >= wanted)) return
       await new Promise<void>((resolve) => setTimeout(resolve, ingestPollMs))
     }
   }

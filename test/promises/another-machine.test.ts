@@ -18,6 +18,7 @@ const redis = await redisService()
 const missing = isMissing(kafka) ? kafka.missing : isMissing(redis) ? redis.missing : undefined
 const events = smallWorld({ items: 100, users: 30, interactions: 800 })
 const name = 'another-machine'
+const skippable = { skip: missing ?? false, timeout: 300_000 }
 
 /** Takes in a part of the world, trains and publishes what is complete, and stops. @returns rounds trained */
 async function runPart(config: Config, share: number): Promise<number> {
@@ -36,7 +37,35 @@ async function runPart(config: Config, share: number): Promise<number> {
   }
 }
 
-test('a daemon on another machine goes on where the first one ended', { skip: missing ?? false, timeout: 300_000 }, async (t) => {
+test('half of the interactions are taken in by another process, which comes and goes: the outcome is the same', skippable, async (t) => {
+  if (isMissing(kafka) || isMissing(redis)) throw new Error(missing)
+  const { directory, remove } = await scratchDirectory()
+  t.after(remove)
+  const partitions = 4
+  const servers = onServers({ kafka, redis, partitions })
+  const on = (machine: string): Config => smallConfig({ dataDir: `${directory}/${machine}`, partitions }, servers)
+  await createTopics(on('owner'))
+  let taken = 0
+  const help = async (): Promise<void> => {
+    const project = await openProject(on('helper'))
+    try {
+      const daemon = await startDaemon(project, { roles: ['ingest'] })
+      while (daemon.ingest!.counts.interactions < 100)
+        await Promise.race([daemon.failed(), new Promise((resolve) => setTimeout(resolve, 5))])
+      await daemon.stop()
+      taken = daemon.ingest!.counts.interactions
+    } finally {
+      await project.close()
+    }
+  }
+  const helped = help()
+  const outcome = await runWorld({ config: on('owner'), name, events })
+  await helped
+  ok(taken >= 100 && taken < 700, `the other process took ${taken} interactions in`)
+  deepStrictEqual(outcome, await runWorld({ config: smallConfig({ dataDir: `${directory}/alone`, partitions: 2 }), name, events }))
+})
+
+test('a daemon on another machine goes on where the first one ended', skippable, async (t) => {
   if (isMissing(kafka) || isMissing(redis)) throw new Error(missing)
   const { directory, remove } = await scratchDirectory()
   t.after(remove)
