@@ -8,4 +8,5 @@ declare module 'lz4js' {
 declare module 'snappyjs' {
   /** @throws when the stream is damaged or longer than `maxLength` */
   export function uncompress(source: Buffer, maxLength: number): Buffer
+  export function compress(source: Buffer): Buffer
 }

@@ -113,7 +113,7 @@ export interface FetchedPartition {
   readonly partition: number
   readonly highWatermark: string
   readonly lastStableOffset?: string
-  readonly abortedTransactions?: readonly { readonly producerId: string; readonly firstOffset: string }[]
+  abortedTransactions?: readonly { readonly producerId: string; readonly firstOffset: string }[]
   readonly messages: readonly FetchedMessage[]
 }
 
@@ -123,7 +123,8 @@ export interface FetchedMessage {
   readonly headers: Record<string, Buffer>
   readonly timestamp: string
   readonly offset: string
-  readonly isControlRecord?: boolean
+  isControlRecord?: boolean
+  /** Of record batches; message sets of before Kafka 0.11 have none. */
   readonly batchContext?: { readonly producerId: string; readonly inTransaction: boolean }
   readonly attributes: number
 }

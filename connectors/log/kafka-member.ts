@@ -6,6 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Batch, Consumer, EachBatchPayload, Offsets, PartitionAssigner } from 'kafkajs'
 import { createClient, patientRetry } from './kafka-client.ts'
+import { isolate } from './kafka-isolation.ts'
 import type { TopicPartitionName } from './kafka-view.ts'
 import type { KafkaSettings } from './kafka.ts'
 import { handle } from './waiting.ts'
@@ -62,7 +63,12 @@ export class KafkaMember {
     })
     this.#consumer = kafka.consumer({
       groupId: group,
-      partitionAssigners: [assigner],
+      partitionAssigners: [
+        (config) => {
+          isolate(config.cluster)
+          return assigner(config)
+        },
+      ],
       sessionTimeout: settings.sessionTimeoutMs,
       heartbeatInterval: settings.heartbeatIntervalMs,
       maxWaitTimeInMs: settings.fetchWaitMs,

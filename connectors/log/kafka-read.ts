@@ -4,7 +4,8 @@
  * Invariant: committed records only; a reading ends when every partition has passed its end, which may be a control record.
  */
 import { SidestreamError } from '../../schemas/index.ts'
-import type { FetchedMessage, FetchedPartition } from './kafka-client.ts'
+import type { FetchedPartition } from './kafka-client.ts'
+import { hideAborted } from './kafka-isolation.ts'
 import { toRecord } from './kafka-records.ts'
 import { placeName } from './kafka-view.ts'
 import type { KafkaView } from './kafka-view.ts'
@@ -103,8 +104,9 @@ interface Giving {
 
 async function give({ name }: KafkaReading, stretch: Stretch, fetched: FetchedPartition, giving: Giving): Promise<void> {
   const { partition, end } = stretch
+  hideAborted(fetched)
   const messages = fetched.messages.filter(({ offset }) => BigInt(offset) >= stretch.position)
-  const records = committedOf(messages, fetched.abortedTransactions ?? []).filter(({ offset }) => BigInt(offset) < end)
+  const records = messages.filter(({ offset, isControlRecord }) => isControlRecord !== true && BigInt(offset) < end)
   for (let i = 0; i < records.length; i += giving.batchRecords) {
     const part = records.slice(i, i + giving.batchRecords).map((message) => toRecord(message))
     const next = part.at(-1)!.offset + 1n
@@ -115,20 +117,4 @@ async function give({ name }: KafkaReading, stretch: Stretch, fetched: FetchedPa
   const last = messages.at(-1)
   if (last !== undefined) stretch.position = BigInt(last.offset) + 1n < end ? BigInt(last.offset) + 1n : end
   else if (fetched.messages.length > 0) stretch.position += 1n // a hole that compaction made: the batch before it came again
-}
-
-/** Records that a transaction has not taken back. */
-function committedOf(messages: readonly FetchedMessage[], aborted: NonNullable<FetchedPartition['abortedTransactions']>): FetchedMessage[] {
-  const data = (): FetchedMessage[] => messages.filter(({ isControlRecord }) => isControlRecord !== true)
-  if (aborted.length === 0) return data()
-  const waiting = [...aborted].sort((a, b) => (BigInt(a.firstOffset) < BigInt(b.firstOffset) ? -1 : 1))
-  const aborting = new Set<string>()
-  const kept: FetchedMessage[] = []
-  for (const message of messages) {
-    while (waiting.length > 0 && BigInt(waiting[0]!.firstOffset) <= BigInt(message.offset)) aborting.add(waiting.shift()!.producerId)
-    const { producerId, inTransaction } = message.batchContext ?? { producerId: '', inTransaction: false }
-    if (message.isControlRecord === true) aborting.delete(producerId)
-    else if (!inTransaction || !aborting.has(producerId)) kept.push(message)
-  }
-  return kept
 }

@@ -46,3 +46,15 @@ export async function bareProducer(transactionalId?: string): Promise<Producer> 
   await producer.connect()
   return producer
 }
+
+let serial = 0
+
+/** A name that no other test uses. */
+export const freshName = (word: string): string => `${word}-${process.pid}-${Date.now().toString(36)}-${serial++}`
+
+/** Creates a topic with a fresh name. */
+export async function freshTopic(log: LogDriver, partitions: number, word = 'topic'): Promise<string> {
+  const topic = freshName(word)
+  await (await log.admin()).createTopics([{ name: topic, partitions }])
+  return topic
+}
