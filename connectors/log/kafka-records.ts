@@ -80,9 +80,10 @@ function toPairs(headers: IHeaders): readonly LogHeader[] {
   for (const name of names) {
     let at = -1
     for (const value of [headers[name]].flat()) {
-      if (typeof value === 'function') continue // names such as `toString` bring the method of the object along
-      if (value instanceof Uint8Array) at = value.byteOffset
-      pairs.push({ pair: [name, value instanceof Uint8Array ? value : nothing], at })
+      const bytes: unknown = value // names such as `toString` bring along what every object has
+      if (bytes instanceof Uint8Array) at = bytes.byteOffset
+      else if (bytes !== null) continue
+      pairs.push({ pair: [name, bytes ?? nothing], at })
     }
   }
   return pairs.sort((a, b) => a.at - b.at).map(({ pair }) => pair)

@@ -1,4 +1,6 @@
 /** A Kafka log for tests, on the broker of this run, with settings that make it quick. */
+import { after } from 'node:test'
+
 import { Kafka, logLevel, Partitioners } from 'kafkajs'
 import type { Producer } from 'kafkajs'
 
@@ -34,7 +36,10 @@ export function bareKafka(): Kafka {
   return new Kafka({ brokers: [...brokers], clientId: 'bare', logLevel: logLevel.NOTHING })
 }
 
-/** A producer of another team: transactional when an id is given. */
+const producers: Producer[] = []
+after(() => Promise.all(producers.map((producer) => producer.disconnect())))
+
+/** A producer of another team, transactional when an id is given. It ends with the test file at the latest. */
 export async function bareProducer(transactionalId?: string): Promise<Producer> {
   const producer = bareKafka().producer({
     createPartitioner: Partitioners.DefaultPartitioner,
@@ -44,6 +49,7 @@ export async function bareProducer(transactionalId?: string): Promise<Producer> 
     ...(transactionalId !== undefined && { transactionalId, transactionTimeout: 10_000 }),
   })
   await producer.connect()
+  producers.push(producer)
   return producer
 }
 

@@ -65,7 +65,11 @@ async function reader(log: LogDriver, topic: string, group = `${topic}-g`): Prom
 
 async function readAll(log: LogDriver, topic: string, upTo?: bigint): Promise<{ seen: string[]; next: bigint }> {
   const seen: string[] = []
-  const [next] = await log.read(topic, ({ records }) => void seen.push(...values(records).map(String)), upTo === undefined ? {} : { upTo: [upTo] })
+  const [next] = await log.read(
+    topic,
+    ({ records }) => void seen.push(...values(records).map(String)),
+    upTo === undefined ? {} : { upTo: [upTo] },
+  )
   return { seen, next: next! }
 }
 
@@ -158,7 +162,10 @@ test('transactions that overlap, read from any offset: never a record that was t
   const end = (await (await log.admin()).describe(topic)).end[0]!
   const expected = new Map<bigint, string>()
   await log.read(topic, ({ records }) => records.forEach(({ offset, value }) => expected.set(offset, text(value)!)))
-  deepStrictEqual([...expected.values()].map((value) => value.slice(0, 4)), Array.from({ length: 18 }, () => 'kept'))
+  deepStrictEqual(
+    [...expected.values()].map((value) => value.slice(0, 4)),
+    Array.from({ length: 18 }, () => 'kept'),
+  )
   const from = (first: bigint): string[] => [...expected].filter(([offset]) => offset >= first).map(([, value]) => value)
   const done = gate()
   let [begin, seen]: [bigint, string[]] = [0n, []]
