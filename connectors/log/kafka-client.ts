@@ -75,7 +75,7 @@ export interface KafkaCluster {
   /** Asks a broker, whatever is known. */
   readonly brokerPool: { refreshMetadata(topics: readonly string[]): Promise<void> }
   findBroker(options: { nodeId: number }): Promise<KafkaBroker>
-  findGroupCoordinator(options: { groupId: string }): Promise<KafkaBroker>
+  getNodeIds(): readonly (number | string)[]
 }
 
 export interface KafkaMetadata {
@@ -91,6 +91,7 @@ interface TopicAnswer<P> {
 }
 
 export interface KafkaBroker {
+  findGroupCoordinator(request: { groupId: string; coordinatorType: 0 }): Promise<{ coordinator: { nodeId: number } }>
   listOffsets(request: {
     replicaId: -1
     isolationLevel: number

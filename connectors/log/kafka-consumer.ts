@@ -182,12 +182,13 @@ export class KafkaConsumer implements LogConsumer {
     }
   }
 
-  /** An error of a member as ours; a topic that is gone explains many of them. */
+  /** An error of a member as ours; a topic that is gone, or a group that may not be used, explains many of them. */
   async #explain(error: unknown): Promise<SidestreamError> {
     const told = kafkaError(error, `group ${this.#group} cannot read ${this.#topics.physical.join(', ')}`)
     if (told.class !== 'retryable') return told
     try {
       await this.#topics.check()
+      await this.#options.view.committed(this.#group, [{ topic: this.#topics.physical[0]!, partition: 0 }])
       return told
     } catch (reason) {
       const why = kafkaError(reason, told.message)

@@ -67,6 +67,12 @@ const invalid: Readonly<Record<string, string>> = {
   UNSUPPORTED_FOR_MESSAGE_FORMAT: 'the topic has a message format of before Kafka 0.11',
 }
 
+/** What may be behind errors that do not say it: they look like those of a broker that goes away. */
+const hints: readonly (readonly [said: string, hint: string])[] = [
+  ['before secure TLS connection', ' (a port that does not speak TLS ends encrypted connections so)'],
+  ['losed connection', ' (a port that expects TLS or a login closes plain connections so)'],
+]
+
 /** TLS failures that stay until a file is changed. */
 const tlsCodes = /^(ERR_TLS_|ERR_SSL_|ERR_OSSL_|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|HOSTNAME_MISMATCH|EPROTO)/
 
@@ -84,7 +90,7 @@ export function kafkaError(error: unknown, doing: string): SidestreamError {
     }
   }
   const told = [...new Set([...chain(error)].map(({ message }) => message).filter((message) => message !== undefined && message !== ''))]
-  const hint = told.some((message) => message!.includes('losed connection')) ? ' (a broker that expects TLS closes plain connections)' : ''
+  const hint = hints.find(([said]) => told.some((message) => message!.includes(said)))?.[1] ?? ''
   return new SidestreamError('SIDESTREAM_LOG_UNAVAILABLE', `${doing}: ${told.at(-1) ?? String(error)}${hint}`, { cause: error })
 }
 

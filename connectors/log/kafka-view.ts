@@ -40,7 +40,13 @@ export class KafkaView {
     const view = new KafkaView(settings, handle)
     try {
       const doing = `cannot reach Kafka at ${settings.brokers.join(', ')}`
-      await view.#trying(doing, settings.connectTimeoutMs, () => handle.connect())
+      await view.#trying(doing, settings.connectTimeoutMs, async () => {
+        await handle.connect()
+        await handle.cluster.metadata({ topics: ['never-there'] }).catch((error: unknown) => {
+          // An answer is an answer; without a login where one is wanted there would be none.
+          if (!isOfType(error, 'UNKNOWN_TOPIC_OR_PARTITION', 'TOPIC_AUTHORIZATION_FAILED')) throw error
+        })
+      })
       return view
     } catch (error) {
       await handle.disconnect().catch(() => {})
@@ -119,7 +125,7 @@ export class KafkaView {
     const found = new Map<string, bigint>()
     if (places.length === 0) return found
     await this.#asking(`cannot look up the commits of group ${group}`, async (cluster) => {
-      const coordinator = await cluster.findGroupCoordinator({ groupId: group })
+      const coordinator = await coordinatorOf(cluster, group)
       const { responses } = await coordinator.offsetFetch({ groupId: group, topics: grouped(places, ({ partition }) => ({ partition })) })
       for (const { topic, partitions } of responses) {
         for (const { partition, offset } of partitions) if (BigInt(offset) >= 0n) found.set(placeName({ topic, partition }), BigInt(offset))
@@ -208,6 +214,15 @@ export class KafkaView {
 async function askedAnew(cluster: KafkaCluster, topics: readonly string[]): Promise<KafkaMetadata | null> {
   await cluster.brokerPool.refreshMetadata(topics)
   return cluster.metadata({ topics })
+}
+
+/** kafkajs's own way swallows the reason when the group may not be used. */
+async function coordinatorOf(cluster: KafkaCluster, groupId: string): Promise<KafkaBroker> {
+  if (cluster.getNodeIds().length === 0) await cluster.metadata({ topics: [] })
+  const nodes = cluster.getNodeIds()
+  const broker = await cluster.findBroker({ nodeId: Number(nodes[Math.floor(Math.random() * nodes.length)]) })
+  const { coordinator } = await broker.findGroupCoordinator({ groupId, coordinatorType: 0 })
+  return cluster.findBroker({ nodeId: coordinator.nodeId })
 }
 
 function unknownTopic(topic: string, cause?: unknown): SidestreamError {

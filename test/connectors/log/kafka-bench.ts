@@ -32,8 +32,8 @@ export function openTestLog(options: Partial<KafkaLogOptions> = {}): Promise<Log
 }
 
 /** A client without our driver, for what the port does not offer. */
-export function bareKafka(): Kafka {
-  return new Kafka({ brokers: [...brokers], clientId: 'bare', logLevel: logLevel.NOTHING })
+export function bareKafka(addresses: readonly string[] = brokers): Kafka {
+  return new Kafka({ brokers: [...addresses], clientId: 'bare', logLevel: logLevel.NOTHING })
 }
 
 const producers: Producer[] = []
