@@ -5,6 +5,7 @@ import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
 
 import { compactionContract } from './log-compaction.ts'
 import { consumerContract } from './log-consumers.ts'
+import { deliveryContract } from './log-delivery.ts'
 import { groupContract } from './log-groups.ts'
 import { readContract } from './log-read.ts'
 import { behavior, collect, numbered, record, text, values } from './log-fixture.ts'
@@ -20,6 +21,7 @@ export function logContract(driver: LogContractDriver): void {
   groupContract(driver)
   compactionContract(driver)
   readContract(driver)
+  deliveryContract(driver)
 }
 
 function producerContract(under: LogContractDriver): void {
