@@ -1,11 +1,9 @@
 /** Clients of kafkajs with our settings: quiet, bounded in their tries, and without its restarts. */
-import { connect, isIP } from 'node:net'
 import type { Socket } from 'node:net'
-import { connect as connectTls } from 'node:tls'
-import type { ConnectionOptions } from 'node:tls'
 import kafkajs from 'kafkajs'
 import type { Cluster, Kafka, LogEntry, PartitionAssigner, RetryOptions } from 'kafkajs'
 import { SidestreamError } from '../../schemas/index.ts'
+import { openSocket } from './kafka-socket.ts'
 import type { KafkaSettings } from './kafka.ts'
 
 /** Tries of one request of kafkajs; about fifteen seconds when every one fails at once. */
@@ -39,9 +37,9 @@ export function createClient(settings: KafkaSettings, { quick = false } = {}): K
     retry: quick ? quickRetry : patientRetry,
     logLevel: kafkajs.logLevel.INFO,
     logCreator: () => (entry) => forward(entry, logger.debug.bind(logger)),
-    socketFactory: ({ host, port, ssl: tls, onConnect }) => {
+    socketFactory: (target) => {
       if (killed) throw new Error('this client was given up')
-      const socket = openSocket(host, port, tls, onConnect)
+      const socket = openSocket(target)
       sockets.add(socket)
       socket.once('close', () => sockets.delete(socket))
       return socket
@@ -54,13 +52,6 @@ export function createClient(settings: KafkaSettings, { quick = false } = {}): K
     for (const socket of sockets) socket.destroy(new Error('this client was given up'))
   }
   return { kafka, kill }
-}
-
-function openSocket(host: string, port: number, tls: ConnectionOptions | undefined, onConnect: () => void): Socket {
-  const socket = tls
-    ? connectTls({ host, port, ...(isIP(host) === 0 && { servername: host }), ...tls }, onConnect)
-    : connect({ host, port }, onConnect)
-  return socket.setKeepAlive(true, 60_000).setNoDelay(true)
 }
 
 function forward({ namespace, label, log }: LogEntry, debug: (fields: object, message: string) => void): void {

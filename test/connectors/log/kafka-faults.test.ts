@@ -5,7 +5,7 @@ import type { TestContext } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 
 import { kafkaLogDefaults, openKafkaLog } from '../../../connectors/index.ts'
-import type { KafkaLogOptions, LogDriver, LogProducer } from '../../../connectors/index.ts'
+import type { KafkaLogOptions, LogDriver, LogProducer, LogRecord } from '../../../connectors/index.ts'
 import type { SidestreamError } from '../../../schemas/index.ts'
 import { faultProxy, freePorts, ownBroker, skipWithoutBroker } from '../../services/index.ts'
 import type { Broker, FaultProxy } from '../../services/index.ts'
@@ -137,6 +137,48 @@ test('connections that are cut again and again: every record once, in the order 
   deepStrictEqual(await contents(log, topic), upTo(writer.sent))
   await until('the last record', () => taken.length === writer.sent)
   deepStrictEqual(taken, upTo(writer.sent))
+  await consumer.stop({ drainMs: 1000 })
+})
+
+test('large answers that are cut in the middle are asked for again, by consumers and by readings', options, async (t) => {
+  const log = await open(t)
+  const topic = await freshTopic(log, 2)
+  const producer = await log.producer()
+  for (const p of [0, 1]) {
+    const records = Array.from({ length: 100 }, (_, i) => ({ key: Buffer.from(`${p}.${i}`), value: new Uint8Array(100_000).fill(i) }))
+    await producer.send(topic, p, records)
+  }
+  const whole = ({ key, value }: LogRecord): string => {
+    const text = Buffer.from(key!).toString()
+    ok(value!.length === 100_000 && value!.every((byte) => byte === Number(text.slice(2))), text)
+    return text
+  }
+  const [taken, read]: [string[], string[]] = [[], []]
+  const consumer = await start(
+    log,
+    { group: `${topic}-g`, topics: [topic], laneBytes: 2_000_000, batchRecords: 5 },
+    { onBatch: async ({ records }) => void taken.push(...records.map(whole)) },
+  )
+  const reading = log.read(topic, ({ records }) => void read.push(...records.map(whole)), { batchRecords: 5 })
+  let cuts = 0
+  const cutting = (async () => {
+    for (; cuts < 12 && (taken.length < 200 || read.length < 200); cuts++) {
+      await pause(20)
+      proxy.cut()
+    }
+  })()
+  await reading
+  await cutting
+  const sent = [0, 1].flatMap((p) => Array.from({ length: 100 }, (_, i) => `${p}.${i}`)).sort()
+  deepStrictEqual(read.slice().sort(), sent)
+  await until('everything', () => new Set(taken).size === 200)
+  for (const p of ['0', '1']) {
+    const ofPartition = [...new Set(taken)].filter((one) => one.startsWith(p))
+    deepStrictEqual(
+      ofPartition,
+      Array.from({ length: 100 }, (_, i) => `${p}.${i}`),
+    )
+  }
   await consumer.stop({ drainMs: 1000 })
 })
 
