@@ -11,9 +11,11 @@ import type { SidestreamError } from '../../../schemas/index.ts'
 import { collect, text } from '../../contract/log-fixture.ts'
 import { scratchDirectory } from './scratch.ts'
 
-function startChild(script: string, ...given: string[]): { child: ChildProcess; lines: AsyncIterableIterator<string> } {
-  const path = fileURLToPath(new URL(script, import.meta.url))
-  const child = spawn(process.execPath, ['--import', 'tsx', path, ...given], { stdio: ['ignore', 'pipe', 'inherit'] })
+const appends = new URL('./append-until-killed.ts', import.meta.url)
+const compacts = new URL('./compact-until-killed.ts', import.meta.url)
+
+function startChild(script: URL, ...given: string[]): { child: ChildProcess; lines: AsyncIterableIterator<string> } {
+  const child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(script), ...given], { stdio: ['ignore', 'pipe', 'inherit'] })
   return { child, lines: createInterface({ input: child.stdout! })[Symbol.asyncIterator]() }
 }
 
@@ -22,7 +24,7 @@ test(
   { timeout: 60_000 },
   async () => {
     const directory = scratchDirectory()
-    const { child, lines } = startChild('./append-until-killed.ts', directory)
+    const { child, lines } = startChild(appends, directory)
     const acked: string[] = []
     let busy: SidestreamError | undefined
     for await (const line of lines) {
@@ -71,7 +73,7 @@ test(
     const directory = scratchDirectory()
     const acked = new Map<string, string>()
     for (let life = 0; life < 3; life++) {
-      const { child, lines } = startChild('./compact-until-killed.ts', directory, String(life))
+      const { child, lines } = startChild(compacts, directory, String(life))
       let count = 0
       for await (const line of lines) {
         if (line === 'ready') continue
