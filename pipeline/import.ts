@@ -9,12 +9,12 @@ import { createReadStream } from 'node:fs'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { partitionForKey } from '../compute/index.ts'
-import { fileError, readRecipe, SidestreamError } from '../schemas/index.ts'
+import { fileError, readRecipe, SidestreamError, topics } from '../schemas/index.ts'
 import type { Recipe, SourceEvent } from '../schemas/index.ts'
 import { InputFeed, inputTopics, keyOf } from './input-feed.ts'
 import type { InputTopic } from './input-feed.ts'
 import type { ProjectPorts } from './project.ts'
-import { importedRow, importHeaders, isEndMark } from './record-headers.ts'
+import { importedRow, importHeaders, isEndMark, isFileMark } from './record-headers.ts'
 
 /** Any stream of input records in event-time order, with a name that tells it from any other. */
 export interface ImportSource {
@@ -65,8 +65,11 @@ export async function importSources(
         const rows: number[] = []
         for (const event of events) {
           const at = row++
-          if (at <= (done.get(`${event.topic}/${partitionForKey(keyOf(event), partitions[event.topic])}`) ?? -1)) skipped++
+          const partition = partitionForKey(keyOf(event), partitions[event.topic])
+          const place = `${event.topic}/${partition}`
+          if (at <= (done.get(place)?.row ?? -1)) skipped++
           else {
+            done.set(place, { topic: event.topic, partition, row: at, isMarked: false })
             fresh.push(event)
             rows.push(at)
           }
@@ -80,6 +83,9 @@ export async function importSources(
         onProgress({ appended, skipped })
         await pace()
         refuseStopped(signal)
+      }
+      for (const { topic, partition, row: last, isMarked } of done.values()) {
+        if (!isMarked && compacted.has(topic)) await feed.markFile(topic, partition, headers, last)
       }
     }
     if (end && !(await hasEnded(project))) await feed.end()
@@ -133,14 +139,30 @@ function refuseStopped(signal: AbortSignal | undefined): void {
   throw new SidestreamError('SIDESTREAM_CLOSED', 'the import was stopped: give it again, and it goes on where it stopped')
 }
 
-/** Last imported row of a file in every partition of the input topics. */
-async function lastRows(project: ProjectPorts, file: string): Promise<Map<string, number>> {
-  const last = new Map<string, number>()
+/** The last row of a file in one partition. */
+interface LastRow {
+  readonly topic: InputTopic
+  readonly partition: number
+  readonly row: number
+  /** A mark says so too: it stays when the row is compacted away. */
+  readonly isMarked: boolean
+}
+
+const compacted: ReadonlySet<InputTopic> = new Set(
+  inputTopics.filter((name) => topics.find((topic) => topic.name === name)?.cleanup === 'compact'),
+)
+
+/** Last imported row of a file in every partition of the input topics, by `topic/partition`. */
+async function lastRows(project: ProjectPorts, file: string): Promise<Map<string, LastRow>> {
+  const last = new Map<string, LastRow>()
   for (const topic of inputTopics) {
-    await project.log.read(topic, (batch) => {
-      for (const record of batch.records) {
+    await project.log.read(topic, ({ partition, records }) => {
+      for (const record of records) {
         const origin = importedRow(record)
-        if (origin?.file === file) last.set(`${topic}/${batch.partition}`, origin.row)
+        if (origin?.file !== file) continue
+        const known = last.get(`${topic}/${partition}`)
+        if (origin.row < (known?.row ?? 0)) continue
+        last.set(`${topic}/${partition}`, { topic, partition, row: origin.row, isMarked: isFileMark(record) })
       }
     })
   }

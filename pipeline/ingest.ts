@@ -15,7 +15,7 @@ import type { PoisonRecord } from './dead-letters.ts'
 import { gapTeller } from './gaps.ts'
 import { positionName } from './positions.ts'
 import type { Project } from './project.ts'
-import { importedRow, isEndMark } from './record-headers.ts'
+import { importedRow, isEndMark, isMark } from './record-headers.ts'
 import { prepareSchemas } from './schemas-ahead.ts'
 
 export interface IngestCounts {
@@ -179,8 +179,8 @@ export class Ingest {
     const lastRow = new Map<string, number>()
     let ended = false
     for (const record of batch.records) {
-      if (isEndMark(record)) {
-        ended = true
+      if (isMark(record)) {
+        ended ||= isEndMark(record)
         continue
       }
       const origin = importedRow(record)

@@ -9,7 +9,7 @@ import type { SourceEvent } from '../schemas/index.ts'
 import type { LogHeader, LogProducer, ProducerRecord } from '../connectors/index.ts'
 import { asPoison, DeadLetters } from './dead-letters.ts'
 import type { ProjectPorts } from './project.ts'
-import { endMark } from './record-headers.ts'
+import { endMark, fileMark } from './record-headers.ts'
 
 /** Topics that data comes in by. */
 export const inputTopics = ['interactions', 'item-content', 'id-embeddings'] as const
@@ -71,6 +71,11 @@ export class InputFeed {
       const { partitions } = await admin.describe(topic)
       for (let partition = 0; partition < partitions; partition++) await this.#producer.send(topic, partition, [endMark()])
     }
+  }
+
+  /** Notes that a file's rows stand in a partition up to `row`, whatever compaction does to them. */
+  async markFile(topic: InputTopic, partition: number, file: Uint8Array, row: number): Promise<void> {
+    await this.#producer.send(topic, partition, [fileMark(file, row)])
   }
 
   async close(): Promise<void> {

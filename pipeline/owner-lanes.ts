@@ -20,7 +20,7 @@ import { gapTeller } from './gaps.ts'
 import { positionName } from './positions.ts'
 import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
-import { isEndMark, tombstoneId } from './record-headers.ts'
+import { isEndMark, isMark, tombstoneId } from './record-headers.ts'
 import { prepareSchemas } from './schemas-ahead.ts'
 import { clockPut, loadClock, samplePuts } from './samples-state.ts'
 
@@ -193,7 +193,7 @@ export class OwnerLanes {
 
   async #contentBatch(batch: LogBatch, lane: Lane): Promise<void> {
     const source = positionName('item-content', batch.partition)
-    const records = batch.records.filter((record) => !isEndMark(record))
+    const records = batch.records.filter((record) => !isMark(record))
     await prepareSchemas(this.#project, batch, lane)
     const { arrivals, poison } = this.#decodeContent(batch, records)
     await this.#setAside(lane, poison)
@@ -203,7 +203,7 @@ export class OwnerLanes {
       newest = arrivals.reduce((most, { entry }) => Math.max(most, entry.eventTs), this.#newestContentTs)
       watermark = new LaneWatermark(this.#project.config.training.latenessMs, this.#watermarks.get(source)!.value)
       for (const { entry } of arrivals) watermark.observe(entry.eventTs)
-      if (records.length < batch.records.length) watermark.end()
+      if (batch.records.some(isEndMark)) watermark.end()
       clock.apply({ kind: 'watermark', source, watermarkTs: watermark.value })
       return {
         puts: [

@@ -2,6 +2,7 @@
  * Headers that sidestream itself puts on log records.
  * `ss-end`: end mark; no event of this partition comes after it. `ss-file` and `ss-row`: which row of which imported
  * file a record is, so that an import that was cut short goes on where it stopped and nothing is counted twice.
+ * `ss-done`: mark behind the last row of an imported file, since compaction may remove that row.
  * `ss-retried`: which dead letter a record was.
  * `ss-owner`: the claim under which a decision in `control` was made.
  */
@@ -12,6 +13,7 @@ import type { Codec } from '../schemas/index.ts'
 const endName = 'ss-end'
 const fileName = 'ss-file'
 const rowName = 'ss-row'
+const doneName = 'ss-done'
 /** Header of a record that was appended again from its dead letter, and of the mark that says so: the letter's place. */
 export const retriedName = 'ss-retried'
 const ownerName = 'ss-owner'
@@ -25,6 +27,21 @@ const one = encoder.encode('1')
  */
 export function endMark(): ProducerRecord {
   return { key: encoder.encode(endName), value: new Uint8Array(), headers: [[endName, one]] }
+}
+
+/** The record that stands for the last row of a file in one partition of a compacted topic. @param file - as in `importHeaders` */
+export function fileMark(file: Uint8Array, row: number): ProducerRecord {
+  const key = encoder.encode(`${doneName}/${decoder.decode(file)}`)
+  return { key, value: new Uint8Array(), headers: [...importHeaders(file, row), [doneName, one]] }
+}
+
+/** True for records that hold nothing but a mark of ours. */
+export function isMark(record: LogRecord): boolean {
+  return isEndMark(record) || isFileMark(record)
+}
+
+export function isFileMark({ headers }: LogRecord): boolean {
+  return headers.some(([name]) => name === doneName)
 }
 
 export function isEndMark({ headers }: LogRecord): boolean {

@@ -14,7 +14,7 @@ import { gapTeller } from './gaps.ts'
 import { positionName } from './positions.ts'
 import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
-import { isEndMark } from './record-headers.ts'
+import { isMark } from './record-headers.ts'
 import { prepareSchemas } from './schemas-ahead.ts'
 import { VersionRows } from './version-rows.ts'
 import type { VersionSlice } from './version-rows.ts'
@@ -146,7 +146,7 @@ export class VersionWriter {
    */
   async #batch(batch: LogBatch, lane: Lane): Promise<void> {
     await prepareSchemas(this.#project, batch, lane)
-    const records = batch.records.filter((record) => !isEndMark(record))
+    const records = batch.records.filter((record) => !isMark(record))
     const slices: VersionSlice[] = []
     const published: Promise<number>[] = []
     let sent: Promise<unknown> = Promise.resolve()

@@ -4,9 +4,12 @@ import { deepStrictEqual, rejects, strictEqual } from 'node:assert/strict'
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { clearDirectory, recipeSource } from '../../pipeline/index.ts'
+import type { MemoryLog } from '../../connectors/index.ts'
+import { clearDirectory, importSources, recipeSource } from '../../pipeline/index.ts'
+import type { ImportSource } from '../../pipeline/index.ts'
 import { parseRecipe } from '../../schemas/index.ts'
 import { scratchDirectory } from '../connectors/scratch-directory.ts'
+import { contentOf, hourMs, items, startTs, TestProject } from './fixture.ts'
 
 const recipe = parseRecipe(`
 name: shop
@@ -47,4 +50,24 @@ test('only a directory that is empty or marked is emptied', async (t) => {
   await writeFile(join(other, 'precious'), '')
   await rejects(clearDirectory(other, 'demo'), { code: 'SIDESTREAM_USAGE_INVALID' })
   deepStrictEqual(await readdir(other), ['precious'])
+})
+
+test('an import that is repeated after compaction appends nothing, and newer content stays', async (t) => {
+  const it = await TestProject.open(t)
+  const file: ImportSource = {
+    identity: async () => '0123456789abcdef'.repeat(4),
+    events: async function* () {
+      yield items(3)
+    },
+  }
+  strictEqual((await importSources(it.project, [file])).appended, 3)
+  // The file's last row is replaced by a live producer, and compacted away.
+  await it.feed(contentOf('item-2', startTs + hourMs, { edition: 1 }))
+  await (it.project.log as MemoryLog).compact('item-content')
+  const { end } = await (await it.project.log.admin()).describe('item-content')
+  const again = await importSources(it.project, [file])
+  deepStrictEqual([again.appended, again.skipped], [0, 3])
+  deepStrictEqual((await (await it.project.log.admin()).describe('item-content')).end, end)
+  await it.daemon.idle()
+  strictEqual((await it.daemon.status()).owner!.contents, 4)
 })

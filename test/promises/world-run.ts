@@ -88,11 +88,11 @@ export async function runWorld({
   }
 }
 
-/** Records of a topic but for end marks. */
+/** Records of a topic but for marks. */
 async function countRecords({ log }: Project, topic: string): Promise<number> {
   let records = 0
   await log.read(topic, (batch) => {
-    records += batch.records.filter(({ headers }) => headers.every(([name]) => name !== 'ss-end')).length
+    records += batch.records.filter(({ headers }) => headers.every(([name]) => name !== 'ss-end' && name !== 'ss-done')).length
   })
   return records
 }
