@@ -6,6 +6,8 @@ import type { Artifacts } from '../../connectors/index.ts'
 
 export interface ArtifactsDriver {
   readonly name: string
+  /** Why it cannot run here. @default false */
+  readonly skip?: string | false
   /** Opens an empty place for artifacts. `close` removes what it made. */
   open(): Promise<{ artifacts: Artifacts; close(): Promise<void> }>
 }
@@ -17,7 +19,7 @@ const parts = (entries: Record<string, string>): Map<string, Uint8Array> =>
 /** Declares all tests of the contract for one driver. */
 export function artifactsContract(driver: ArtifactsDriver): void {
   const check = (behavior: string, body: (artifacts: Artifacts) => Promise<void>): void => {
-    test(`${driver.name}: ${behavior}`, async (t) => {
+    test(`${driver.name}: ${behavior}`, { skip: driver.skip ?? false }, async (t) => {
       const { artifacts, close } = await driver.open()
       t.after(close)
       await body(artifacts)

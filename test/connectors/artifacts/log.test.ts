@@ -266,6 +266,43 @@ test('the next start reads only what is new; a stale or foreign index is made ag
   )
 })
 
+test('compaction keeps every artifact, and the winner of a race', async (t) => {
+  const { directory, remove } = await scratchDirectory()
+  const log = await openFileLog({ directory: join(directory, 'log'), groupCommitMs: 0, segmentBytes: 65_536, deleteRetentionMs: 0 })
+  t.after(async () => {
+    await log.close()
+    await remove()
+  })
+  await (await log.admin()).createTopics([{ name: 'artifacts', partitions: 1, cleanup: 'compact' }])
+  const open = (name: string, over: LogDriver = log): Promise<Artifacts> =>
+    openArtifactLog({ log: over, directory: join(directory, name), chunkBytes: 10_000 })
+  const first = await open('first')
+  await first.write('kept', parts({ x: bytes(95_000) }), { round: 1 })
+  for (let round = 0; round < 4; round++) {
+    await first.write('again', parts({ x: bytes(45_000, round) }), { round })
+    if (round < 3) await first.remove('again')
+  }
+  // A writer that dies before it can take its manifest back: the first in the log stays the winner.
+  let manifests = 0
+  const dying = await open(
+    'dying',
+    withSends(log, async (sent) => {
+      if (sent.some(isManifest) && manifests++ === 0) await first.write('raced', parts({ x: bytes(20_000) }), {})
+      else if (manifests > 0) throw new Error('killed')
+    }),
+  )
+  await rejects(dying.write('raced', parts({ x: bytes(20_000, 5) }), {}), /killed/)
+  const before = (await recordsOf(log)).length
+  await log.compact('artifacts')
+  ok((await recordsOf(log)).length < before, 'something was compacted')
+  for (const artifacts of [first, await open('late')]) {
+    deepStrictEqual(await artifacts.list(''), ['again', 'kept', 'raced'])
+    deepStrictEqual((await artifacts.read('kept')).parts.get('x'), bytes(95_000))
+    deepStrictEqual((await artifacts.read('again')).manifest.about, { round: 3 })
+    deepStrictEqual((await artifacts.read('raced')).parts.get('x'), bytes(20_000))
+  }
+})
+
 test('records of others in the topic are passed over', async (t) => {
   const { open, append } = await bench(t)
   const key = (value: string): Uint8Array => new TextEncoder().encode(value)
