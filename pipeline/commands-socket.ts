@@ -35,15 +35,16 @@ import type { DaemonStatus } from './daemon.ts'
 import type { ImportReport } from './import.ts'
 import type { ImportRequest, ProjectCommands } from './project-commands.ts'
 
-/** How long a daemon may take to answer the first call, milliseconds. */
-const readyMs = 15_000
 /** How long a question that only looks may take, milliseconds. */
 const lookMs = 120_000
 
-/** @throws SIDESTREAM_OWNER_UNAVAILABLE when the daemon does not answer */
-export async function commandsOverSocket(path: string): Promise<ProjectCommands> {
+/**
+ * @param readyMs - how long the daemon may take to answer at all, milliseconds
+ * @throws SIDESTREAM_OWNER_UNAVAILABLE when it does not
+ */
+export async function commandsOverSocket(path: string, readyMs: number): Promise<ProjectCommands> {
   const caller = new Caller(path)
-  await caller.ready()
+  await caller.ready(readyMs)
   return {
     importFiles: async (request, events, signal) => {
       let report: ImportReport | undefined
@@ -111,7 +112,7 @@ class Caller {
     })
   }
 
-  ready(): Promise<void> {
+  ready(readyMs: number): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#client.waitForReady(Date.now() + readyMs, (cause) => {
         if (cause === undefined) return resolve()
@@ -171,6 +172,10 @@ function failureOf(error: ServiceError): SidestreamError {
       return failed('the daemon is of another release and does not know this command: start it again with this one', error)
     case status.DEADLINE_EXCEEDED:
       return failed('the daemon did not answer in time: look at its log', error)
+    case status.RESOURCE_EXHAUSTED:
+      return new SidestreamError('SIDESTREAM_USAGE_INVALID', `too much for one call, ask for less at once: ${error.details}`, {
+        cause: error,
+      })
     case status.INTERNAL:
     case status.UNKNOWN:
       return failed(`the daemon failed to answer: ${error.details}`, error)

@@ -28,6 +28,7 @@ import {
 } from './control-wire.ts'
 import type { LetterFilter, ProjectCommands } from './project-commands.ts'
 import { socketPlace } from './socket-path.ts'
+import type { SocketPlace } from './socket-path.ts'
 
 export interface ControlSocket {
   /** Where it listens. */
@@ -51,22 +52,24 @@ export async function listenForCommands(dataDir: string, commands: ProjectComman
   const server = new Server({ 'grpc.max_send_message_length': messageBytes })
   const running = new Set<Promise<unknown>>()
   server.addService({ ...controlMethods() }, implementation(commands, stopping.signal, running))
-  const place = await socketPlace(dataDir)
+  let place: SocketPlace | undefined
   try {
+    const made = await socketPlace(dataDir)
+    place = made
     await new Promise<void>((resolve, reject) =>
-      server.bindAsync(`unix:${place.draft}`, ServerCredentials.createInsecure(), (error) => (error === null ? resolve() : reject(error))),
+      server.bindAsync(`unix:${made.draft}`, ServerCredentials.createInsecure(), (error) => (error === null ? resolve() : reject(error))),
     )
-    const path = await place.publish()
+    const path = await made.publish()
     const close = async (): Promise<void> => {
       stopping.abort()
       await Promise.all(running)
       await shutDown(server)
-      await place.remove()
+      await made.remove()
     }
     return { path, close }
   } catch (cause) {
     server.forceShutdown()
-    await place.remove()
+    await place?.remove()
     throw new SidestreamError('SIDESTREAM_ADDRESS_IN_USE', `cannot listen for commands in ${dataDir}: ${(cause as Error).message}`, {
       cause,
     })

@@ -8,6 +8,7 @@ import type { Config } from '../schemas/index.ts'
 import { commandsHere } from './commands-here.ts'
 import { commandsShared } from './commands-shared.ts'
 import type { SharedCommandsOptions } from './commands-shared.ts'
+import { askDefaults } from './control-client.ts'
 import { openPorts, openProject } from './compose.ts'
 import type { ComposeOptions } from './compose.ts'
 import type { Daemon } from './daemon.ts'
@@ -29,14 +30,14 @@ export function isShared({ log, store }: Pick<Config, 'log' | 'store'>): boolean
  */
 export async function openCommands(config: Config, options: CommandOptions = {}): Promise<ProjectCommands> {
   if (isShared(config)) return commandsShared(await openPorts(config, options), options)
-  const running = await runningDaemon(config)
+  const running = await runningDaemon(config, options)
   if (running !== undefined) return running
   try {
     return commandsHere(await openProject(config, options))
   } catch (error) {
     if (!isSidestreamError(error) || error.code !== 'SIDESTREAM_DIRECTORY_IN_USE') throw error
     // A daemon that was just starting listens by now.
-    const started = await runningDaemon(config)
+    const started = await runningDaemon(config, options)
     if (started === undefined) throw error
     return started
   }
@@ -54,10 +55,13 @@ export async function startControlSocket(project: Project, daemon: Daemon): Prom
 }
 
 /** Commands of the daemon that listens for the directory; undefined when none does. @throws SIDESTREAM_OWNER_UNAVAILABLE */
-export async function runningDaemon({ dataDir }: Config): Promise<ProjectCommands | undefined> {
+export async function runningDaemon(
+  { dataDir }: Config,
+  { deadlineMs = askDefaults.deadlineMs }: SharedCommandsOptions = {},
+): Promise<ProjectCommands | undefined> {
   const path = await findSocket(dataDir)
   if (!(await isListening(path))) return undefined
   // Loaded only when there is somebody to talk to.
   const { commandsOverSocket } = await import('./commands-socket.ts')
-  return commandsOverSocket(path)
+  return commandsOverSocket(path, deadlineMs)
 }
