@@ -12,13 +12,14 @@ import type { LogBatch, LogConsumer, LogProducer, LogRecord } from '../connector
 import { ControlView, encodeControl } from './control-records.ts'
 import type { CommandState, ControlBody, ControlEntry, ControlKind } from './control-records.ts'
 import { DeadLetters } from './dead-letters.ts'
+import { isRetryable } from './patience.ts'
 import type { Project } from './project.ts'
 
 export interface ControlOptions {
   /** Told once, of an owner: the log cannot be followed any more, or another process has taken control. */
   readonly onFatal: (error: Error) => void
-  /** How long the partition may be without this process, in a rebalance, before control counts as lost; milliseconds. @default 10000 */
-  readonly lostMs?: number
+  /** How often to look, while this owner is without the partition, whether another process has claimed control; milliseconds. @default 10000 */
+  readonly lookMs?: number
 }
 
 interface Waiting {
@@ -52,7 +53,7 @@ export class ControlLog {
   /** This process has been the owner: whatever ends that is fatal. */
   #claimed = false
   #failure: Error | undefined
-  #lost: NodeJS.Timeout | undefined
+  #look: NodeJS.Timeout | undefined
 
   private constructor(project: Project, producer: LogProducer, options: ControlOptions) {
     this.#project = project
@@ -138,7 +139,7 @@ export class ControlLog {
   }
 
   async close(): Promise<void> {
-    clearTimeout(this.#lost)
+    clearTimeout(this.#look)
     this.#failure ??= new SidestreamError('SIDESTREAM_CLOSED', 'the control log is closed')
     this.#endWaiting(this.#failure)
     await this.#consumer?.stop({ drainMs: 1000 })
@@ -147,7 +148,7 @@ export class ControlLog {
 
   #onAssigned(): bigint {
     this.#assigned = true
-    clearTimeout(this.#lost)
+    clearTimeout(this.#look)
     // Batches come only after this answer, and the claim must be read back: so it is not awaited here.
     if (!this.#claimed) this.#takeControl().catch((error: Error) => this.#fail(error))
     return this.#position
@@ -163,9 +164,38 @@ export class ControlLog {
   #onRevoked(): void {
     this.#assigned = false
     if (!this.#claimed || this.#failure !== undefined) return
-    clearTimeout(this.#lost)
-    this.#lost = setTimeout(() => this.#fail(this.#fenced()), this.#options.lostMs ?? 10_000)
-    this.#lost.unref()
+    this.#lookForOthers()
+  }
+
+  /** A rebalance, or brokers that are away, may take the partition for a while; only another process's claim takes control. */
+  #lookForOthers(): void {
+    clearTimeout(this.#look)
+    this.#look = setTimeout(() => {
+      this.#ownerAfter(this.#position)
+        .then((other) => other !== undefined && this.#fail(this.#fenced(other)))
+        .catch((error: Error) => isRetryable(error) || this.#fail(error))
+        .finally(() => this.#assigned || this.#failure !== undefined || this.#lookForOthers())
+    }, this.#options.lookMs ?? 10_000)
+    this.#look.unref()
+  }
+
+  /** Another process that has claimed control at `position` or after it, by its own account. */
+  async #ownerAfter(position: bigint): Promise<string | undefined> {
+    const view = new ControlView(this.#project.codec)
+    await this.#project.log.read(
+      'control',
+      ({ records }) => {
+        for (const record of records) {
+          try {
+            view.apply(record)
+          } catch (error) {
+            if (!isPoison(error)) throw error // told by whoever consumes it
+          }
+        }
+      },
+      { from: [position] },
+    )
+    return view.owner === undefined || view.owner.id === this.#claim ? undefined : view.owner.body.process
   }
 
   async #take({ records, next }: LogBatch): Promise<void> {
@@ -214,9 +244,9 @@ export class ControlLog {
     for (const { reject } of this.#waiting.splice(0)) reject(error)
   }
 
-  #fenced(): SidestreamError {
+  #fenced(other?: string): SidestreamError {
     const owner = this.#view.owner
-    const who = owner === undefined || owner.id === this.#claim ? 'another process' : owner.body.process
+    const who = other ?? (owner === undefined || owner.id === this.#claim ? 'another process' : owner.body.process)
     return new SidestreamError(
       'SIDESTREAM_EPOCH_FENCED',
       `this process owned the decisions of project ${this.#project.config.project}, and ${who} has taken over: it stops, and what it had begun is gone on with there; start it again to stand by`,
@@ -227,7 +257,7 @@ export class ControlLog {
   /** @returns what this process fails with */
   #fail(error: Error): Error {
     if (this.#failure !== undefined) return this.#failure
-    clearTimeout(this.#lost)
+    clearTimeout(this.#look)
     this.#failure = error
     this.#endWaiting(error)
     if (this.#claimed) this.#options.onFatal(error)

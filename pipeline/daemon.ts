@@ -3,6 +3,7 @@
  * Invariant: a fatal error of any role is told once, to whoever waits on `failed`; nothing is lost, the next start goes on.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FreshnessSummary } from '../features/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import type { ControlCommand } from './control-records.ts'
@@ -10,7 +11,10 @@ import { ingestLag } from './ingest.ts'
 import type { Ingest } from './ingest.ts'
 import type { Owner, OwnerEvents } from './owner.ts'
 import type { TaskResult } from './owner-commands.ts'
+import { isRetryable, Patience } from './patience.ts'
+import { patientProject } from './patient-project.ts'
 import type { Project } from './project.ts'
+import { Stalls } from './stalls.ts'
 import { Roles, roles } from './roles.ts'
 import type { Role } from './roles.ts'
 import type { Versions } from './versions.ts'
@@ -22,11 +26,11 @@ export interface DaemonOptions {
 }
 
 export interface DaemonStatus {
-  /** Live version; null before the first. */
+  /** Live version; null before the first. While the store does not answer: as it was last known. */
   readonly live: number | null
   /** Whether this process decides for the project or stands by; null without the role distill. */
   readonly control: 'owner' | 'standby' | null
-  /** Records behind the end, per role and partition. */
+  /** Records behind the end, per role and partition; what the log does not say now is left out. */
   readonly lag: Readonly<Record<string, number>>
   readonly ingest: Ingest['counts'] | null
   readonly owner: (Owner['lanes']['counts'] & { readonly late: number }) | null
@@ -36,19 +40,23 @@ export interface DaemonStatus {
 
 const maintenanceMs = 1000
 const idlePollMs = 25
+/** How long a status waits for servers. */
+const answerMs = 2000
 
 export class Daemon {
   readonly #project: Project
   readonly #roles: Roles
+  readonly #endWaiting: () => void
   readonly #failure: Promise<never>
   /** Failed or stopping: nobody waits for quiet any more. */
   #over = false
   #timer: NodeJS.Timeout | undefined
   #maintaining: Promise<unknown> = Promise.resolve()
 
-  constructor(project: Project, parts: Roles, failure: Promise<never>, onFatal: (error: Error) => void) {
+  constructor(project: Project, parts: Roles, endWaiting: () => void, failure: Promise<never>, onFatal: (error: Error) => void) {
     this.#project = project
     this.#roles = parts
+    this.#endWaiting = endWaiting
     this.#failure = failure
     failure.catch(() => (this.#over = true))
     const maintain = (): void => {
@@ -105,16 +113,17 @@ export class Daemon {
 
   async status(): Promise<DaemonStatus> {
     const lag: Record<string, number> = {}
-    for (const [role, part] of [
-      ['ingest', this.ingest],
-      ['distill', this.owner?.lanes],
-      ['publish', this.versions],
-    ] as const) {
-      if (part !== undefined) for (const [name, behind] of await part.lag()) lag[`${role} ${name}`] = Number(behind)
-    }
+    const parts = { ingest: this.ingest, distill: this.owner?.lanes, publish: this.versions }
+    const known = this.versions.lastLive
+    const [live] = await Promise.all([
+      soon(this.#project.store.live(this.#project.config.project).then((pointer) => pointer?.version ?? null)),
+      ...Object.entries(parts).map(async ([role, part]) => {
+        if (part !== undefined) for (const [name, behind] of (await soon(part.lag())) ?? []) lag[`${role} ${name}`] = Number(behind)
+      }),
+    ])
     return {
       control: this.#roles.control,
-      live: (await this.#project.store.live(this.#project.config.project))?.version ?? null,
+      live: live === undefined ? known : live,
       lag,
       ingest: this.ingest?.counts ?? null,
       owner: this.owner === undefined ? null : { ...this.owner.lanes.counts, late: this.owner.lanes.clock.late },
@@ -125,6 +134,7 @@ export class Daemon {
   /** Stops in the order of the data: ingest, owner, writers. Positions are committed; the next start goes on from there. */
   async stop(): Promise<void> {
     this.#over = true
+    this.#endWaiting()
     clearTimeout(this.#timer)
     await this.#maintaining.catch(() => {})
     clearTimeout(this.#timer)
@@ -139,9 +149,27 @@ export class Daemon {
   }
 
   async #isQuiet(): Promise<boolean> {
-    if (this.ingest !== undefined && !isZero(await ingestLag(this.#project))) return false
-    if (this.owner !== undefined && !(await this.owner.isIdle())) return false
-    return isZero(await this.versions.lag())
+    try {
+      if (this.ingest !== undefined && !isZero(await ingestLag(this.#project))) return false
+      if (this.owner !== undefined && !(await this.owner.isIdle())) return false
+      return isZero(await this.versions.lag())
+    } catch (error) {
+      if (isRetryable(error)) return false // the log is away: nobody knows
+      throw error
+    }
+  }
+}
+
+/** The answer; undefined when a server is away, or does not give it soon. */
+async function soon<T>(answer: Promise<T>): Promise<T | undefined> {
+  const late = new AbortController()
+  try {
+    return await Promise.race([answer, sleep(answerMs, undefined, { ref: false, signal: late.signal })])
+  } catch (error) {
+    if (isRetryable(error)) return undefined
+    throw error
+  } finally {
+    late.abort()
   }
 }
 
@@ -156,9 +184,11 @@ function isZero(lag: ReadonlyMap<string, bigint>): boolean {
  * builds; for `publish` without `distill` on a shared log: versions would be judged ready without the rows of other writers
  */
 export async function startDaemon(project: Project, { roles: wanted = roles, events = {} }: DaemonOptions = {}): Promise<Daemon> {
+  const patience = new Patience(project.logger)
   let fail: (error: Error) => void = () => {}
   const failure = new Promise<never>((_, reject) => {
     fail = (error) => {
+      if (patience.isOver && isRetryable(error)) return // it waited when the daemon was stopped
       project.logger.error({ error: error.message }, 'a role cannot go on')
       reject(error)
     }
@@ -176,5 +206,16 @@ export async function startDaemon(project: Project, { roles: wanted = roles, eve
       'with a log that other processes share, the role publish works where distill does, which counts what a version holds: give this process both, or ingest alone',
     )
   }
-  return new Daemon(project, await Roles.start({ project, wanted, events, onFatal: fail }), failure, fail)
+  const stalls = new Stalls(project, () => patience.isWaiting)
+  const endWaiting = (): void => {
+    patience.end()
+    stalls.end()
+  }
+  try {
+    const running = await Roles.start({ project: patientProject(project, patience, stalls), wanted, events, onFatal: fail })
+    return new Daemon(project, running, endWaiting, failure, fail)
+  } catch (error) {
+    endWaiting()
+    throw error
+  }
 }

@@ -14,6 +14,7 @@ import { ingestLag } from './ingest.ts'
 import { OwnerCommands } from './owner-commands.ts'
 import type { TaskResult } from './owner-commands.ts'
 import { OwnerLanes } from './owner-lanes.ts'
+import { isRetryable } from './patience.ts'
 import { positionName } from './positions.ts'
 import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
@@ -119,8 +120,7 @@ export class Owner {
 
   /** True when nothing is left to do but wait for new records. */
   async isIdle(): Promise<boolean> {
-    const lag = [...(await this.lanes.lag()).values()].some((behind) => behind > 0n)
-    return !lag && !this.#busy && !this.#woken && this.#commands.isIdle && (await this.#next()) === undefined
+    return !(await this.#isBehind()) && !this.#busy && !this.#woken && this.#commands.isIdle && (await this.#next()) === undefined
   }
 
   async stop(): Promise<void> {
@@ -320,6 +320,16 @@ export class Owner {
     }
   }
 
+  /** Whether records wait to be taken in; true, too, while the log cannot be asked. */
+  async #isBehind(): Promise<boolean> {
+    try {
+      return [...(await this.lanes.lag()).values()].some((behind) => behind > 0n)
+    } catch (error) {
+      if (isRetryable(error)) return true
+      throw error
+    }
+  }
+
   /** Advances sources that have been silent for `idleMs` to where the others are, and logs it. */
   async #tickIdle(): Promise<void> {
     const { clock } = this.lanes
@@ -329,9 +339,7 @@ export class Owner {
     const idle = this.lanes.idleSources(idleMs, furthest)
     if (idle.length === 0) return
     // A source whose records only wait to be read is not silent.
-    for (const lag of [await this.lanes.lag(), await ingestLag(this.#project)]) {
-      if ([...lag.values()].some((behind) => behind > 0n)) return
-    }
+    if ((await this.#isBehind()) || [...(await ingestLag(this.#project)).values()].some((behind) => behind > 0n)) return
     for (const source of idle) await this.control.append('tick', source, { source, watermarkTs: furthest })
     await this.lanes.tick(idle, furthest)
   }

@@ -104,6 +104,11 @@ export class Versions {
     return this.#project.config.project
   }
 
+  /** Version that was live when it was last looked at; null when none was. */
+  get lastLive(): number | null {
+    return this.#live.version === 0 ? null : this.#live.version
+  }
+
   async live(): Promise<VersionRecord | undefined> {
     const pointer = await this.#project.store.live(this.#name)
     return pointer === undefined ? undefined : requireVersion(this.#project.store, this.#name, pointer.version)

@@ -26,6 +26,7 @@ export function openSocket({ host, port, ssl, onConnect }: SocketTarget): Socket
   const on = socket.on.bind(socket) as (event: string, listener: (...values: unknown[]) => void) => Socket
   socket.on = ((event: string, listener: (...values: unknown[]) => void) =>
     on(event, event === 'data' ? (wholeAnswers(socket, listener) as (...values: unknown[]) => void) : listener)) as Socket['on']
+  socket.setMaxListeners(0) // kafkajs adds one with every try to end a connection that is not made yet, of which Node would warn
   return socket.setKeepAlive(true, keepAliveMs).setNoDelay(true)
 }
 
