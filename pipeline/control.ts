@@ -18,7 +18,7 @@ import type { Project } from './project.ts'
 export interface ControlOptions {
   /** Told once, of an owner: the log cannot be followed any more, or another process has taken control. */
   readonly onFatal: (error: Error) => void
-  /** How often to look, while this owner is without the partition, whether another process has claimed control; milliseconds. @default 10000 */
+  /** How often to look, while this owner is without the partition, whether another process has claimed control; milliseconds. @default 3000 */
   readonly lookMs?: number
 }
 
@@ -175,7 +175,7 @@ export class ControlLog {
         .then((other) => other !== undefined && this.#fail(this.#fenced(other)))
         .catch((error: Error) => isRetryable(error) || this.#fail(error))
         .finally(() => this.#assigned || this.#failure !== undefined || this.#lookForOthers())
-    }, this.#options.lookMs ?? 10_000)
+    }, this.#options.lookMs ?? 3000)
     this.#look.unref()
   }
 

@@ -44,12 +44,12 @@ export async function openCommands(config: Config, options: CommandOptions = {})
 }
 
 /**
- * Listens for the commands of other processes of this machine, where the project has anything in its data directory or not.
- * Undefined on Windows, which has no such sockets.
+ * Listens for the commands of other processes of this machine. Undefined where nobody would ask: a project on shared servers is
+ * asked by its control log, and Windows has no such sockets.
  * @throws SIDESTREAM_ADDRESS_IN_USE
  */
 export async function startControlSocket(project: Project, daemon: Daemon): Promise<ControlSocket | undefined> {
-  if (process.platform === 'win32') return undefined
+  if (isShared(project.config) || process.platform === 'win32') return undefined
   const [{ listenForCommands }, { commandsOfDaemon }] = await Promise.all([import('./control-socket.ts'), import('./commands-daemon.ts')])
   return listenForCommands(project.config.dataDir, commandsOfDaemon(project, daemon))
 }

@@ -5,7 +5,7 @@ import type { TestContext } from 'node:test'
 
 import { askOwner, InputFeed, listDeadLetters, openProject, publishedVersions, startDaemon } from '../../pipeline/index.ts'
 import type { AskOptions, ControlCommand, Daemon, Project, TaskResult } from '../../pipeline/index.ts'
-import type { Lane, LogDriver, LogHandlers, LogHeader, Store } from '../../connectors/index.ts'
+import type { Lane, LogBatch, LogDriver, LogHandlers, LogHeader, Store } from '../../connectors/index.ts'
 import { scratchDirectory } from '../connectors/scratch-directory.ts'
 import { contentOf, hourMs, items, startTs, testConfig, TestProject } from './fixture.ts'
 
@@ -307,17 +307,26 @@ test('a second process stands by with all its roles, and takes over where the ow
   )
 })
 
-test('a rebalance that gives the owner its partition back changes nothing', async (t) => {
-  const { project, start } = await opened(t)
+/** The project with a control partition that a test takes away and gives back, as a rebalance does. */
+function withRebalances(project: Project): { project: Project; take(): Promise<void>; give(): Promise<bigint | undefined> } {
   let handlers: LogHandlers | undefined
   let lane: Lane | undefined
+  let away = false
+  const missed: LogBatch[] = []
   const consumer: LogDriver['consumer'] = async (options) => {
     const real = await project.log.consumer(options)
     if (!options.group.endsWith('-control')) return real
     return {
       run: (given) => {
         handlers = given
-        return real.run({ ...given, onAssigned: async (assigned) => given.onAssigned!((lane = assigned)) })
+        return real.run({
+          ...given,
+          onAssigned: async (assigned) => given.onAssigned!((lane = assigned)),
+          onBatch: async (batch, of) => {
+            if (away) missed.push(batch)
+            else await given.onBatch(batch, of)
+          },
+        })
       },
       lag: () => real.lag(),
       lastProgress: () => real.lastProgress(),
@@ -330,11 +339,47 @@ test('a rebalance that gives the owner its partition back changes nothing', asyn
       return typeof value === 'function' && key !== 'consumer' ? value.bind(target) : value
     },
   })
-  const daemon = await start({ ...project, log })
-  await handlers!.onRevoked!(lane!)
-  const next = await handlers!.onAssigned!(lane!)
-  strictEqual(next, 1n, 'it goes on behind its claim')
-  deepStrictEqual((await ask(project, { action: 'gc' })).collected, [])
+  return {
+    project: { ...project, log },
+    take: async () => {
+      away = true
+      await handlers!.onRevoked!(lane!)
+    },
+    give: async () => {
+      const next = await handlers!.onAssigned!(lane!)
+      away = false
+      for (const batch of missed.splice(0)) await handlers!.onBatch(batch, lane!)
+      return next
+    },
+  }
+}
+
+test('a partition that comes back to the owner changes nothing; meanwhile nothing is decided', async (t) => {
+  const { project, start } = await opened(t)
+  const rebalances = withRebalances(project)
+  const daemon = await start(rebalances.project)
+  await rebalances.take()
+  const asked = daemon.ask('g', { action: 'gc' })
+  await until('the command', async () => (await logged(project)).includes('command g'))
+  strictEqual((await logged(project)).includes('done g'), false)
+  strictEqual(await rebalances.give(), 1n, 'it goes on behind its claim')
+  deepStrictEqual((await asked).collected, [])
   strictEqual((await daemon.status()).control, 'owner')
   strictEqual((await logged(project)).filter((record) => record === 'owner').length, 1)
+})
+
+test('an owner whose partition is gone ends when somebody else has taken control, and not before', async (t) => {
+  const { project, start } = await opened(t)
+  const rebalances = withRebalances(project)
+  const daemon = await start(rebalances.project)
+  await rebalances.take()
+  let failed = false
+  const failure = daemon.failed()
+  failure.catch(() => (failed = true))
+  const looked = Date.now() + 2500
+  await until('a look at the log', () => Date.now() > looked)
+  strictEqual(failed, false)
+  await append(project, { kind: 'owner', id: 'newcomer', body: '{"process":"process 12 on elsewhere"}' })
+  await until('the end', () => failed)
+  await rejects(failure, { code: 'SIDESTREAM_EPOCH_FENCED', message: /process 12 on elsewhere has taken over/ })
 })
