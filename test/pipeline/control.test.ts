@@ -376,7 +376,7 @@ test('an owner whose partition is gone ends when somebody else has taken control
   let failed = false
   const failure = daemon.failed()
   failure.catch(() => (failed = true))
-  const looked = Date.now() + 2500
+  const looked = Date.now() + 3500
   await until('a look at the log', () => Date.now() > looked)
   strictEqual(failed, false)
   await append(project, { kind: 'owner', id: 'newcomer', body: '{"process":"process 12 on elsewhere"}' })
