@@ -5,6 +5,7 @@ import type { Cluster, Kafka, LogEntry, PartitionAssigner, RetryOptions } from '
 import { SidestreamError } from '../../schemas/index.ts'
 import { openSocket } from './kafka-socket.ts'
 import type { KafkaSettings } from './kafka.ts'
+import { withTimeout } from './waiting.ts'
 
 /** Tries of one request of kafkajs; about fifteen seconds when every one fails at once. */
 export const patientRetry: RetryOptions = { initialRetryTime: 100, maxRetryTime: 3000, multiplier: 2, retries: 10 }
@@ -25,7 +26,6 @@ export interface KafkaClient {
 export function createClient(settings: KafkaSettings, { quick = false } = {}): KafkaClient {
   const { brokers, clientId, ssl, sasl, requestTimeoutMs, logger } = settings
   if (brokers.length === 0) throw new SidestreamError('SIDESTREAM_CONFIG_INVALID', 'a Kafka log needs the address of a broker')
-  process.env['KAFKAJS_NO_PARTITIONER_WARNING'] ??= '1' // we always bring our own
   const sockets = new Set<Socket>()
   let killed = false
   const kafka = new kafkajs.Kafka({
@@ -106,7 +106,7 @@ export interface FetchedPartition {
   readonly highWatermark: string
   readonly lastStableOffset?: string
   abortedTransactions?: readonly { readonly producerId: string; readonly firstOffset: string }[]
-  readonly messages: readonly FetchedMessage[]
+  readonly messages: FetchedMessage[]
 }
 
 export interface FetchedMessage {
@@ -117,24 +117,34 @@ export interface FetchedMessage {
   readonly offset: string
   isControlRecord?: boolean
   /** Of record batches; message sets of before Kafka 0.11 have none. */
-  readonly batchContext?: { readonly producerId: string; readonly inTransaction: boolean }
+  readonly batchContext?: {
+    readonly firstOffset: string
+    readonly lastOffsetDelta: number
+    readonly producerId: string
+    readonly inTransaction: boolean
+  }
   readonly attributes: number
 }
 
 export interface ClusterHandle {
   readonly cluster: KafkaCluster
   connect(): Promise<void>
-  disconnect(): Promise<void>
+  /** In order when the brokers answer in time. */
+  close(): Promise<void>
 }
+
+/** How long a client may take to end by itself. */
+export const closeMs = 2000
 
 /** A cluster to ask things of: that of a consumer which never joins its group. */
 export function openCluster(settings: KafkaSettings): ClusterHandle {
   let cluster: Cluster | undefined
+  const { kafka, kill } = createClient(settings, { quick: true })
   const capture: PartitionAssigner = (config) => {
     cluster = config.cluster
     return kafkajs.PartitionAssigners.roundRobin(config)
   }
-  const consumer = createClient(settings, { quick: true }).kafka.consumer({
+  const consumer = kafka.consumer({
     groupId: 'never-joined',
     partitionAssigners: [capture],
     metadataMaxAge: settings.metadataMaxAgeMs,
@@ -143,6 +153,12 @@ export function openCluster(settings: KafkaSettings): ClusterHandle {
   return {
     cluster: cluster as unknown as KafkaCluster,
     connect: () => consumer.connect(),
-    disconnect: () => consumer.disconnect(),
+    close: async () => {
+      await withTimeout(
+        consumer.disconnect().catch(() => {}),
+        closeMs,
+      )
+      kill()
+    },
   }
 }

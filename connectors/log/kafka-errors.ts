@@ -4,6 +4,7 @@
  */
 import { isSidestreamError, SidestreamError } from '../../schemas/index.ts'
 import type { ErrorCode } from '../../schemas/index.ts'
+import { tlsWanted } from './kafka-socket.ts'
 
 /** What kafkajs puts on its errors. */
 interface KafkaFailure {
@@ -70,7 +71,7 @@ const invalid: Readonly<Record<string, string>> = {
 /** What may be behind errors that do not say it: they look like those of a broker that goes away. */
 const hints: readonly (readonly [said: string, hint: string])[] = [
   ['before secure TLS connection', ' (a port that does not speak TLS ends encrypted connections so)'],
-  ['losed connection', ' (a port that expects TLS or a login closes plain connections so)'],
+  ['losed connection', ' (a port that expects a login closes other connections so)'],
 ]
 
 /** TLS failures that stay until a file is changed. */
@@ -101,6 +102,7 @@ function translate({ name, type, code, message = '' }: KafkaFailure): readonly [
     return ['SIDESTREAM_LOG_ACCESS_DENIED', 'the brokers refused the login: check user name, password and mechanism']
   if (name === 'KafkaJSNotImplemented')
     return ['SIDESTREAM_LOG_CODEC_UNKNOWN', `${message}: have it written with gzip, snappy, lz4 or zstd`]
+  if (code === tlsWanted) return ['SIDESTREAM_LOG_ACCESS_DENIED', 'the port speaks TLS: turn TLS on, or check the port']
   if (typeof code === 'string' && tlsCodes.test(code)) {
     const advice = /WRONG_VERSION_NUMBER|wrong version number/.test(`${code} ${message}`)
       ? 'the port does not speak TLS: check the port, or turn TLS off'

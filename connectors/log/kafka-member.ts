@@ -3,13 +3,12 @@
  * Invariant: nothing throws out of `eachBatch`, which only hands over and returns, so the fetch loop never waits for a handler and
  * heartbeats go on; kafkajs never restarts it by itself.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Batch, Consumer, EachBatchPayload, Offsets, PartitionAssigner } from 'kafkajs'
 import { createClient, patientRetry } from './kafka-client.ts'
-import { isolate } from './kafka-isolation.ts'
+import { mendFetches } from './kafka-fetched.ts'
 import type { TopicPartitionName } from './kafka-view.ts'
 import type { KafkaSettings } from './kafka.ts'
-import { handle } from './waiting.ts'
+import { handle, withTimeout } from './waiting.ts'
 
 export interface MemberEvents {
   /** Partitions were assigned; they are paused. Called inside of the join, before any fetch. */
@@ -65,7 +64,7 @@ export class KafkaMember {
       groupId: group,
       partitionAssigners: [
         (config) => {
-          isolate(config.cluster)
+          mendFetches(config.cluster)
           return assigner(config)
         },
       ],
@@ -129,7 +128,10 @@ export class KafkaMember {
   stop(): Promise<void> {
     this.#stopped ??= (async () => {
       this.#end(undefined)
-      await Promise.race([this.#consumer.disconnect().catch(() => {}), sleep(leaveMs, undefined, { ref: false })])
+      await withTimeout(
+        this.#consumer.disconnect().catch(() => {}),
+        leaveMs,
+      )
       this.#kill()
     })()
     return this.#stopped

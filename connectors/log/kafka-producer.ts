@@ -171,7 +171,7 @@ export class KafkaProducer implements LogProducer {
     for (let tries = 0; ; tries++) {
       const sender = this.#currentSender()
       try {
-        const base = await this.#inTime(sender.send(topic, partition, messages), topic)
+        const base = await this.#inTime(sender.send(topic, partition, messages), topic, sender)
         if (base !== undefined) return { kind: 'done', base }
         throw new Error('the brokers answered for another partition')
       } catch (error) {
@@ -189,8 +189,8 @@ export class KafkaProducer implements LogProducer {
     return this.#sender
   }
 
-  /** The send's own end, or an error when it takes too long or its topic is gone. */
-  async #inTime<T>(sending: Promise<T>, topic: string): Promise<T> {
+  /** The send's own end, or an error when it takes too long or a topic of its producer is gone. */
+  async #inTime<T>(sending: Promise<T>, topic: string, sender: KafkaSender): Promise<T> {
     const giveUpTs = Date.now() + 2 * this.#options.settings.requestTimeoutMs
     sending.catch(() => {}) // told here, or given up
     const watch = new AbortController()
@@ -198,9 +198,7 @@ export class KafkaProducer implements LogProducer {
       for (;;) {
         await sleep(Math.min(topicCheckMs, Math.max(1, giveUpTs - Date.now())), undefined, { signal: watch.signal })
         if (Date.now() >= giveUpTs) throw new SidestreamError('SIDESTREAM_LOG_UNAVAILABLE', `topic ${topic}: the brokers do not answer`)
-        await this.#options.view.leaders(topic).catch((error: unknown) => {
-          if (error instanceof SidestreamError && error.code === 'SIDESTREAM_TOPIC_UNKNOWN') throw error
-        })
+        for (const one of [topic, ...sender.topics]) await this.#checkTopic(one, topic)
       }
     })()
     watching.catch(() => {})
@@ -209,6 +207,15 @@ export class KafkaProducer implements LogProducer {
     } finally {
       watch.abort()
     }
+  }
+
+  /** @throws when the topic is gone: for good when it is the one that is sent to, else so that a new producer is tried */
+  async #checkTopic(topic: string, wanted: string): Promise<void> {
+    await this.#options.view.leaders(topic).catch((error: unknown) => {
+      if (!(error instanceof SidestreamError) || error.code !== 'SIDESTREAM_TOPIC_UNKNOWN') return
+      if (topic === wanted) throw error
+      throw new SidestreamError('SIDESTREAM_LOG_UNAVAILABLE', `a producer still knows the deleted topic ${topic}`, { cause: error })
+    })
   }
 }
 

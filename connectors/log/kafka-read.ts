@@ -5,7 +5,7 @@
  */
 import { SidestreamError } from '../../schemas/index.ts'
 import type { FetchedPartition } from './kafka-client.ts'
-import { hideAborted } from './kafka-isolation.ts'
+import { mendFetched } from './kafka-fetched.ts'
 import { toRecord } from './kafka-records.ts'
 import { placeName } from './kafka-view.ts'
 import type { KafkaView } from './kafka-view.ts'
@@ -104,7 +104,7 @@ interface Giving {
 
 async function give({ name }: KafkaReading, stretch: Stretch, fetched: FetchedPartition, giving: Giving): Promise<void> {
   const { partition, end } = stretch
-  hideAborted(fetched)
+  mendFetched(fetched)
   const messages = fetched.messages.filter(({ offset }) => BigInt(offset) >= stretch.position)
   const records = messages.filter(({ offset, isControlRecord }) => isControlRecord !== true && BigInt(offset) < end)
   for (let i = 0; i < records.length; i += giving.batchRecords) {
@@ -116,5 +116,5 @@ async function give({ name }: KafkaReading, stretch: Stretch, fetched: FetchedPa
   }
   const last = messages.at(-1)
   if (last !== undefined) stretch.position = BigInt(last.offset) + 1n < end ? BigInt(last.offset) + 1n : end
-  else if (fetched.messages.length > 0) stretch.position += 1n // a hole that compaction made: the batch before it came again
+  else if (fetched.messages.length > 0) stretch.position += 1n // a hole in a format of before Kafka 0.11
 }

@@ -3,14 +3,11 @@
  * longer say what the broker has, so such a producer is given up and the next batch goes out under a new producer id.
  * Invariant: once `retire` has resolved nothing more of this producer reaches a broker through a new connection or try.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
 import kafkajs from 'kafkajs'
 import type { Message, Producer } from 'kafkajs'
-import { createClient } from './kafka-client.ts'
+import { closeMs, createClient } from './kafka-client.ts'
 import type { KafkaSettings } from './kafka.ts'
-
-/** How long other batches of a retired producer may take to end by themselves. */
-const graceMs = 2000
+import { withTimeout } from './waiting.ts'
 
 export class KafkaSender {
   readonly #producer: Producer
@@ -18,6 +15,8 @@ export class KafkaSender {
   readonly #compression: number
   readonly #timeoutMs: number
   readonly #sending = new Set<Promise<unknown>>()
+  /** Topics it has sent to: kafkajs asks for all of them together, and fails for all when one is gone. */
+  readonly topics = new Set<string>()
   #connected: Promise<void> | undefined
   #retired: Promise<void> | undefined
 
@@ -53,6 +52,7 @@ export class KafkaSender {
 
   /** Appends one batch to one partition. @returns offset of its first record; undefined when the answer speaks of something else */
   async send(topic: string, partition: number, messages: Message[]): Promise<bigint | undefined> {
+    this.topics.add(topic)
     const work = this.#send(topic, partition, messages)
     this.#sending.add(work)
     try {
@@ -65,7 +65,7 @@ export class KafkaSender {
   /** Gives it up: other batches may end for a moment, then its connections are cut. */
   retire(): Promise<void> {
     this.#retired ??= (async () => {
-      await Promise.race([Promise.allSettled(this.#sending), sleep(graceMs, undefined, { ref: false })])
+      await withTimeout(Promise.allSettled(this.#sending), closeMs)
       this.#kill()
       void this.#producer.disconnect().catch(() => {})
     })()
@@ -75,7 +75,10 @@ export class KafkaSender {
   /** Ends in order; what is still sent is not waited for longer than a moment. */
   async close(): Promise<void> {
     this.#retired ??= Promise.resolve()
-    await Promise.race([this.#producer.disconnect().catch(() => {}), sleep(graceMs, undefined, { ref: false })])
+    await withTimeout(
+      this.#producer.disconnect().catch(() => {}),
+      closeMs,
+    )
     this.#kill()
   }
 

@@ -18,6 +18,8 @@ export interface SocketTarget {
 /** More than any answer has; what says it has more comes from something else than a broker. */
 const answerLimitBytes = 268_435_456
 const keepAliveMs = 60_000
+/** Code of the error for a port that speaks TLS while we do not. */
+export const tlsWanted = 'ERR_SSL_TLS_WANTED'
 
 export function openSocket({ host, port, ssl, onConnect }: SocketTarget): Socket {
   const socket = ssl
@@ -42,7 +44,7 @@ function wholeAnswers(socket: Socket, listener: (answer: Buffer) => void): (chun
       while (buffered >= needed) {
         const bytes = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, buffered)
         const length = 4 + bytes.readInt32BE(0)
-        if (length < 4 || length > answerLimitBytes) throw new Error('the answer does not come from a Kafka broker: check the port')
+        if (length < 4 || length > answerLimitBytes) throw stranger(bytes)
         const isWhole = buffered >= length
         const rest = isWhole ? bytes.subarray(length) : bytes
         chunks = rest.length === 0 ? [] : [rest]
@@ -54,4 +56,11 @@ function wholeAnswers(socket: Socket, listener: (answer: Buffer) => void): (chun
       socket.destroy(error as Error)
     }
   }
+}
+
+/** Something else than an answer of a broker. */
+function stranger(bytes: Buffer): Error {
+  const isTlsAlert = bytes[0] === 0x15 && bytes[1] === 3
+  if (isTlsAlert) return Object.assign(new Error('the port speaks TLS'), { code: tlsWanted })
+  return new Error('the answer does not come from a Kafka broker: check the port')
 }

@@ -49,7 +49,7 @@ export class KafkaView {
       })
       return view
     } catch (error) {
-      await handle.disconnect().catch(() => {})
+      await handle.close()
       throw error
     }
   }
@@ -167,7 +167,7 @@ export class KafkaView {
 
   async close(): Promise<void> {
     this.#closing.abort()
-    await this.#handle.disconnect().catch(() => {})
+    await this.#handle.close()
   }
 
   async #perLeader<P extends TopicPartitionName>(

@@ -7,7 +7,7 @@ import type { TestContext } from 'node:test'
 
 import fc from 'fast-check'
 
-import { openSocket } from '../../../connectors/log/kafka-socket.ts'
+import { openSocket, tlsWanted } from '../../../connectors/log/kafka-socket.ts'
 
 const answer = (text: string): Buffer => {
   const bytes = Buffer.alloc(4 + text.length)
@@ -69,6 +69,10 @@ test('what is no broker, and a listener that throws, end the connection and not 
   other.peer.write('HTTP/1.1 400 Bad Request\r\n')
   const [error] = (await once(other.socket, 'error')) as [Error]
   match(error.message, /does not come from a Kafka broker/)
+  const encrypted = await connected(t)
+  encrypted.socket.on('data', () => {})
+  encrypted.peer.write(Buffer.from('15030300020250', 'hex')) // how a TLS server answers to what it cannot read
+  strictEqual(((await once(encrypted.socket, 'error')) as [{ code?: string }])[0].code, tlsWanted)
   const { socket, peer } = await connected(t)
   socket.on('data', () => {
     throw new RangeError('kafkajs could not read it')

@@ -299,3 +299,31 @@ test('a topic made anew under its reader is told, never read as if nothing had h
   ok(lane!.signal.aborted)
   deepStrictEqual(seen.length, 20)
 })
+
+test('a topic that is deleted does not hold up what a producer sends to others', options, async (t) => {
+  const log = await openTestLog()
+  t.after(() => log.close())
+  const [gone, kept] = [await freshTopic(log, 1, 'gone'), await freshTopic(log, 1, 'kept')]
+  const producer = await log.producer()
+  await producer.send(gone, 0, [record('k', 'v')])
+  await producer.send(kept, 0, [record('k', '0')])
+  await bare.deleteTopics({ topics: [gone] })
+  let sent = 1
+  const failures: SidestreamError[] = []
+  await until(
+    'sends after the topics were looked up anew',
+    async () => {
+      await producer.send(kept, 0, [record('k', `${sent}`)]).then(
+        () => sent++,
+        (error: SidestreamError) => failures.push(error),
+      )
+      return failures.length > 0 ? sent > 3 : sent > 60
+    },
+    30_000,
+  )
+  ok(failures.every((error) => error.code === 'SIDESTREAM_LOG_UNAVAILABLE'))
+  await rejects(producer.send(gone, 0, [record('k', 'v')]), { code: 'SIDESTREAM_TOPIC_UNKNOWN' })
+  const seen = new Set<string | null>()
+  await log.read(kept, ({ records }) => values(records).forEach((value) => seen.add(value)))
+  for (let i = 0; i < sent; i++) ok(seen.has(`${i}`))
+})
