@@ -42,6 +42,6 @@ test('a hole at the end of a fetch is passed at once', () => {
     ['3', false],
     ['100', false],
   ])
-  const old = batch(0, 9, [5]).map(({ batchContext: _, ...message }) => message)
+  const old = batch(0, 9, [5]).map(({ batchContext: _context, ...message }) => message)
   deepStrictEqual(mended(...old), [['5', false]])
 })
