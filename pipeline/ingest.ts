@@ -96,7 +96,7 @@ export class Ingest {
 
   /** Starts consuming; `onFatal` is told when the lanes can go on no more. */
   static async start(project: Project, onFatal: (error: Error) => void): Promise<Ingest> {
-    const consumer = await project.log.consumer({ group: groupOf(project.config), topics: [topic], start: 'earliest' })
+    const consumer = await project.log.consumer({ group: groupOf(project.config), topics: [topic], start: 'earliest', commits: 'handler' })
     const { partitions } = await (await project.log.admin()).describe('distill-samples')
     const ingest = new Ingest(project, consumer, await project.log.producer(), partitions)
     await consumer.run({

@@ -86,6 +86,7 @@ export class OwnerLanes {
       topics: ['item-content', 'distill-samples'],
       start: 'earliest',
       batchRecords,
+      commits: 'handler',
     })
     lanes.#consumer = consumer
     await consumer.run({
@@ -181,6 +182,11 @@ export class OwnerLanes {
     return this.state.position(name) ?? 0n
   }
 
+  /** A state that is made anew leaves the hint where its group has come to. */
+  async #commit(lane: Lane, next: bigint): Promise<void> {
+    if (next >= (this.#doneUntil.get(positionName(lane.topic, lane.partition)) ?? 0n)) await lane.commit(next)
+  }
+
   /** Writes the dead letters of a lane that nobody has written before. */
   async #setAside(lane: Lane, poison: readonly PoisonRecord[]): Promise<void> {
     const doneUntil = this.#doneUntil.get(positionName(lane.topic, lane.partition)) ?? 0n
@@ -216,7 +222,7 @@ export class OwnerLanes {
     })
     this.#newestContentTs = Math.max(this.#newestContentTs, newest)
     this.#watermarks.set(source, watermark!)
-    await lane.commit(batch.next)
+    await this.#commit(lane, batch.next)
     this.#heardAt.set(source, this.#project.clock())
     this.counts.poison += poison.length
     this.#onChange()
@@ -278,7 +284,7 @@ export class OwnerLanes {
       this.#watermarks.set(source, new LaneWatermark(0, watermarkTs))
       this.#heardAt.set(source, now())
     }
-    await lane.commit(batch.next)
+    await this.#commit(lane, batch.next)
     this.counts.samples += samples.length
     this.#onChange()
   }

@@ -204,7 +204,8 @@ export class EmbeddedConsumer implements LogConsumer, GroupMember {
     await undefined // the group is still settling who has what
     try {
       if (ending.kind === 'stop') await Promise.race([lane.drain(), ending.drained])
-      const position = ending.kind === 'failure' ? undefined : lane.uncommitted
+      const isOurs = ending.kind !== 'failure' && this.#options.commits !== 'handler'
+      const position = isOurs ? lane.uncommitted : undefined
       lane.abort(ending.kind === 'failure' ? ending.error : new SidestreamError('SIDESTREAM_CLOSED', abortReasons[ending.kind]))
       if (position !== undefined) {
         await this.#core.storage.offsets.set(this.#options.group, lane.topic, lane.partition, position)

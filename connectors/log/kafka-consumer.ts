@@ -66,7 +66,7 @@ export class KafkaConsumer implements LogConsumer {
     if (this.#handlers !== undefined || this.#stopped !== undefined)
       throw new SidestreamError('SIDESTREAM_USAGE_INVALID', 'a consumer runs once: make a new one')
     this.#handlers = handlers
-    const { settings, view, places, start, batchRecords = 2000, laneBytes = defaultLaneBytes } = this.#options
+    const { settings, view, places, start, batchRecords = 2000, laneBytes = defaultLaneBytes, commits = 'consumer' } = this.#options
     this.#lanes = new KafkaLanes({
       settings,
       view,
@@ -74,6 +74,7 @@ export class KafkaConsumer implements LogConsumer {
       group: this.#group,
       start,
       limits: { records: batchRecords, bytes: laneBytes },
+      commits,
       handlers,
       nameOf: (topic) => this.#topics.nameOf(topic),
       member: () => this.#member,

@@ -26,6 +26,7 @@ export interface KafkaLanesOptions {
   readonly group: string
   readonly start: ConsumerOptions['start']
   readonly limits: { readonly records: number; readonly bytes: number }
+  readonly commits: Required<ConsumerOptions>['commits']
   readonly handlers: LogHandlers
   readonly nameOf: (physicalTopic: string) => string
   readonly member: () => KafkaMember | undefined
@@ -109,7 +110,8 @@ export class KafkaLanes {
   }
 
   /** Stores what handled batches have reached, of all lanes at once. A hint: a failure is left for the next time. */
-  commitPositions(): Promise<void> {
+  async commitPositions(): Promise<void> {
+    if (this.#options.commits === 'handler') return
     this.#committing ??= (async () => {
       const moved = this.all.flatMap((lane) => {
         const next = lane.uncommitted

@@ -130,12 +130,13 @@ export class KafkaProducer implements LogProducer {
       found.catch(() => this.#topics.delete(name))
       return found
     }
-    void known.then(async (topic) => {
+    const renewed = known.then(async (topic) => {
       if (Date.now() - topic.lookedUpTs < this.#options.settings.metadataMaxAgeMs) return
       topic.lookedUpTs = Date.now()
-      const leaders = await this.#options.view.leaders(topic.physical).catch(() => [])
+      const leaders = await this.#options.view.leaders(topic.physical)
       topic.partitions = Math.max(topic.partitions, leaders.length)
     })
+    renewed.catch(() => {}) // whoever waits for `known` is told
     return known
   }
 

@@ -82,6 +82,12 @@ export interface ConsumerOptions {
   readonly laneBytes?: number
   /** Most records in one batch. @default 2000 */
   readonly batchRecords?: number
+  /**
+   * Who stores positions as the group's hint. `consumer`: by itself, what handlers have taken, now and then and before a lane ends;
+   * `handler`: only `lane.commit` does.
+   * @default 'consumer'
+   */
+  readonly commits?: 'consumer' | 'handler'
 }
 
 export interface LogConsumer {

@@ -42,6 +42,24 @@ function positions(under: LogContractDriver): void {
     await sink.stop({ drainMs: 1000 })
   })
 
+  behavior(under, 'a position that only the handler may commit is stored by nobody else', async ({ driver, name, topic, send }) => {
+    const orders = await topic(1)
+    const group = name('g')
+    await send(orders, 0, ...numbered(6, 'old'))
+    const committed = async (): Promise<bigint | undefined> => (await (await driver.admin()).committed(group, orders))[0]
+    await collect(driver, { group, topics: [orders] }, 6)
+    strictEqual(await committed(), 6n)
+    const all = gate()
+    const again = await start(
+      driver,
+      { group, topics: [orders], commits: 'handler' },
+      { onAssigned: async () => 0n, onBatch: async ({ next }) => void (next === 6n && all.open()) },
+    )
+    await all.opened
+    await again.stop({ drainMs: 1000 })
+    strictEqual(await committed(), 6n, 'a reading from the start leaves the hint where it was')
+  })
+
   behavior(under, 'a sink ahead of the log is told, not waited for', async ({ driver, name, topic, send }) => {
     const orders = await topic(1)
     await send(orders, 0, ...numbered(2))

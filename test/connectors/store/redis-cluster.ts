@@ -1,7 +1,7 @@
 /** A Redis Cluster of three masters, for tests. */
 import { Redis } from 'ioredis'
 
-import { loopback, ownRedis, until } from '../../services/index.ts'
+import { freePorts, loopback, ownRedis, until } from '../../services/index.ts'
 import type { OwnRedis } from '../../services/index.ts'
 
 export interface OwnCluster {
@@ -17,13 +17,17 @@ export interface OwnCluster {
 /** @param config - further lines of every node's configuration */
 export async function ownCluster(config: readonly string[]): Promise<OwnCluster> {
   const lines = ['cluster-enabled yes', 'cluster-node-timeout 2000', ...config]
-  const servers = await Promise.all([1, 2, 3].map(() => ownRedis({ config: lines })))
+  // The port of the nodes' own talk: by default 10,000 above, where systems place outgoing connections.
+  const buses = await freePorts(3)
+  const servers = await Promise.all(buses.map((bus) => ownRedis({ config: [...lines, `cluster-port ${bus}`] })))
   const masters = servers.map(({ port }) => new Redis({ host: loopback, port }))
   for (const [i, master] of masters.entries()) {
     await master.call('cluster', 'addslotsrange', Math.ceil((i * 16_384) / 3), Math.ceil(((i + 1) * 16_384) / 3) - 1)
     await master.call('cluster', 'set-config-epoch', i + 1)
   }
-  for (const { port } of servers.slice(1)) await masters[0]!.cluster('MEET', loopback, port)
+  for (const [i, { port }] of servers.entries()) {
+    if (i > 0) await masters[0]!.call('cluster', 'MEET', loopback, port, buses[i]!)
+  }
   const agrees = async (master: Redis): Promise<boolean> => {
     const slots = (await master.cluster('SLOTS')) as unknown[]
     return slots.length === 3 && String(await master.cluster('INFO')).includes('cluster_state:ok')
