@@ -238,7 +238,7 @@ test('the life of an interaction', async () => {
   // Hop 4, distill: the click joins ada's history; since it is positive it is a target, and her earlier likes are its input.
   const source = `interactions/${partition}`
   const rows = (await recordsOf('interactions'))
-    [partition]!.filter(({ value }) => value !== null)
+    [partition]!.filter(({ value }) => value!.length > 0)
     .map(({ offset, value }) => ({
       offset,
       value: project.codec.decode('interactions', value!),
