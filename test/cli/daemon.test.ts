@@ -56,7 +56,7 @@ async function logBytes(topic: string): Promise<number> {
 
 /** Starts an import that takes a while, and resolves when its rows begin to come in. */
 async function importing(file: string, users: number): Promise<{ rows: number; running: Running }> {
-  const lines = Array.from({ length: 200_000 }, (_, i) => `user-${i % users},item-${i % 90},${startTs + i},click`)
+  const lines = Array.from({ length: 100_000 }, (_, i) => `user-${i % users},item-${i % 90},${startTs + i},click`)
   await writeFile(join(home, file), `user_id,item_id,ts,behaviors\n${lines.join('\n')}\n`)
   const before = await logBytes('interactions')
   const running = start(['import', '--interactions', file, '--json'], home)
