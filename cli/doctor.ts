@@ -31,13 +31,13 @@ export function doctorCommand(): Command {
     })
 }
 
-function topicLine({ name, partitions, cleanup, state, has, hasCleanup }: TopicFinding): string {
+function topicLine({ called, partitions, cleanup, state, has, hasCleanup }: TopicFinding): string {
   const what = {
     missing: `missing: ${partitions} ${partitions === 1 ? 'partition' : 'partitions'}, cleanup ${cleanup}`,
     there: `there, ${has} ${has === 1 ? 'partition' : 'partitions'}${hasCleanup === undefined ? '' : `; its cleanup is ${hasCleanup}, made for ${cleanup}`}`,
     differs: `has ${has} partitions instead of ${partitions}: set log.partitions to what is there, or choose another prefix`,
   }
-  return `  ${name}: ${what[state]}`
+  return `  ${called}: ${what[state]}`
 }
 
 function nextStep(topics: readonly TopicFinding[], apply: boolean): string {

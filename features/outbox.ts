@@ -5,6 +5,7 @@
 
 import type { Store } from '../connectors/index.ts'
 import type { FeatureVersion } from '../schemas/index.ts'
+import { SidestreamError } from '../schemas/index.ts'
 import { requireVersion } from './versions.ts'
 
 export interface FeatureVersionSink {
@@ -27,4 +28,23 @@ export async function copyOutbox(store: Store, project: string, afterSeq: number
   }
   await sink.append(rows)
   return changes.at(-1)!.seq
+}
+
+/** False when the store does not have the change `seq`, which was copied from it: it was emptied, or is an older copy. */
+export async function hasChange(store: Store, project: string, seq: number): Promise<boolean> {
+  return seq === 0 || (await store.history(project, seq - 1)).some((change) => change.seq === seq)
+}
+
+/**
+ * Makes the moves of the pointer again that the store has lost, as `feature-versions` has them; at the store's time of now.
+ * @throws SIDESTREAM_POINTER_MOVED when somebody else moves the pointer meanwhile
+ */
+export async function repeatChanges(store: Store, project: string, rows: readonly FeatureVersion[]): Promise<void> {
+  const done = (await store.history(project, 0)).at(-1)?.seq ?? 0
+  for (const { seq, version, action, commandId } of rows) {
+    if (seq <= done) continue
+    const { outcome } = await store.swap({ project, expected: await store.live(project), version, action, commandId })
+    if (outcome !== 'moved') continue
+    throw new SidestreamError('SIDESTREAM_POINTER_MOVED', `another process moves the live pointer of ${project} while it is restored`)
+  }
 }

@@ -8,7 +8,8 @@ import { join } from 'node:path'
 import { Codec, fileError, SchemaRegistryClient, SidestreamError, WriterSchemas } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
 import type { Artifacts, LogDriver, MaintenanceReport, RedisStore, State, Store } from '../connectors/index.ts'
-import { given, hostAndPort, readTls } from './connection-options.ts'
+import { given, hostAndPort, namingOptions, readTls } from './connection-options.ts'
+import { lazyLog } from './lazy-log.ts'
 import { silentLogger } from './project.ts'
 import type { Logger, Project, ProjectPorts } from './project.ts'
 import { requireTopics, wantedTopics } from './topics.ts'
@@ -63,23 +64,28 @@ export async function openProject(config: Config, { logger = silentLogger, clock
 }
 
 /**
- * Log and store on shared servers, for a process that owns nothing of the project and leaves nothing behind.
+ * Log and store on shared servers, for a process that owns nothing of the project and leaves nothing behind. The log is opened by
+ * its first use, and throws then what opening it throws.
  * @throws as `openProject`, except what concerns the data directory
  */
 export async function openPorts(config: Config, { logger = silentLogger, clock = Date.now }: ComposeOptions = {}): Promise<ProjectPorts> {
-  const log = await openLog(config, { clock, logger })
-  try {
-    await requireTopics(await log.admin(), config)
-    const store = await openStore(config, { clock, logger })
-    const close = async (): Promise<void> => {
-      await store.close()
-      await log.close()
+  const kafka = { name: 'kafka', caps: { transactions: false, compaction: true, groups: 'cluster' } } as const
+  const log = lazyLog(kafka, async () => {
+    const opened = await openLog(config, { clock, logger })
+    try {
+      await requireTopics(await opened.admin(), config)
+      return opened
+    } catch (error) {
+      await opened.close()
+      throw error
     }
-    return { config, log, store, codec: new Codec(), logger, clock, close }
-  } catch (error) {
+  })
+  const store = await openStore(config, { clock, logger })
+  const close = async (): Promise<void> => {
+    await store.close()
     await log.close()
-    throw error
   }
+  return { config, log, store, codec: new Codec(), logger, clock, close }
 }
 
 /**
@@ -175,7 +181,7 @@ export async function openLog(config: Config, { logger = silentLogger, clock = D
       const { compression, sessionTimeoutMs, fetchWaitMs, connectTimeoutMs } = config.log.kafka
       const ssl = await readTls(config.log.kafka)
       const login = sasl === 'none' ? undefined : { mechanism: sasl, username: username ?? '', password: password ?? '' }
-      return openKafkaLog({
+      const options = {
         ...common,
         brokers,
         clientId,
@@ -191,7 +197,8 @@ export async function openLog(config: Config, { logger = silentLogger, clock = D
         retentionMs: config.log.retentionMs ?? -1, // for ever
         ...given({ replicationFactor }),
         logger,
-      })
+      }
+      return namingOptions('log.kafka', () => openKafkaLog(options))
     }
     case 'file': {
       const log = await openFileLog({
@@ -240,7 +247,7 @@ export async function openStore(config: Config, { clock = Date.now }: ComposeOpt
     case 'redis': {
       const { nodes, cluster, db, username, password, buckets, connectTimeoutMs, commandTimeoutMs } = config.store.redis
       const tls = await readTls(config.store.redis)
-      return openRedisStore({
+      const options = {
         nodes: nodes.map(hostAndPort),
         cluster,
         db,
@@ -248,7 +255,8 @@ export async function openStore(config: Config, { clock = Date.now }: ComposeOpt
         commandTimeoutMs,
         ...given({ username, password, buckets }),
         ...(tls !== undefined && { tls }),
-      })
+      }
+      return namingOptions('store.redis', () => openRedisStore(options))
     }
     case 'lmdb':
       return openLmdbStore({ directory: join(config.dataDir, 'store'), clock, mapSizeBytes: config.store.mapSizeBytes })

@@ -1,7 +1,7 @@
 /** What drivers need to reach a server, from how the configuration says it: addresses, logins, certificates. */
 
 import { readFile } from 'node:fs/promises'
-import { fileError, SidestreamError } from '../schemas/index.ts'
+import { fileError, isSidestreamError, SidestreamError } from '../schemas/index.ts'
 
 /** The TLS options of a connection group of the configuration. */
 export interface TlsFiles {
@@ -16,6 +16,35 @@ export interface TlsText {
   readonly ca?: string
   readonly cert?: string
   readonly key?: string
+}
+
+/** The group of options that says how a server is reached. */
+export type ConnectionGroup = 'log.kafka' | 'store.redis'
+
+const optionsBehind: Readonly<Record<ConnectionGroup, Readonly<Record<'login' | 'certificate' | 'address', readonly string[]>>>> = {
+  'log.kafka': {
+    login: ['log.kafka.sasl', 'log.kafka.username', 'SIDESTREAM_KAFKA_PASSWORD'],
+    certificate: ['log.kafka.caFile', 'log.kafka.tls', 'log.kafka.brokers'],
+    address: ['log.kafka.brokers', 'log.kafka.tls', 'log.kafka.connectTimeoutMs'],
+  },
+  'store.redis': {
+    login: ['store.redis.username', 'SIDESTREAM_REDIS_PASSWORD'],
+    certificate: ['store.redis.caFile', 'store.redis.tls', 'store.redis.nodes'],
+    address: ['store.redis.nodes', 'store.redis.tls', 'store.redis.connectTimeoutMs'],
+  },
+}
+
+/** Opens a connection; an error that options can mend names them. */
+export async function namingOptions<T>(group: ConnectionGroup, open: () => Promise<T>): Promise<T> {
+  try {
+    return await open()
+  } catch (error) {
+    if (!isSidestreamError(error)) throw error
+    const concerns = error.class === 'retryable' ? 'address' : error.details['concerns']
+    if (concerns !== 'address' && concerns !== 'login' && concerns !== 'certificate') throw error
+    const options = optionsBehind[group][concerns].join(', ')
+    throw new SidestreamError(error.code, `${error.message} (options: ${options})`, { ...error.details, cause: error })
+  }
 }
 
 /** `host:port`, with brackets around an IPv6 host, as two. */

@@ -34,7 +34,7 @@ export type { LevelShare, NeighborExample, RankedSet, VersionChange, VersionFigu
 export { versionDigest } from './digest.ts'
 export { startMetrics } from './metrics.ts'
 export type { MetricsServer } from './metrics.ts'
-export { publishedVersions } from './versions.ts'
+export { publishedVersions } from './published.ts'
 export type { Judgement as PipelineJudgement } from '../distill/index.ts'
 export { InputFeed } from './input-feed.ts'
 export { distillFiles, embedFiles, headModelFile } from './offline.ts'

@@ -11,6 +11,7 @@ import type { ControlLog } from './control.ts'
 import { requireSameCommand } from './control-records.ts'
 import type { ControlCommand, ControlEntry } from './control-records.ts'
 import { ingestLag } from './ingest.ts'
+import { decidedPositions, ownerTopics, refuseStrangeStore } from './owner-checks.ts'
 import { OwnerCommands } from './owner-commands.ts'
 import type { TaskResult } from './owner-commands.ts'
 import { OwnerLanes } from './owner-lanes.ts'
@@ -44,7 +45,6 @@ export interface OwnerOptions {
 
 const idleCheckMs = 1000
 const catchUpPollMs = 25
-const ownerTopics = ['item-content', 'distill-samples'] as const
 
 export class Owner {
   readonly lanes: OwnerLanes
@@ -154,7 +154,8 @@ export class Owner {
   async #run(): Promise<void> {
     try {
       this.#busy = true
-      await this.#reached(decidedPositions(this.control))
+      await refuseStrangeStore(this.#project, this.control)
+      await this.#reached(await decidedPositions(this.#project, this.control))
       this.#busy = false
       while (!this.#stopped) {
         this.#woken = false
@@ -182,6 +183,7 @@ export class Owner {
   /** The next thing to do, in a fixed order: unfinished build, bootstrap, round, scheduled refresh, command. */
   async #next(): Promise<(() => Promise<void>) | undefined> {
     const { control, lanes } = this
+    if (this.#versions.hasLostStore) return () => this.#versions.restore(control.all('build').map(({ body }) => body))
     const open = control.all('build').find(({ id }) => control.find('done', id) === undefined)
     if (open !== undefined) return () => this.#finish(open)
     if (control.all('build').length === 0) {
@@ -343,22 +345,6 @@ export class Owner {
     for (const source of idle) await this.control.append('tick', source, { source, watermarkTs: furthest })
     await this.lanes.tick(idle, furthest)
   }
-}
-
-/**
- * What the last cut and the last build were decided on, by position name: the state of an owner that takes over on another machine
- * must hold it before anything else is done.
- */
-function decidedPositions(control: ControlLog): Map<string, bigint> {
-  const positions = new Map<string, bigint>()
-  for (const { body } of [...control.all('cut').slice(-1), ...control.all('build').slice(-1)]) {
-    for (const { topic, partition, next } of body.positions) {
-      const name = positionName(topic, partition)
-      const known = positions.get(name) ?? 0n
-      positions.set(name, BigInt(next) > known ? BigInt(next) : known)
-    }
-  }
-  return positions
 }
 
 function pause(ms: number): Promise<void> {

@@ -12,6 +12,8 @@ import { inputTopics } from './input-feed.ts'
 /** What became of one topic, or would. */
 export interface TopicFinding {
   readonly name: string
+  /** Its name on the brokers. */
+  readonly called: string
   /** `differs`: it has another partition count than it needs. */
   readonly state: 'missing' | 'there' | 'differs'
   readonly partitions: number
@@ -32,6 +34,7 @@ export async function inspectTopics(admin: LogAdmin, config: Pick<Config, 'log'>
   const plans = await admin.planTopics(wantedTopics(config))
   return plans.map(({ name, action, wantedPartitions, wantedCleanup, partitions, cleanup }) => ({
     name,
+    called: calledOn(config, name),
     state: action === 'create' ? 'missing' : action === 'keep' || isInput(name) ? 'there' : 'differs',
     partitions: wantedPartitions,
     cleanup: wantedCleanup,
@@ -43,17 +46,32 @@ export async function inspectTopics(admin: LogAdmin, config: Pick<Config, 'log'>
 /** @throws SIDESTREAM_TOPIC_UNKNOWN naming every missing topic; SIDESTREAM_TOPIC_MISMATCH naming every wrong partition count */
 export async function requireTopics(admin: LogAdmin, config: Pick<Config, 'log'>): Promise<void> {
   const found = await inspectTopics(admin, config)
-  const missing = found.filter(({ state }) => state === 'missing').map(({ name }) => name)
-  if (missing.length > 0) {
-    const message = `${missing.length === 1 ? 'a topic is' : `${missing.length} topics are`} missing: ${missing.join(', ')}; see \`sidestream doctor --create-topics\``
-    throw new SidestreamError('SIDESTREAM_TOPIC_UNKNOWN', message, { topics: missing })
-  }
+  refuseMissing(found)
+  refuseDiffering(found)
+}
+
+/** @throws SIDESTREAM_TOPIC_UNKNOWN */
+function refuseMissing(found: readonly TopicFinding[]): void {
+  const missing = found.filter(({ state }) => state === 'missing')
+  if (missing.length === 0) return
+  const names = missing.map(({ called }) => called).join(', ')
+  const message = `${missing.length === 1 ? 'a topic is' : `${missing.length} topics are`} missing: ${names}; see \`sidestream doctor --create-topics\``
+  throw new SidestreamError('SIDESTREAM_TOPIC_UNKNOWN', message, { topics: missing.map(({ name }) => name) })
+}
+
+/** @throws SIDESTREAM_TOPIC_MISMATCH */
+export function refuseDiffering(found: readonly TopicFinding[]): void {
   const differing = found.filter(({ state }) => state === 'differs')
-  if (differing.length > 0) {
-    const list = differing.map(({ name, has, partitions }) => `${name} has ${has} instead of ${partitions}`).join(', ')
-    const message = `partition counts differ from the configuration: ${list}; set log.partitions to what is there, or use topics of another prefix`
-    throw new SidestreamError('SIDESTREAM_TOPIC_MISMATCH', message, { topics: differing.map(({ name }) => name) })
-  }
+  if (differing.length === 0) return
+  const list = differing.map(({ called, has, partitions }) => `${called} has ${has} instead of ${partitions}`).join(', ')
+  const message =
+    `partition counts differ from the configuration: ${list}; set log.partitions to what is there (control, feature-versions, artifacts ` +
+    'and dead-letters always have one), or use topics of another prefix'
+  throw new SidestreamError('SIDESTREAM_TOPIC_MISMATCH', message, { topics: differing.map(({ name }) => name) })
+}
+
+function calledOn({ log }: Pick<Config, 'log'>, name: string): string {
+  return log.driver === 'kafka' ? (log.kafka.topics[name] ?? log.kafka.topicPrefix + name) : name
 }
 
 function isInput(name: string): boolean {

@@ -40,6 +40,22 @@ export interface PartitionCoverage {
   readonly holes: number
 }
 
+/** Forgets what the writer of a version has done: the next one begins at the log's start. */
+export async function forgetWriter({ log, openState }: Project, version: number): Promise<void> {
+  const { partitions } = await (await log.admin()).describe(topic)
+  const all = Array.from({ length: partitions }, (_, partition) => partition)
+  const state = await openState(writerState(version))
+  try {
+    if (all.every((partition) => readCoverage(state, partition).next === 0n)) return
+    await state.commit({
+      deletes: all.map(coverageKey),
+      positions: all.map((partition) => [positionName(topic, partition), 0n]),
+    })
+  } finally {
+    await state.close()
+  }
+}
+
 /** Told for every record: when it was appended and when a reader could first see it, milliseconds. */
 export type OnReadable = (appendTs: number, readableTs: number) => void
 
@@ -74,7 +90,7 @@ export class VersionWriter {
   }
 
   static async start(project: Project, options: VersionWriterOptions): Promise<VersionWriter> {
-    const state = await project.openState(`writer-${options.version}`)
+    const state = await project.openState(writerState(options.version))
     const consumer = await project.log.consumer({
       group: `${project.config.project}-writer-${options.version}`,
       topics: [topic],
@@ -235,6 +251,7 @@ export class VersionWriter {
   }
 }
 
+const writerState = (version: number): string => `writer-${version}`
 const coverageKey = (partition: number): string => `coverage/${partition}`
 
 function readCoverage(state: State, partition: number): PartitionCoverage {

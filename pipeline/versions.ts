@@ -13,10 +13,12 @@ import {
   copyOutbox,
   createVersion,
   FreshnessHistogram,
+  hasChange,
   listVersions,
   moveVersion,
   readVersion,
   reconcile,
+  repeatChanges,
   requireVersion,
   rollback,
   updateVersion,
@@ -25,14 +27,15 @@ import {
 import type { SwitchResult, VersionPlan, VersionRecord } from '../features/index.ts'
 import type { Bundle } from '../semantic-ids/index.ts'
 import { semanticIdView, SidestreamError, viewDims } from '../schemas/index.ts'
-import type { FeatureVersion } from '../schemas/index.ts'
 import type { LogProducer } from '../connectors/index.ts'
 import type { ControlBody } from './control-records.ts'
 import { Embedder } from './embedder.ts'
+import { unknownToControl } from './owner-checks.ts'
 import type { Project } from './project.ts'
 import { bundleName, readBundle } from './bundles.ts'
+import { publishedVersions } from './published.ts'
 import { readCheckpoint } from './training.ts'
-import { VersionWriter } from './version-writer.ts'
+import { forgetWriter, VersionWriter } from './version-writer.ts'
 import { embeddedViews } from './views.ts'
 
 /** Everything a build has made before its writer starts. */
@@ -68,6 +71,7 @@ export class Versions {
   /** Kept versions that are brought to the log's end, to go live again. */
   readonly #catchingUp = new Set<number>()
   #outboxSeq = 0
+  #hasLostStore = false
   #publishes: boolean
   #decides: boolean
   #copying: Promise<void> = Promise.resolve()
@@ -115,27 +119,55 @@ export class Versions {
   }
 
   /** Creates the version if it is not there, writes it, and resolves when it is ready. */
-  async build({ plan, head, bundle, trainedUntil }: VersionBuild): Promise<void> {
-    const { store, config } = this.#project
-    const stored = await readVersion(store, this.#name, plan.version)
-    if (stored !== undefined && stored.state !== 'building') return
-    const record = stored ?? (await createVersion(store, this.#name, this.#planOf(plan, bundle, trainedUntil), config.store.maxBytes))
-    const { writer } = await this.#startWriter(record, head, bundle)
-    await writer.ready(plan.positions, this.#stopping.signal)
-    await updateVersion(store, this.#name, plan.version, (version, at) => ({
-      ...moveVersion(version, 'ready', at),
-      metrics: { ...version.metrics, coverage: writer.coverage().map((part) => ({ ...part, next: String(part.next) })) },
-    }))
+  async build(build: VersionBuild): Promise<void> {
+    const stored = await readVersion(this.#project.store, this.#name, build.plan.version)
+    if (stored === undefined || stored.state === 'building') await this.#write(build, stored)
+  }
+
+  /** The store was emptied, or replaced by an older copy: it lacks moves of the pointer that the log has. */
+  get hasLostStore(): boolean {
+    return this.#hasLostStore
+  }
+
+  /**
+   * Writes the live version again into a store that has lost it, then makes the lost moves of the pointer again. Versions before it
+   * stay lost.
+   * @param builds - as control has them
+   * @throws SIDESTREAM_STORE_CORRUPT when control does not know the version; SIDESTREAM_ARTIFACT_MISSING
+   */
+  async restore(builds: readonly ControlBody<'build'>[]): Promise<void> {
+    const { store, logger } = this.#project
+    const moves = await publishedVersions(this.#project)
+    const { version, seq } = moves.at(-1)!
+    const plan = builds.findLast((build) => build.version === version)
+    if (plan === undefined) throw unknownToControl(this.#name, version)
+    logger.warn(
+      { version, seq },
+      `the store has lost data: version ${version} is written again from the log; until then readers do not find it`,
+    )
+    for (const running of [...this.#running.keys()]) await this.#stopWriter(running)
+    // Of a build that was under way, too, no row may be left.
+    for (const build of builds) if (build.version >= version) await forgetWriter(this.#project, build.version)
+    const { head, position } = await readCheckpoint(this.#project, plan.head, { training: false })
+    const bundle = await readBundle(this.#project, bundleName(version))
+    await this.#write({ plan, head, bundle, trainedUntil: position.trainedUntil }, await readVersion(store, this.#name, version))
+    await repeatChanges(store, this.#name, moves)
+    this.#hasLostStore = false
+    await this.#repair()
+    await this.#startWriters()
+    logger.info({ version, seq }, `the store is restored: version ${version} is live; versions before it are lost`)
   }
 
   /** Makes a version live; asking twice with one command id changes nothing. */
   async activate(version: number, commandId: string): Promise<SwitchResult> {
+    this.#refuseLost()
     await this.#catchUp(version)
     return this.#switched(await activate(this.#project.store, this.#name, { version, commandId }))
   }
 
   /** Makes the live version's parent live. */
   async rollback(commandId: string): Promise<SwitchResult> {
+    this.#refuseLost()
     await this.#catchUp((await this.live())?.parent ?? null)
     return this.#switched(await rollback(this.#project.store, this.#name, commandId))
   }
@@ -150,7 +182,11 @@ export class Versions {
   /** Stops writers that nothing needs any more and, where it is this process's to decide, collects what may go. @returns versions that are gone now */
   async maintain(): Promise<number[]> {
     const { store, config } = this.#project
-    if (this.#decides) await this.#copyOutbox()
+    if (this.#decides) {
+      await this.#noteLoss()
+      if (this.#hasLostStore) return []
+      await this.#copyOutbox()
+    }
     const needed = new Set((await this.#neededVersions()).map(({ version }) => version))
     for (const version of [...this.#running.keys()]) {
       if (!needed.has(version) && !this.#catchingUp.has(version)) await this.#stopWriter(version)
@@ -176,6 +212,18 @@ export class Versions {
     this.interrupt()
     for (const version of [...this.#running.keys()]) await this.#stopWriter(version)
     await this.#producer.close()
+  }
+
+  async #write({ plan, head, bundle, trainedUntil }: VersionBuild, stored: VersionRecord | undefined): Promise<void> {
+    const { store, config } = this.#project
+    const { version } = plan
+    const record = stored ?? (await createVersion(store, this.#name, this.#planOf(plan, bundle, trainedUntil), config.store.maxBytes))
+    const { writer } = await this.#startWriter(record, head, bundle)
+    await writer.ready(plan.positions, this.#stopping.signal)
+    await updateVersion(store, this.#name, version, (written, at) => ({
+      ...(written.state === 'building' ? moveVersion(written, 'ready', at) : written),
+      metrics: { ...written.metrics, coverage: writer.coverage().map((part) => ({ ...part, next: String(part.next) })) },
+    }))
   }
 
   #planOf(plan: ControlBody<'build'>, bundle: Bundle, trainedUntil: number): VersionPlan {
@@ -208,9 +256,21 @@ export class Versions {
   }
 
   async #repair(): Promise<void> {
-    this.#outboxSeq = await lastPublishedSeq(this.#project)
+    this.#outboxSeq = (await publishedVersions(this.#project)).at(-1)?.seq ?? 0
+    await this.#noteLoss()
+    if (this.#hasLostStore) return
     await reconcile(this.#project.store, this.#name)
     await this.#copyOutbox()
+  }
+
+  #refuseLost(): void {
+    if (!this.#hasLostStore) return
+    const message = `the store of ${this.#name} has lost data and is restored: ask again when its version is live`
+    throw new SidestreamError('SIDESTREAM_VERSION_UNKNOWN', message)
+  }
+
+  async #noteLoss(): Promise<void> {
+    this.#hasLostStore ||= !(await hasChange(this.#project.store, this.#name, this.#outboxSeq))
   }
 
   async #switched(result: SwitchResult): Promise<SwitchResult> {
@@ -230,6 +290,7 @@ export class Versions {
   }
 
   async #startWriters(): Promise<void> {
+    if (this.#hasLostStore) return
     const live = await this.live()
     if (live !== undefined) this.#live = { version: live.version, since: live.liveSince ?? Infinity }
     if (!this.#publishes) return
@@ -315,20 +376,3 @@ export class Versions {
 
 /** About what a store takes per row besides the value. */
 const bytesPerKey = 64
-
-/** Every move of the live pointer as the log has it, each once. */
-export async function publishedVersions({ log, codec }: Pick<Project, 'log' | 'codec'>): Promise<FeatureVersion[]> {
-  const rows = new Map<number, FeatureVersion>()
-  await log.read('feature-versions', (batch) => {
-    for (const { value } of batch.records) {
-      if (value === null) continue
-      const row = codec.decode('feature-versions', value)
-      rows.set(row.seq, row)
-    }
-  })
-  return [...rows.values()].sort((a, b) => a.seq - b.seq)
-}
-
-async function lastPublishedSeq(project: Project): Promise<number> {
-  return (await publishedVersions(project)).at(-1)?.seq ?? 0
-}

@@ -85,6 +85,7 @@ export class KafkaConsumer implements LogConsumer {
       void this.#supervise()
       void this.#every(commitIntervalMs, () => this.#lanes!.commitPositions())
       void this.#every(settings.metadataMaxAgeMs, () => this.#lookForTopics())
+      void this.#every(silenceMs / 2, () => this.#lookWhenSilent())
       await this.#ready.promise
       this.#isReady = true
     } catch (error) {
@@ -205,6 +206,18 @@ export class KafkaConsumer implements LogConsumer {
       await this.#member?.stop()
     } catch (error) {
       this.#weigh(error)
+    }
+  }
+
+  /** A topic that is gone is soon known by this; kafkajs takes it for a slow broker and tries for long. */
+  async #lookWhenSilent(): Promise<void> {
+    const fetchedTs = this.#member?.fetchedTs
+    if (fetchedTs === undefined || this.#options.settings.clock() - fetchedTs < silenceMs) return
+    try {
+      await this.#topics.check()
+    } catch (error) {
+      const told = kafkaError(error, `group ${this.#group} cannot look up its topics`)
+      if (told.class !== 'retryable') this.#fail(told) // else the brokers are away, which the member tells
     }
   }
 

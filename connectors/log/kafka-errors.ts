@@ -86,8 +86,8 @@ export function kafkaError(error: unknown, doing: string): SidestreamError {
     if (isSidestreamError(found)) return found
     const translated = translate(found)
     if (translated !== undefined) {
-      const [code, advice] = translated
-      return new SidestreamError(code, `${doing}: ${advice}`, { cause: error })
+      const [code, advice, concerns] = translated
+      return new SidestreamError(code, `${doing}: ${advice}`, { cause: error, ...(concerns !== undefined && { concerns }) })
     }
   }
   const told = [...new Set([...chain(error)].map(({ message }) => message).filter((message) => message !== undefined && message !== ''))]
@@ -95,11 +95,13 @@ export function kafkaError(error: unknown, doing: string): SidestreamError {
   return new SidestreamError('SIDESTREAM_LOG_UNAVAILABLE', `${doing}: ${told.at(-1) ?? String(error)}${hint}`, { cause: error })
 }
 
-function translate({ name, type, code, message = '' }: KafkaFailure): readonly [ErrorCode, string] | undefined {
-  if (type !== undefined && denied[type] !== undefined) return ['SIDESTREAM_LOG_ACCESS_DENIED', denied[type]]
+/** @returns code, advice and, where it is one of these, which part of the connection it concerns */
+function translate({ name, type, code, message = '' }: KafkaFailure): readonly [ErrorCode, string, ('login' | 'certificate')?] | undefined {
+  if (type !== undefined && denied[type] !== undefined)
+    return type.includes('SASL') ? ['SIDESTREAM_LOG_ACCESS_DENIED', denied[type], 'login'] : ['SIDESTREAM_LOG_ACCESS_DENIED', denied[type]]
   if (type !== undefined && invalid[type] !== undefined) return ['SIDESTREAM_CONFIG_INVALID', invalid[type]]
   if (name === 'KafkaJSSASLAuthenticationError')
-    return ['SIDESTREAM_LOG_ACCESS_DENIED', 'the brokers refused the login: check user name, password and mechanism']
+    return ['SIDESTREAM_LOG_ACCESS_DENIED', 'the brokers refused the login: check user name, password and mechanism', 'login']
   if (name === 'KafkaJSNotImplemented')
     return ['SIDESTREAM_LOG_CODEC_UNKNOWN', `${message}: have it written with gzip, snappy, lz4 or zstd`]
   if (code === tlsWanted) return ['SIDESTREAM_LOG_ACCESS_DENIED', 'the port speaks TLS: turn TLS on, or check the port']
@@ -107,7 +109,7 @@ function translate({ name, type, code, message = '' }: KafkaFailure): readonly [
     const advice = /WRONG_VERSION_NUMBER|wrong version number/.test(`${code} ${message}`)
       ? 'the port does not speak TLS: check the port, or turn TLS off'
       : `the certificate of the broker is not trusted (${code}): check the CA file, and that the certificate names the host`
-    return ['SIDESTREAM_LOG_ACCESS_DENIED', advice]
+    return ['SIDESTREAM_LOG_ACCESS_DENIED', advice, 'certificate']
   }
   return undefined
 }

@@ -43,7 +43,7 @@ export function redisFailure(error: unknown, place: RedisPlace): SidestreamError
     return new SidestreamError(
       'SIDESTREAM_STORE_ACCESS_DENIED',
       `${at} does not accept the user name and password: ${message}; set both as the server knows them`,
-      details,
+      { ...details, concerns: 'login' },
     )
   }
   if (says('NOPERM', 'ACL failure', 'The user executing the script', 'unknown command', 'unknown subcommand', 'protected mode')) {
@@ -83,16 +83,16 @@ export function redisFailure(error: unknown, place: RedisPlace): SidestreamError
   if (certificateCodes.has(code)) {
     return new SidestreamError(
       'SIDESTREAM_CONFIG_INVALID',
-      `the certificate of ${at} is not trusted (${code}: ${message}): give the certificate of the CA that signed it as tls.ca, and as ` +
-        'tls.servername the name it was made for',
-      details,
+      `the certificate of ${at} is not trusted (${code}: ${message}): give the certificate of the CA that signed it (tls.ca), and use ` +
+        'the host that it was made for (or tls.servername)',
+      { ...details, concerns: 'certificate' },
     )
   }
   if (code.startsWith('ERR_SSL') || code.startsWith('ERR_OSSL')) {
     return new SidestreamError(
       'SIDESTREAM_CONFIG_INVALID',
       `no TLS connection with ${at} (${code}): use its TLS port, or take tls out if it has none; certificate and key must fit together`,
-      details,
+      { ...details, concerns: 'certificate' },
     )
   }
   return new SidestreamError(
