@@ -63,7 +63,8 @@ async function refreshHere(project: Project, id: string, events: RefreshEvents, 
   signal?.addEventListener('abort', stop)
   try {
     if (signal?.aborted !== true) await daemon.idle()
-    if (signal?.aborted === true) throw new SidestreamError('SIDESTREAM_CLOSED', 'the refresh was stopped before it began')
+    if (signal?.aborted === true)
+      throw new SidestreamError('SIDESTREAM_CLOSED', 'the refresh was stopped before it began: what was trained is kept, give it again')
     return await daemon.refresh(id)
   } finally {
     signal?.removeEventListener('abort', stop)

@@ -55,6 +55,7 @@ export async function importSources(
     let appended = 0
     let skipped = 0
     for (const source of sources) {
+      refuseStopped(signal)
       const file = await source.identity()
       const done = await lastRows(project, file)
       const headers = new TextEncoder().encode(file)

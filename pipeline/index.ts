@@ -21,6 +21,7 @@ export { activateVersion, collectVersions, listVersions, readFeatures, rollbackV
 export type { VersionLine } from './commands.ts'
 export { isShared, openCommands, startControlSocket } from './open-commands.ts'
 export type { CommandOptions } from './open-commands.ts'
+export type { ControlSocket } from './control-socket.ts'
 export type { FeatureRequest, ImportEvents, ImportRequest, LetterFilter, ProjectCommands, RefreshEvents } from './project-commands.ts'
 export { diagnose } from './doctor.ts'
 export type { Diagnosis, Finding, TopicRequest } from './doctor.ts'

@@ -171,3 +171,22 @@ async function grown(topic: string, least: number): Promise<void> {
     bytes = (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0)
   }
 }
+
+test('Ctrl-C ends a refresh between two rounds; given again it goes on', async () => {
+  const scratch = await mkdtemp(join(tmpdir(), 'sidestream-cli-stopped-'))
+  try {
+    await writeConfig(scratch)
+    await writeContent(scratch)
+    await writeInteractions(scratch)
+    await runJson(['import', '--content', 'content.parquet', '--interactions', 'interactions.csv', '--end'], scratch)
+    const refresh = start(['refresh', '--id', 'stopped', '--json'], scratch)
+    await refresh.says('round of')
+    refresh.child.kill('SIGINT')
+    const { code, stdout } = await refresh.ended
+    deepStrictEqual([code, (JSON.parse(stdout) as { error: { code: string } }).error.code], [1, 'SIDESTREAM_CLOSED'])
+    const again = await runJson(['refresh', '--id', 'stopped'], scratch)
+    deepStrictEqual([again['outcome'], again['version']], ['live', 2])
+  } finally {
+    await rm(scratch, { recursive: true, force: true })
+  }
+})
