@@ -86,17 +86,17 @@ test(
         await server.start()
       }
     const frozen =
-      (server: typeof broker.server): Fault['strike'] =>
+      (server: typeof broker.server, ms: number): Fault['strike'] =>
       async () => {
         server.freeze()
-        await pause(2000)
+        await pause(ms)
         server.thaw()
       }
     const faults: Fault[] = [
       { name: 'Redis is killed', atShare: 0.15, strike: again(redis.server) },
       { name: 'the broker is killed', atShare: 0.35, strike: again(broker.server) },
-      { name: 'Redis hangs', atShare: 0.6, strike: frozen(redis.server) },
-      { name: 'the broker hangs', atShare: 0.75, strike: frozen(broker.server) },
+      { name: 'Redis hangs for longer than an answer may take', atShare: 0.6, strike: frozen(redis.server, 7000) },
+      { name: 'the broker hangs', atShare: 0.75, strike: frozen(broker.server, 2000) },
     ]
     const { outcome, struck } = await run(2, faults)
     strictEqual(struck.length, faults.length)
