@@ -47,6 +47,38 @@ for (const codec of ['gzip', 'snappy', 'lz4', 'zstd']) {
   })
 }
 
+test('what we write, with gzip too, is read by Java and is smaller', { skip: skipWithoutJava }, async (t) => {
+  const sizes: number[] = []
+  for (const compression of ['none', 'gzip'] as const) {
+    const log = await openTestLog({ compression })
+    t.after(() => log.close())
+    const topic = await freshTopic(log, 1)
+    const producer = await log.producer()
+    const headers = [
+      ['trace', Buffer.from('1')],
+      ['2', Buffer.from('b')],
+      ['trace', Buffer.from('again')],
+    ] as const
+    const records = lines.map(({ key, value }) => ({
+      key: Buffer.from(key),
+      value: Buffer.from(value),
+      headers,
+      timestamp: 1_700_000_000_000,
+    }))
+    await producer.send(topic, 0, records)
+    const args = ['--bootstrap-server', brokers.join(','), '--topic', topic, '--from-beginning', '--max-messages', String(lines.length)]
+    const printing = ['print.key=true', 'key.separator=|', 'print.headers=true', 'print.timestamp=true'].flatMap((one) => [
+      '--formatter-property',
+      one,
+    ])
+    const printed = await runKafkaTool('org.apache.kafka.tools.consumer.ConsoleConsumer', [...args, ...printing])
+    const expected = lines.map(({ key, value }) => `CreateTime:1700000000000|trace:1,2:b,trace:again|${key}|${value}`)
+    deepStrictEqual(printed.trimEnd().split('\n'), expected)
+    sizes.push(await bytesOnDisk(topic))
+  }
+  ok(sizes[1]! < sizes[0]! / 3)
+})
+
 test('a codec that is not known ends the reader with what to do, and moves nothing', { skip: skipWithoutKafka }, async (t) => {
   const log = await openTestLog()
   t.after(async () => {
@@ -80,6 +112,14 @@ test('a codec that is not known ends the reader with what to do, and moves nothi
   await log.read(topic, ({ records }) => void values.push(...records.map(({ value }) => text(value))))
   deepStrictEqual(values, ['v'.repeat(1000)])
 })
+
+async function bytesOnDisk(topic: string): Promise<number> {
+  const printed = await runKafkaTool('org.apache.kafka.tools.LogDirsCommand', [
+    ...['--bootstrap-server', brokers.join(',')],
+    ...['--describe', '--topic-list', topic],
+  ])
+  return Number(/"size":(\d+)/.exec(printed)![1])
+}
 
 type Codec = () => { decompress(bytes: Buffer): Promise<Buffer> }
 
