@@ -95,6 +95,11 @@ export class KafkaLane implements Lane {
     return this.#seek ?? this.#position
   }
 
+  /** Position after the last handled batch; 0 before the first. */
+  get handled(): bigint {
+    return this.#moved ? this.#position : 0n
+  }
+
   /** Bytes of fetched records that wait. */
   get heldBytes(): number {
     return this.#held

@@ -52,6 +52,8 @@ export class KafkaLanes {
   readonly #holdings = new Map<KafkaLane, Holding>()
   readonly #endings = new WeakMap<KafkaLane, Ending>()
   readonly #asked = new WeakSet<KafkaLane>()
+  /** How far each place was handled by lanes that have ended. */
+  readonly #reached = new Map<string, bigint>()
   /** Places of the last join; the next one may leave them here. */
   #owned: readonly TopicPartitionName[] = []
   #committing: Promise<void> | undefined
@@ -163,11 +165,23 @@ export class KafkaLanes {
       this.#asked.add(lane)
       const [facts, answer] = await Promise.all([lookUp(lane), this.#patiently(lane, async () => handlers.onAssigned?.(lane))])
       if (lane.signal.aborted) return
-      const { position, gap } = await this.#patiently(lane, () => startPoint(view, placeOf(lane), { facts, answer, rule }))
+      await this.#refuseShorter(lane, facts)
+      const { logger } = this.#options.settings
+      const { position, gap } = await this.#patiently(lane, () => startPoint(view, placeOf(lane), { facts, answer, rule, logger }))
       if (!lane.signal.aborted && !this.#draining) lane.start(position, handlers, gap)
     } catch (error) {
       if (!lane.signal.aborted) onFailure(error as Error)
     }
+  }
+
+  /** A log that ends before what was handled here is another one, or has lost its end. */
+  async #refuseShorter(lane: KafkaLane, facts: StartFacts): Promise<void> {
+    const place = placeOf(lane)
+    const name = placeName(place)
+    const reached = this.#reached.get(name)
+    if (reached === undefined || reached <= facts.end.get(name)!) return
+    const end = await this.#patiently(lane, () => this.#options.view.offsets([place], 'latest'))
+    if (reached > end.get(name)!) throw aheadOfLog(place, reached, end.get(name)!)
   }
 
   #end(lane: KafkaLane, reason: Error): Ending {
@@ -175,6 +189,7 @@ export class KafkaLanes {
     if (known !== undefined) return known
     const place = placeName(placeOf(lane))
     if (this.#lanes.get(place) === lane) this.#lanes.delete(place)
+    if (lane.handled > (this.#reached.get(place) ?? 0n)) this.#reached.set(place, lane.handled)
     const handled = lane.drain()
     lane.abort(reason)
     const told = (async () => {

@@ -3,6 +3,7 @@ import { SidestreamError } from '../../schemas/index.ts'
 import type { Gap } from './kafka-lane.ts'
 import { placeName } from './kafka-view.ts'
 import type { KafkaView, TopicPartitionName } from './kafka-view.ts'
+import type { KafkaLogger } from './kafka.ts'
 import type { ConsumerOptions } from './log.ts'
 
 /** What the brokers say of assigned partitions, by place. */
@@ -34,20 +35,24 @@ export async function lookUpStart(view: KafkaView, group: string, places: readon
 export async function startPoint(
   view: KafkaView,
   place: TopicPartitionName,
-  { facts, answer, rule }: { facts: StartFacts; answer: bigint | undefined; rule: ConsumerOptions['start'] },
+  { facts, answer, rule, logger }: { facts: StartFacts; answer: bigint | undefined; rule: ConsumerOptions['start']; logger: KafkaLogger },
 ): Promise<StartPoint> {
   const name = placeName(place)
   const first = facts.start.get(name)!
-  const lastEnd = facts.end.get(name)!
-  if (answer !== undefined) {
-    const end = answer > lastEnd ? (await view.offsets([place], 'latest')).get(name)! : lastEnd
-    if (answer > end) throw aheadOfLog(place, answer, end)
-    return answer === 0n ? { position: first } : notBefore(first, answer, end)
-  }
   const committed = facts.committed.get(name)
-  if (committed !== undefined) return notBefore(first, committed < lastEnd ? committed : lastEnd, lastEnd)
-  if (rule === 'earliest') return { position: first }
-  return { position: (await view.offsets([place], 'stable')).get(name)! }
+  const wanted = answer ?? committed
+  let end = facts.end.get(name)!
+  if (wanted !== undefined && wanted > end) end = (await view.offsets([place], 'latest')).get(name)! // it has grown since
+  if (answer === 0n) return { position: first }
+  if (wanted !== undefined && wanted <= end) return notBefore(first, wanted, end)
+  if (answer !== undefined) throw aheadOfLog(place, answer, end)
+  if (committed !== undefined) {
+    // A hint about a log that is no more: what is there now may be new.
+    const fields = { topic: place.topic, partition: place.partition, committed: String(committed), end: String(end) }
+    logger.warn(fields, 'the group has committed more than the log holds: it is read from its start')
+    return { position: first }
+  }
+  return { position: rule === 'earliest' ? first : (await view.offsets([place], 'stable')).get(name)! }
 }
 
 /** The sink, or the reader, has seen more than there is. */
