@@ -104,7 +104,7 @@ function translate({ name, type, code, message = '' }: KafkaFailure): readonly [
     return ['SIDESTREAM_LOG_ACCESS_DENIED', 'the brokers refused the login: check user name, password and mechanism', 'login']
   if (name === 'KafkaJSNotImplemented')
     return ['SIDESTREAM_LOG_CODEC_UNKNOWN', `${message}: have it written with gzip, snappy, lz4 or zstd`]
-  if (code === tlsWanted) return ['SIDESTREAM_LOG_ACCESS_DENIED', 'the port speaks TLS: turn TLS on, or check the port']
+  if (code === tlsWanted) return ['SIDESTREAM_LOG_ACCESS_DENIED', 'the port speaks TLS: turn TLS on, or check the port', 'certificate']
   if (typeof code === 'string' && tlsCodes.test(code)) {
     const advice = /WRONG_VERSION_NUMBER|wrong version number/.test(`${code} ${message}`)
       ? 'the port does not speak TLS: check the port, or turn TLS off'
