@@ -12,7 +12,7 @@ import { given, hostAndPort, namingOptions, readTls } from './connection-options
 import { lazyLog } from './lazy-log.ts'
 import { silentLogger } from './project.ts'
 import type { Logger, Project, ProjectPorts } from './project.ts'
-import { requireTopics, wantedTopics } from './topics.ts'
+import { limitAdvice, requireTopics, wantedTopics } from './topics.ts'
 
 export interface ComposeOptions {
   /** @default silent */
@@ -42,8 +42,10 @@ export async function openProject(config: Config, { logger = silentLogger, clock
     const schemas = await openSchemas(config, clock)
     opened.push(() => schemas.close())
     const admin = await log.admin()
-    if (config.log.driver === 'kafka') await requireTopics(admin, config)
-    else await admin.createTopics(wantedTopics(config))
+    if (config.log.driver === 'kafka') {
+      const advice = limitAdvice(await requireTopics(admin, config), config)
+      if (advice !== undefined) logger.warn({}, advice)
+    } else await admin.createTopics(wantedTopics(config))
     const artifacts = await openProjectArtifacts(config, log, clock)
     return {
       config,

@@ -58,16 +58,33 @@ export class DeadLetters {
    */
   async send(poison: readonly PoisonRecord[]): Promise<void> {
     if (poison.length === 0) return
-    await this.#producer.send(
-      'dead-letters',
-      0,
-      poison.map((bad) => this.#letter(bad)),
-    )
+    try {
+      await this.#append(poison, this.#recordBytes)
+    } catch (error) {
+      if (!isTooLarge(error)) throw error
+      // The brokers take less than `log.recordBytes`: nobody but they know how much.
+      for (const bad of poison) await this.#appendCut(bad)
+    }
   }
 
-  #letter({ topic, partition, record, error, asJson = false }: PoisonRecord): ProducerRecord {
+  async #appendCut(bad: PoisonRecord): Promise<void> {
+    for (let bytes = this.#recordBytes; ; bytes = Math.floor(bytes / 4)) {
+      try {
+        return await this.#append([bad], bytes)
+      } catch (error) {
+        if (!isTooLarge(error) || bytes < letterBytes) throw error
+      }
+    }
+  }
+
+  async #append(poison: readonly PoisonRecord[], recordBytes: number): Promise<void> {
+    const letters = poison.map((bad) => this.#letter(bad, recordBytes))
+    await this.#producer.send('dead-letters', 0, letters)
+  }
+
+  #letter({ topic, partition, record, error, asJson = false }: PoisonRecord, recordBytes: number): ProducerRecord {
     const { offset, timestamp } = record
-    const { key, value, headers, cut } = this.#fitting(record)
+    const { key, value, headers, cut } = this.#fitting(record, recordBytes)
     const reason = error.message.slice(0, letterBytes / 4)
     return {
       key: encoder.encode(`${topic}/${partition}/${offset}`),
@@ -88,8 +105,11 @@ export class DeadLetters {
   }
 
   /** The record's parts as far as the log takes them in one letter: headers go first, then the end of the value. */
-  #fitting({ key, value, headers }: LogRecord): Pick<LogRecord, 'key' | 'value' | 'headers'> & { readonly cut: string } {
-    const room = Math.max(0, this.#recordBytes - letterBytes)
+  #fitting(
+    { key, value, headers }: LogRecord,
+    recordBytes: number,
+  ): Pick<LogRecord, 'key' | 'value' | 'headers'> & { readonly cut: string } {
+    const room = Math.max(0, recordBytes - letterBytes)
     const cuts: string[] = []
     const headerBytes = headers.reduce((sum, [name, bytes]) => sum + 3 * name.length + bytes.length + 8, 0)
     let kept = headers
@@ -186,6 +206,10 @@ function retryMark({ place }: ListedLetter): ProducerRecord {
 function headerText(headers: readonly LogHeader[], wanted: string): string | undefined {
   const found = headers.findLast(([name]) => name === wanted)
   return found === undefined ? undefined : decoder.decode(found[1])
+}
+
+function isTooLarge(error: unknown): boolean {
+  return isSidestreamError(error) && error.code === 'SIDESTREAM_RECORD_TOO_LARGE'
 }
 
 /** The error as one of our family; anything else is rethrown, for it is a defect and not a bad record. */

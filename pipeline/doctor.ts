@@ -10,7 +10,7 @@ import { lockDataDirectory, makeDataDirectory, openLog, openRegistry, openStore 
 import type { OpenedStore } from './compose.ts'
 import { runningDaemon } from './open-commands.ts'
 import type { ProjectCommands } from './project-commands.ts'
-import { inspectTopics, refuseDiffering, requireTopics } from './topics.ts'
+import { inspectTopics, limitAdvice, refuseDiffering, requireTopics } from './topics.ts'
 import type { TopicFinding } from './topics.ts'
 
 export interface Finding {
@@ -143,6 +143,8 @@ async function checkLog(config: Config, check: Check, topics: TopicRequest): Pro
       // An embedded log makes its topics when it is first used.
       if (config.log.driver === 'kafka' && topics !== 'plan') await requireTopics(admin, config)
       refuseDiffering(found)
+      const advice = limitAdvice(found, config)
+      if (advice !== undefined) throw new Error(advice)
       return config.log.driver === 'kafka' || missing.length < found.length ? topicsText(found) : 'made when the log is first used'
     })
     return found

@@ -3,11 +3,16 @@
 import type { Config } from '../schemas/index.ts'
 import type { LogAdmin } from '../connectors/index.ts'
 import { openLog } from './compose.ts'
-import { inspectTopics, wantedTopics } from './topics.ts'
+import { inspectTopics, refuseDiffering, wantedTopics } from './topics.ts'
 
 /** Creates every topic of the project that is missing. @throws SIDESTREAM_TOPIC_MISMATCH, and whatever the log throws */
 export function createTopics(config: Config): Promise<void> {
-  return withAdmin(config, (admin) => admin.createTopics(wantedTopics(config)))
+  return withAdmin(config, async (admin) => {
+    const found = await inspectTopics(admin, config)
+    refuseDiffering(found)
+    const missing = new Set(found.filter(({ state }) => state === 'missing').map(({ name }) => name))
+    await admin.createTopics(wantedTopics(config).filter(({ name }) => missing.has(name)))
+  })
 }
 
 /** Deletes every topic of the project, with all that is in it. */

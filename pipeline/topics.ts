@@ -22,6 +22,8 @@ export interface TopicFinding {
   readonly has: number | undefined
   /** Cleanup policy it has, where it is another than the one wanted. */
   readonly hasCleanup: TopicCleanup | 'other' | undefined
+  /** Most bytes of a record that it takes, where that is less than `log.recordBytes`. */
+  readonly takesBytes: number | undefined
 }
 
 /** Every topic of a project as it should be created. */
@@ -32,7 +34,7 @@ export function wantedTopics({ log }: Pick<Config, 'log'>): Required<NewTopic>[]
 /** Compares what is there with what is wanted; changes nothing. */
 export async function inspectTopics(admin: LogAdmin, config: Pick<Config, 'log'>): Promise<TopicFinding[]> {
   const plans = await admin.planTopics(wantedTopics(config))
-  return plans.map(({ name, action, wantedPartitions, wantedCleanup, partitions, cleanup }) => ({
+  return plans.map(({ name, action, wantedPartitions, wantedCleanup, partitions, cleanup, takesBytes }) => ({
     name,
     called: calledOn(config, name),
     state: action === 'create' ? 'missing' : action === 'keep' || isInput(name) ? 'there' : 'differs',
@@ -40,14 +42,16 @@ export async function inspectTopics(admin: LogAdmin, config: Pick<Config, 'log'>
     cleanup: wantedCleanup,
     has: partitions,
     hasCleanup: cleanup === wantedCleanup ? undefined : cleanup,
+    takesBytes: takesBytes !== undefined && takesBytes < config.log.recordBytes ? takesBytes : undefined,
   }))
 }
 
 /** @throws SIDESTREAM_TOPIC_UNKNOWN naming every missing topic; SIDESTREAM_TOPIC_MISMATCH naming every wrong partition count */
-export async function requireTopics(admin: LogAdmin, config: Pick<Config, 'log'>): Promise<void> {
+export async function requireTopics(admin: LogAdmin, config: Pick<Config, 'log'>): Promise<readonly TopicFinding[]> {
   const found = await inspectTopics(admin, config)
   refuseMissing(found)
   refuseDiffering(found)
+  return found
 }
 
 /** @throws SIDESTREAM_TOPIC_UNKNOWN */
@@ -68,6 +72,14 @@ export function refuseDiffering(found: readonly TopicFinding[]): void {
     `partition counts differ from the configuration: ${list}; set log.partitions to what is there (control, feature-versions, artifacts ` +
     'and dead-letters always have one), or use topics of another prefix'
   throw new SidestreamError('SIDESTREAM_TOPIC_MISMATCH', message, { topics: differing.map(({ name }) => name) })
+}
+
+/** What to do about topics that take less than the configuration allows; undefined when there are none. */
+export function limitAdvice(found: readonly TopicFinding[], { log }: Pick<Config, 'log'>): string | undefined {
+  const small = found.filter(({ takesBytes }) => takesBytes !== undefined)
+  if (small.length === 0) return undefined
+  const list = small.map(({ called, takesBytes }) => `${called} ${takesBytes}`).join(', ')
+  return `log.recordBytes is ${log.recordBytes}, but some topics take less (max.message.bytes): ${list}; lower log.recordBytes, or raise their limit`
 }
 
 function calledOn({ log }: Pick<Config, 'log'>, name: string): string {

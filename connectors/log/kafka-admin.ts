@@ -41,13 +41,12 @@ export class KafkaAdmin implements LogAdmin {
       const physical = this.#names.topic(name)
       if (await this.#view.exists(physical)) existing.set(name, (await this.#view.leaders(physical)).length)
     }
-    const cleanups = await this.#cleanups([...existing.keys()])
+    const settings = await this.#settingsOf([...existing.keys()])
     return topics.map(({ name, partitions: wantedPartitions, cleanup: wantedCleanup = 'delete' }) => {
       const partitions = existing.get(name)
       if (partitions === undefined) return { name, action: 'create', wantedPartitions, wantedCleanup }
       const action = partitions === wantedPartitions ? 'keep' : 'mismatch'
-      const cleanup = cleanups.get(name)
-      return { name, action, wantedPartitions, wantedCleanup, partitions, ...(cleanup !== undefined && { cleanup }) }
+      return { name, action, wantedPartitions, wantedCleanup, partitions, ...settings.get(name) }
     })
   }
 
@@ -130,11 +129,11 @@ export class KafkaAdmin implements LogAdmin {
     return Object.entries({ ...entries, ...kept[cleanup] }).map(([name, value]) => ({ name, value: String(value) }))
   }
 
-  /** How existing topics are cleaned, as far as this user may see it. */
-  async #cleanups(names: readonly string[]): Promise<Map<string, TopicCleanup | 'other'>> {
-    const found = new Map<string, TopicCleanup | 'other'>()
+  /** How existing topics are cleaned and what they take, as far as this user may see it. */
+  async #settingsOf(names: readonly string[]): Promise<Map<string, Pick<TopicPlan, 'cleanup' | 'takesBytes'>>> {
+    const found = new Map<string, Pick<TopicPlan, 'cleanup' | 'takesBytes'>>()
     if (names.length === 0) return found
-    const configNames = ['cleanup.policy', 'retention.ms', 'retention.bytes']
+    const configNames = ['cleanup.policy', 'retention.ms', 'retention.bytes', 'max.message.bytes']
     const resources = names.map((name) => ({ type: kafkajs.ConfigResourceTypes.TOPIC, name: this.#names.topic(name), configNames }))
     try {
       const admin = await this.#connected('cannot look up the settings of topics')
@@ -145,11 +144,15 @@ export class KafkaAdmin implements LogAdmin {
         const forever = value('retention.ms') === '-1' && value('retention.bytes') === '-1'
         const policies = { compact: 'compact', delete: forever ? 'forever' : 'delete' } as const
         const policy = value('cleanup.policy')
-        found.set(name, policy === 'compact' || policy === 'delete' ? policies[policy] : 'other')
+        const takesBytes = Number(value('max.message.bytes') ?? NaN)
+        found.set(name, {
+          cleanup: policy === 'compact' || policy === 'delete' ? policies[policy] : 'other',
+          ...(takesBytes > 0 && { takesBytes }),
+        })
       }
     } catch (error) {
       const told = kafkaError(error, 'cannot look up the settings of topics')
-      this.#settings.logger.warn({ error: told.message }, 'cleanup policies are not compared')
+      this.#settings.logger.warn({ error: told.message }, 'cleanup policies and record limits are not compared')
     }
     return found
   }

@@ -143,6 +143,8 @@ export interface TopicPlan {
   readonly partitions?: number
   /** Of the existing topic; `other`: a mixture. Left out where it may not be looked at. It is told, never changed. */
   readonly cleanup?: TopicCleanup | 'other'
+  /** Most bytes of a batch that the existing topic takes, where there is such a limit and it may be looked at. */
+  readonly takesBytes?: number
 }
 
 export interface LogAdmin {
