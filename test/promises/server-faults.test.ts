@@ -1,0 +1,274 @@
+/**
+ * Promise: what goes wrong with Kafka or Redis under a running daemon is told, and over when its cause is: out of memory, away for
+ * long, slow, emptied. What waiting cannot mend ends the daemon with the name of what is missing.
+ */
+import { deepStrictEqual, match, ok, rejects, strictEqual } from 'node:assert/strict'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import type { TestContext } from 'node:test'
+
+import { Redis } from 'ioredis'
+
+import { hashUnit } from '../../compute/index.ts'
+import { createTopics, InputFeed, listDeadLetters, openProject, readFeatures, startDaemon, versionDigest } from '../../pipeline/index.ts'
+import type { Daemon, Logger, Project } from '../../pipeline/index.ts'
+import { openLog } from '../../pipeline/compose.ts'
+import type { Config, SourceEvent } from '../../schemas/index.ts'
+import { scratchDirectory } from '../connectors/scratch-directory.ts'
+import { faultProxy, ownBroker, ownRedis, skipWithoutBroker, skipWithoutRedisServer, until } from '../services/index.ts'
+import type { Broker, FaultProxy, OwnRedis } from '../services/index.ts'
+import { onServers } from './server-config.ts'
+import { hourMs, smallConfig, startTs } from './small-world.ts'
+
+const skip = (await skipWithoutBroker()) || (await skipWithoutRedisServer())
+const options = { skip, timeout: 120_000 }
+const soonMs = 60_000
+
+let [toKafka, toRedis]: FaultProxy[] = []
+let broker: Broker
+let redis: OwnRedis
+let admin: Redis
+
+before(async () => {
+  if (skip !== false) return
+  ;[toKafka, toRedis] = await Promise.all([faultProxy(), faultProxy()])
+  ;[broker, redis] = await Promise.all([ownBroker({ proxy: toKafka! }), ownRedis({ config: ['maxmemory-policy noeviction'] })])
+  toRedis!.leadTo(redis.host, redis.port)
+  admin = new Redis(redis.port, redis.host)
+  admin.on('error', () => {}) // while it is restarted
+})
+after(async () => {
+  admin?.disconnect()
+  await Promise.all([broker?.close(), redis?.close(), toKafka?.close(), toRedis?.close()])
+})
+
+const ids = (count: number, word: string): string[] => Array.from({ length: count }, (_, i) => `${word}-${i}`)
+const vector = (id: string, dim: number): Float32Array => Float32Array.from({ length: dim }, (_, d) => hashUnit(5, `${id}/${d}`) * 2 - 1)
+const contents = (items: readonly string[]): SourceEvent[] =>
+  items.map((itemId) => ({
+    topic: 'item-content',
+    itemId,
+    eventTs: startTs,
+    record: { itemId, eventTs: startTs, vectors: { image: vector(itemId, 12), text: vector(itemId, 8) } },
+  }))
+const clicks = (count: number, items: readonly string[]): SourceEvent[] =>
+  Array.from({ length: count }, (_, i) => {
+    const record = { userId: `user-${i % 5}`, itemId: items[i % items.length]!, eventTs: startTs + i * 60_000, behaviors: ['click'] }
+    return { topic: 'interactions', eventTs: record.eventTs, record }
+  })
+
+interface Running {
+  readonly project: Project
+  readonly daemon: Daemon
+  /** Everything told at level info and above. */
+  readonly told: string[]
+  stop(): Promise<void>
+}
+
+interface Bench {
+  /** `name` is that of the data directory. */
+  configOf(name: string): Config
+  start(name?: string): Promise<Running>
+  /** The project past the proxies, without a daemon. */
+  readonly direct: Project
+  /** Appends straight to the broker. */
+  feed(events: readonly SourceEvent[], end?: boolean): Promise<void>
+}
+
+/** A project of its own, reached through the proxies. */
+async function bench(t: TestContext): Promise<Bench> {
+  const { directory, remove } = await scratchDirectory()
+  const servers = onServers({ kafka: { brokers: [toKafka!.address] }, redis: { host: '127.0.0.1', port: toRedis!.port }, partitions: 1 })
+  const { log, store } = servers as { log: { kafka: object }; store: { redis: object } }
+  const configOf = (name: string): Config =>
+    smallConfig(
+      { dataDir: join(directory, name), partitions: 1 },
+      {
+        project: servers.project,
+        log: { ...log, kafka: { ...log.kafka, sessionTimeoutMs: 6000 } },
+        store: { ...store, redis: { ...store.redis, commandTimeoutMs: 1000 } },
+        refresh: { everyMs: 0, bootstrapMs: hourMs },
+      },
+    )
+  await createTopics(configOf('setup'))
+  const config = configOf('direct')
+  const direct = await openProject({
+    ...config,
+    log: { ...config.log, kafka: { ...config.log.kafka, brokers: broker.brokers } },
+    store: { ...config.store, redis: { ...config.store.redis, nodes: [`${redis.host}:${redis.port}`] } },
+  })
+  const running: Running[] = []
+  t.after(async () => {
+    toKafka!.heal()
+    toRedis!.heal()
+    for (const { stop } of running) await stop()
+    await direct.close()
+    await remove()
+  })
+  return {
+    configOf,
+    direct,
+    start: async (name = 'data') => {
+      const told: string[] = []
+      const tell = (_: object, message: string): void => void told.push(message)
+      const logger: Logger = { debug: () => {}, info: tell, warn: tell, error: tell }
+      const project = await openProject(configOf(name), { logger })
+      let closed: Promise<void> | undefined
+      try {
+        const daemon = await startDaemon(project)
+        const stop = (): Promise<void> => (closed ??= daemon.stop().then(() => project.close()))
+        running.push({ project, daemon, told, stop })
+        return running.at(-1)!
+      } catch (error) {
+        await project.close()
+        throw error
+      }
+    },
+    feed: async (events, end = false) => {
+      const feed = await InputFeed.open(direct)
+      await feed.append(events)
+      if (end) await feed.end()
+      await feed.close()
+    },
+  }
+}
+
+async function missing(project: Project, items: readonly string[]): Promise<string[]> {
+  const { features } = await readFeatures(project, 'main', items)
+  return items.filter((_, i) => features[i] === undefined)
+}
+
+test('Redis out of memory: told, waited out; when there is room everything is there', options, async (t) => {
+  const { start, feed } = await bench(t)
+  const { project, daemon, told } = await start()
+  const first = ids(60, 'first')
+  await feed(contents(first), true)
+  await daemon.idle()
+  t.after(() => admin.config('SET', 'maxmemory', '0'))
+  await admin.config('SET', 'maxmemory', '1')
+  const later = ids(300, 'later')
+  await feed(contents(later))
+  await until('the warning', async () => told.some((line) => /waiting: redis .* is out of memory/.test(line)), soonMs)
+  deepStrictEqual(await missing(project, first), [], 'what is live can be read')
+  await admin.config('SET', 'maxmemory', '0')
+  await daemon.idle()
+  deepStrictEqual(await missing(project, [...first, ...later]), [])
+  ok(told.some((line) => /what waited goes on/.test(line)))
+  deepStrictEqual(await listDeadLetters(project), [])
+})
+
+test('Redis away for longer than a command may take: what was asked meanwhile is done when it is back', options, async (t) => {
+  const { start, feed } = await bench(t)
+  const { project, daemon, told } = await start()
+  await feed([...contents(ids(60, 'item')), ...clicks(60, ids(60, 'item'))], true)
+  await daemon.idle()
+  strictEqual((await daemon.refresh('again')).version, 2)
+  toRedis!.refuse()
+  const rolledBack = daemon.ask('back', { action: 'rollback' })
+  const more = ids(50, 'more')
+  await feed(contents(more))
+  await until('the warning', async () => told.some((line) => /^waiting: redis/.test(line)), soonMs)
+  strictEqual((await daemon.status()).live, 2, 'as it was last known')
+  toRedis!.heal()
+  strictEqual((await rolledBack).version, 1)
+  await daemon.idle()
+  deepStrictEqual(await missing(project, more), [])
+})
+
+test('Redis emptied, under a running daemon and between two: the live version is written again, the same bytes', options, async (t) => {
+  const { start, feed } = await bench(t)
+  const { project, daemon, told, stop } = await start()
+  const items = ids(80, 'item')
+  await feed([...contents(items), ...clicks(100, items)], true)
+  await daemon.idle()
+  strictEqual((await daemon.refresh('again')).version, 2)
+  const digest = await versionDigest(project, 2)
+  const history = async (from: Project): Promise<object[]> =>
+    (await from.store.history(from.config.project, 0)).map(({ at: _at, ...move }) => move)
+  const moves = await history(project)
+
+  await admin.flushall()
+  await until('restored', async () => told.some((line) => /the store is restored: version 2 is live/.test(line)), soonMs)
+  ok(told.some((line) => /the store has lost data: version 2 is written again/.test(line)))
+  strictEqual(await versionDigest(project, 2), digest)
+  deepStrictEqual(await history(project), moves)
+  await rejects(daemon.versions.rollback('back'), { code: 'SIDESTREAM_VERSION_UNKNOWN' })
+  await stop()
+
+  await redis.server.kill()
+  await redis.server.start()
+  const second = await start()
+  await second.daemon.idle()
+  strictEqual(await versionDigest(second.project, 2), digest)
+  await feed(contents(['new']))
+  await second.daemon.idle()
+  deepStrictEqual(await missing(second.project, ['new']), [])
+  strictEqual((await second.daemon.refresh('next')).version, 3)
+  deepStrictEqual((await history(second.project)).slice(0, moves.length), moves)
+})
+
+test('a slow broker and a slow Redis: all is done in the end, nothing is refused', options, async (t) => {
+  const { start, feed, direct } = await bench(t)
+  const { project, daemon } = await start()
+  await feed(contents(ids(60, 'item')), true)
+  await daemon.idle()
+  toKafka!.delay(200)
+  toRedis!.delay(200)
+  const more = ids(200, 'more')
+  await feed([...contents(more), ...clicks(50, more)])
+  const isDone = async (): Promise<boolean> => daemon.ingest!.counts.interactions === 50 && (await missing(direct, more)).length === 0
+  await until('all is taken in', isDone, soonMs)
+  toKafka!.heal()
+  toRedis!.heal()
+  await daemon.idle()
+  deepStrictEqual(await listDeadLetters(project), [])
+})
+
+test('a topic that is deleted ends the daemon with its name; made anew, the start says which positions are gone', options, async (t) => {
+  const { start, feed, configOf } = await bench(t)
+  const { daemon, stop } = await start()
+  await feed([...contents(ids(60, 'item')), ...clicks(60, ids(60, 'item'))], true)
+  await daemon.idle()
+  const config = configOf('setup')
+  const remove = async (topic: string): Promise<void> => {
+    const log = await openLog(config)
+    await (await log.admin()).deleteTopic(topic)
+    await log.close()
+  }
+  const called = (topic: string): string => `${config.log.kafka.topicPrefix}${topic}`
+  const names = (topic: string, text = ''): RegExp => new RegExp(`${called(topic).replaceAll('.', '\\.')}.*${text}`)
+  /** How a daemon ends, at its start or soon after. */
+  const ending = async (name: string): Promise<never> => {
+    const running = await start(name)
+    try {
+      return await Promise.race([running.daemon.failed(), running.daemon.idle().then(() => Promise.reject(new Error('it is idle')))])
+    } finally {
+      await running.stop()
+    }
+  }
+
+  await remove('interactions')
+  await rejects(daemon.failed(), { code: 'SIDESTREAM_TOPIC_UNKNOWN', message: names('interactions', 'deleted while it was read') })
+  await stop()
+  await rejects(ending('data'), { code: 'SIDESTREAM_TOPIC_UNKNOWN', message: names('interactions', '--create-topics') })
+  await createTopics(config)
+  await rejects(ending('data'), { code: 'SIDESTREAM_STATE_GAP', message: names('interactions', 'start with a new data directory') })
+  const anew = await start('anew') // as it says
+  await feed(clicks(7, ids(60, 'item')))
+  await anew.daemon.idle()
+  strictEqual(anew.daemon.ingest!.counts.interactions, 7)
+  await anew.stop()
+
+  // What versions were made of cannot be had from elsewhere.
+  await remove('item-content')
+  await createTopics(config)
+  await rejects(ending('anew'), { code: 'SIDESTREAM_STATE_GAP' })
+  await rejects(ending('third'), { code: 'SIDESTREAM_STATE_GAP', message: /item-content\/0 up to \d+.*another project name/ })
+  await remove('control')
+  await createTopics(config)
+  await rejects(ending('fourth'), (error: { code: string; message: string }) => {
+    strictEqual(error.code, 'SIDESTREAM_STORE_CORRUPT')
+    match(error.message, /version 1 .* topic control was emptied, or another project uses this name/)
+    return true
+  })
+})
