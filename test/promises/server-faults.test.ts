@@ -167,7 +167,7 @@ test('Redis away for longer than a command may take: what was asked meanwhile is
   const rolledBack = daemon.ask('back', { action: 'rollback' })
   const more = ids(50, 'more')
   await feed(contents(more))
-  await until('the warning', async () => told.some((line) => /^waiting: redis/.test(line)), soonMs)
+  await until('the warning', async () => told.some((line) => line.startsWith('waiting: redis')), soonMs)
   strictEqual((await daemon.status()).live, 2, 'as it was last known')
   toRedis!.heal()
   strictEqual((await rolledBack).version, 1)
