@@ -12,7 +12,7 @@ import { join } from 'node:path'
 import { tsImport } from 'tsx/esm/api'
 
 /** Raise it when tests are added; lower it only when tests are removed on purpose. */
-const floor = 850
+const floor = 1100
 
 const wanted = process.argv.slice(2)
 const files =
