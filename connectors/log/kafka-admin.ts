@@ -113,6 +113,11 @@ export class KafkaAdmin implements LogAdmin {
       await this.#settled(topic, true)
     }
     const { length } = await this.#view.leaders(topic)
+    // Its leaders may know of it a moment later; a group that fetches before that joins twice.
+    await this.#view.offsets(
+      Array.from({ length }, (_, partition) => ({ topic, partition })),
+      'latest',
+    )
     if (length === partitions) return
     const message = `topic ${topic} has ${length} partitions, not ${partitions}: set that number, or choose another topic prefix`
     throw new SidestreamError('SIDESTREAM_TOPIC_MISMATCH', message, { topic: name, partitions: length })
