@@ -191,11 +191,13 @@ function adminContract(under: LogContractDriver): void {
       { name: orders, partitions: 2, cleanup: 'compact' },
       { name: items, partitions: 1, cleanup: 'forever' },
     ])
-    const plans = await admin.planTopics([
+    const found = await admin.planTopics([
       { name: users, partitions: 3, cleanup: 'compact' },
       { name: orders, partitions: 2 },
       { name: items, partitions: 4, cleanup: 'forever' },
     ])
+    // What a topic takes is told where the driver can.
+    const plans = found.map(({ takesBytes: _takesBytes, ...plan }) => plan)
     deepStrictEqual(plans, [
       { name: users, action: 'create', wantedPartitions: 3, wantedCleanup: 'compact' },
       { name: orders, action: 'keep', wantedPartitions: 2, wantedCleanup: 'delete', partitions: 2, cleanup: 'compact' },

@@ -52,9 +52,11 @@ test('a plan tells a cleanup policy that is neither ours nor another of ours', o
   t.after(() => log.close())
   const name = freshName('both')
   await bareTopic(name, 1, { 'cleanup.policy': 'compact,delete' })
-  deepStrictEqual(await (await log.admin()).planTopics([{ name, partitions: 1, cleanup: 'compact' }]), [
-    { name, action: 'keep', wantedPartitions: 1, wantedCleanup: 'compact', partitions: 1, cleanup: 'other' },
-  ])
+  const plans = await (await log.admin()).planTopics([{ name, partitions: 1, cleanup: 'compact' }])
+  deepStrictEqual(
+    plans.map(({ takesBytes: _takesBytes, ...plan }) => plan),
+    [{ name, action: 'keep', wantedPartitions: 1, wantedCleanup: 'compact', partitions: 1, cleanup: 'other' }],
+  )
 })
 
 test('more copies than brokers: said clearly, nothing created', options, async (t) => {
