@@ -49,7 +49,8 @@ export type { MemoryStoreOptions } from './store/memory.ts'
 export { openRedisStore } from './store/redis.ts'
 export type { RedisStore } from './store/redis.ts'
 export { redisStoreDefaults } from './store/redis-options.ts'
-export type { RedisStoreOptions, RedisTls } from './store/redis-options.ts'
+export type { RedisStoreOptions } from './store/redis-options.ts'
+export type { TlsOptions } from './tls-failure.ts'
 export type { StoreFinding } from './store/redis-inspection.ts'
 export type {
   LivePointer,

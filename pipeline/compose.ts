@@ -241,7 +241,7 @@ function tellMaintenance(logger: Logger, report: MaintenanceReport): void {
 export type OpenedStore = Store & Partial<Pick<RedisStore, 'inspect'>>
 
 /** The store alone. */
-export async function openStore(config: Config, { clock = Date.now }: ComposeOptions = {}): Promise<OpenedStore> {
+export async function openStore(config: Config, { clock = Date.now, logger = silentLogger }: ComposeOptions = {}): Promise<OpenedStore> {
   const { memoryStore, openLmdbStore, openRedisStore } = await import('../connectors/index.ts')
   switch (config.store.driver) {
     case 'memory':
@@ -257,6 +257,7 @@ export async function openStore(config: Config, { clock = Date.now }: ComposeOpt
         commandTimeoutMs,
         ...given({ username, password, buckets }),
         ...(tls !== undefined && { tls }),
+        logger,
       }
       return namingOptions('store.redis', () => openRedisStore(options))
     }

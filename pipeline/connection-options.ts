@@ -1,6 +1,7 @@
 /** What drivers need to reach a server, from how the configuration says it: addresses, logins, certificates. */
 
 import { readFile } from 'node:fs/promises'
+import type { TlsOptions } from '../connectors/index.ts'
 import { fileError, isSidestreamError, SidestreamError } from '../schemas/index.ts'
 
 /** The TLS options of a connection group of the configuration. */
@@ -9,13 +10,7 @@ export interface TlsFiles {
   readonly caFile: string | null
   readonly certFile: string | null
   readonly keyFile: string | null
-}
-
-/** PEM text; what is left out is Node's own choice. */
-export interface TlsText {
-  readonly ca?: string
-  readonly cert?: string
-  readonly key?: string
+  readonly servername: string | null
 }
 
 /** The group of options that says how a server is reached. */
@@ -24,12 +19,12 @@ export type ConnectionGroup = 'log.kafka' | 'store.redis'
 const optionsBehind: Readonly<Record<ConnectionGroup, Readonly<Record<'login' | 'certificate' | 'address', readonly string[]>>>> = {
   'log.kafka': {
     login: ['log.kafka.sasl', 'log.kafka.username', 'SIDESTREAM_KAFKA_PASSWORD'],
-    certificate: ['log.kafka.caFile', 'log.kafka.tls', 'log.kafka.brokers'],
+    certificate: ['log.kafka.caFile', 'log.kafka.servername', 'log.kafka.tls', 'log.kafka.brokers'],
     address: ['log.kafka.brokers', 'log.kafka.tls', 'log.kafka.connectTimeoutMs'],
   },
   'store.redis': {
     login: ['store.redis.username', 'SIDESTREAM_REDIS_PASSWORD'],
-    certificate: ['store.redis.caFile', 'store.redis.tls', 'store.redis.nodes'],
+    certificate: ['store.redis.caFile', 'store.redis.servername', 'store.redis.tls', 'store.redis.nodes'],
     address: ['store.redis.nodes', 'store.redis.tls', 'store.redis.connectTimeoutMs'],
   },
 }
@@ -59,15 +54,16 @@ export function given<T extends object>(options: T): { [K in keyof T]?: NonNulla
 }
 
 /**
- * The texts of the files; undefined for a connection without TLS.
+ * What a driver needs to encrypt, the files as text; undefined for a connection without TLS.
  * @throws SIDESTREAM_FILE_UNREADABLE; SIDESTREAM_CONFIG_INVALID for a file that is not PEM
  */
-export async function readTls({ tls, caFile, certFile, keyFile }: TlsFiles): Promise<TlsText | undefined> {
+export async function readTls({ tls, caFile, certFile, keyFile, servername }: TlsFiles): Promise<TlsOptions | undefined> {
   if (!tls) return undefined
   return {
     ...(caFile !== null && { ca: await readPem(caFile) }),
     ...(certFile !== null && { cert: await readPem(certFile) }),
     ...(keyFile !== null && { key: await readPem(keyFile) }),
+    ...(servername !== null && { servername }),
   }
 }
 

@@ -8,11 +8,12 @@ import { bytes, count, durationMs, option, share } from './config-option.ts'
 import { limits } from './limits.ts'
 
 const address = z.string().regex(/^(\[[0-9A-Fa-f:.]+\]|[^\s:/@[\]]+):\d{1,5}$/, 'must be host:port')
+const hostName = z.string().regex(/^(?![\d.]+$)[A-Za-z0-9._-]{1,253}$/, 'must be a host name, without a port, and no IP address')
 const topicName = z.string().regex(/^[A-Za-z0-9._-]{1,249}$/, 'must be 1 to 249 letters, digits, ".", "_" or "-"')
 const file = z.string().min(1).nullable()
 
 /** How a connection is encrypted: the same options for every server. */
-function tlsOptions(server: 'kafka' | 'redis', of: { tls: boolean; caFile: null; certFile: null; keyFile: null }) {
+function tlsOptions(server: 'kafka' | 'redis', of: { tls: boolean; caFile: null; certFile: null; keyFile: null; servername: null }) {
   const what = server === 'kafka' ? 'brokers' : 'Redis nodes'
   return {
     tls: option(z.boolean(), of.tls, `Whether connections to the ${what} are encrypted and their certificates checked.`),
@@ -23,6 +24,11 @@ function tlsOptions(server: 'kafka' | 'redis', of: { tls: boolean; caFile: null;
     ),
     certFile: option(file, of.certFile, 'PEM file of the certificate to show, where the server asks for one.'),
     keyFile: option(file, of.keyFile, 'PEM file of the key of `certFile`.'),
+    servername: option(
+      hostName.nullable(),
+      of.servername,
+      `Name that the certificates of the ${what} must have, where they are reached by another: by an address, or through a tunnel. One for all of them; null: the host that is connected to.`,
+    ),
   }
 }
 

@@ -171,11 +171,12 @@ function connectionConflicts({ log, store }: Config): Problem[] {
   if (!redis.cluster && redis.nodes.length > 1)
     report('store.redis.nodes', `must be one node unless \`cluster\` is true (got ${redis.nodes.length})`)
   if (redis.cluster && redis.db !== 0) report('store.redis.db', `must be 0 in a cluster (got ${redis.db})`)
-  for (const [path, { tls, caFile, certFile, keyFile }] of [
+  for (const [path, { tls, caFile, certFile, keyFile, servername }] of [
     ['log.kafka', kafka],
     ['store.redis', redis],
   ] as const) {
     if (!tls && (caFile ?? certFile ?? keyFile) !== null) report(`${path}.tls`, 'must be true when certificates are given (got false)')
+    if (!tls && servername !== null) report(`${path}.tls`, 'must be true when a `servername` is given (got false)')
     if ((certFile === null) !== (keyFile === null)) report(`${path}.certFile`, 'and keyFile must be given together')
   }
   return problems

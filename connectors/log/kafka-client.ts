@@ -44,7 +44,7 @@ export function createClient(settings: KafkaSettings, { quick = false } = {}): K
       socket.once('close', () => sockets.delete(socket))
       return socket
     },
-    ...(ssl !== undefined && { ssl: { ...(ssl.ca !== undefined && { ca: [ssl.ca] }), cert: ssl.cert, key: ssl.key } }),
+    ...(ssl !== undefined && { ssl: { ...ssl } }),
     ...(sasl !== undefined && { sasl: sasl as { mechanism: 'plain'; username: string; password: string } }),
   })
   const kill = (): void => {

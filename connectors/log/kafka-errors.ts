@@ -4,6 +4,7 @@
  */
 import { isSidestreamError, SidestreamError } from '../../schemas/index.ts'
 import type { ErrorCode } from '../../schemas/index.ts'
+import { tlsFailure } from '../tls-failure.ts'
 import { tlsWanted } from './kafka-socket.ts'
 
 /** What kafkajs puts on its errors. */
@@ -74,9 +75,6 @@ const hints: readonly (readonly [said: string, hint: string])[] = [
   ['losed connection', ' (a port that expects a login closes other connections so)'],
 ]
 
-/** TLS failures that stay until a file is changed. */
-const tlsCodes = /^(ERR_TLS_|ERR_SSL_|ERR_OSSL_|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|HOSTNAME_MISMATCH|EPROTO)/
-
 /**
  * @param doing - what was tried, as a message begins: `cannot read topic orders`
  * @returns an error of this project as it is, anything else translated
@@ -104,12 +102,8 @@ function translate({ name, type, code, message = '' }: KafkaFailure): readonly [
     return ['SIDESTREAM_LOG_ACCESS_DENIED', 'the brokers refused the login: check user name, password and mechanism', 'login']
   if (name === 'KafkaJSNotImplemented')
     return ['SIDESTREAM_LOG_CODEC_UNKNOWN', `${message}: have it written with gzip, snappy, lz4 or zstd`]
-  if (code === tlsWanted) return ['SIDESTREAM_LOG_ACCESS_DENIED', 'the port speaks TLS: turn TLS on, or check the port', 'certificate']
-  if (typeof code === 'string' && tlsCodes.test(code)) {
-    const advice = /WRONG_VERSION_NUMBER|wrong version number/.test(`${code} ${message}`)
-      ? 'the port does not speak TLS: check the port, or turn TLS off'
-      : `the certificate of the broker is not trusted (${code}): check the CA file, and that the certificate names the host`
-    return ['SIDESTREAM_LOG_ACCESS_DENIED', advice, 'certificate']
-  }
-  return undefined
+  if (code === tlsWanted)
+    return ['SIDESTREAM_CONFIG_INVALID', 'the port of the broker speaks TLS: turn TLS on, or use another port', 'certificate']
+  const tls = tlsFailure({ code, message }, 'the broker')
+  return tls === undefined ? undefined : ['SIDESTREAM_CONFIG_INVALID', tls, 'certificate']
 }

@@ -4,6 +4,7 @@
  * own restarts are off, so that one supervisor decides. docs/decisions/0009-kafka-driver.md says what is promised and what not.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { TlsOptions } from '../tls-failure.ts'
 import type { LogDriver } from './log.ts'
 
 /** The part of a structured logger that the driver uses (pino fits). Fields never hold secrets. */
@@ -18,7 +19,7 @@ export interface KafkaLogOptions {
   /** Name that the brokers see. @default 'sidestream' */
   readonly clientId?: string
   /** Encrypts connections and checks the brokers' certificates; PEM text. `{}` trusts what Node trusts. @default no TLS */
-  readonly ssl?: { readonly ca?: string; readonly cert?: string; readonly key?: string } | undefined
+  readonly ssl?: TlsOptions | undefined
   /** How to log in. `plain` sends the password itself. @default no login */
   readonly sasl?:
     | { readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'; readonly username: string; readonly password: string }
@@ -90,8 +91,8 @@ export const kafkaLogDefaults: Readonly<Omit<KafkaSettings, 'brokers'>> = {
 
 /**
  * Connects to a cluster; waits up to `connectTimeoutMs` for brokers that are not there yet.
- * @throws SIDESTREAM_LOG_UNAVAILABLE after that time; SIDESTREAM_LOG_ACCESS_DENIED at once for a wrong password or an untrusted
- * certificate; SIDESTREAM_CONFIG_INVALID for options that do not fit together
+ * @throws SIDESTREAM_LOG_UNAVAILABLE after that time; SIDESTREAM_LOG_ACCESS_DENIED at once for a wrong password;
+ * SIDESTREAM_CONFIG_INVALID at once for a certificate that is not trusted, and for options that do not fit together
  */
 export async function openKafkaLog(options: KafkaLogOptions): Promise<LogDriver> {
   const { KafkaLog } = await import('./kafka-driver.ts') // kafkajs is loaded by those who use it

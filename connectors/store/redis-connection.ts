@@ -12,6 +12,7 @@ import type { Redis } from 'ioredis'
 import { SidestreamError } from '../../schemas/index.ts'
 import { closedError } from '../closed.ts'
 import { PendingBytes } from './pending-bytes.ts'
+import { noPasswordText } from './redis-inspection.ts'
 import { redisFailure, unansweredText } from './redis-errors.ts'
 import { addressOf, createClient, redisStoreDefaults } from './redis-options.ts'
 import type { RedisStoreOptions } from './redis-options.ts'
@@ -61,6 +62,7 @@ const batchCalls = 2_048
 export class RedisConnection {
   readonly address: string
   readonly #client: Redis | Cluster
+  readonly #options: RedisStoreOptions
   readonly #commandTimeoutMs: number
   readonly #pending: PendingBytes
   readonly #waiting = new Set<(failure: SidestreamError | undefined) => void>()
@@ -70,10 +72,12 @@ export class RedisConnection {
   /** A reason that will not go away by waiting; looked at anew with every attempt to connect. */
   #final: SidestreamError | undefined
   #answers = 0
+  #asksForNoPassword = false
   #closed = false
 
   private constructor(options: RedisStoreOptions) {
     this.address = addressOf(options)
+    this.#options = options
     this.#commandTimeoutMs = options.commandTimeoutMs ?? redisStoreDefaults.commandTimeoutMs
     this.#pending = new PendingBytes(options.maxPendingBytes ?? redisStoreDefaults.maxPendingBytes)
     this.#client = createClient(options)
@@ -105,6 +109,11 @@ export class RedisConnection {
   /** Grows whenever a server was connected anew: it may have lost its data meanwhile. */
   get generation(): number {
     return this.#generation
+  }
+
+  /** True when a password is given and the server lets in anybody without. */
+  get asksForNoPassword(): boolean {
+    return this.#asksForNoPassword
   }
 
   /** How many masters the server has; 1 when it is no cluster. */
@@ -159,10 +168,23 @@ export class RedisConnection {
     if (isCluster && !(this.#client instanceof Cluster)) {
       throw new SidestreamError('SIDESTREAM_CONFIG_INVALID', `redis at ${this.address} is a cluster: set cluster to true`)
     }
+    await this.#lookForLogin()
     const major = Number.parseInt(info.get('redis_version') ?? '', 10)
     for (const [name, script] of Object.entries(redisScripts)) {
       this.#client.defineCommand(name, { numberOfKeys: script.keys, lua: scriptText(script, major) })
     }
+  }
+
+  /** A password without a user name is refused with a word of its own by a server whose default user has none. */
+  async #lookForLogin(): Promise<void> {
+    const { username, password, logger } = this.#options
+    if (username !== undefined || password === undefined) return
+    const asked = this.#client.sendCommand(new Command('auth', [password])) as Promise<unknown>
+    this.#asksForNoPassword = await asked.then(
+      () => false,
+      (error: unknown) => error instanceof Error && /without any password|no password is set/.test(error.message),
+    )
+    if (this.#asksForNoPassword) logger?.warn({ address: this.address }, `redis at ${this.address} ${noPasswordText}`)
   }
 
   async #sendBatch(calls: readonly RedisCall[], from: number, to: number, bytes: number, replies: unknown[]): Promise<void> {

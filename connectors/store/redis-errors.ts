@@ -4,6 +4,7 @@
  */
 
 import { SidestreamError, isSidestreamError } from '../../schemas/index.ts'
+import { tlsFailure } from '../tls-failure.ts'
 
 /** What was being done, for the message. */
 export interface RedisPlace {
@@ -12,18 +13,6 @@ export interface RedisPlace {
   /** Command and key, when there is one. */
   readonly call?: string
 }
-
-const certificateCodes = new Set([
-  'CERT_HAS_EXPIRED',
-  'CERT_NOT_YET_VALID',
-  'CERT_UNTRUSTED',
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'ERR_TLS_CERT_ALTNAME_INVALID',
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_GET_ISSUER_CERT',
-  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-])
 
 /** Said of a server that takes no connection and does not refuse it either. */
 export const unansweredText = 'did not answer (if always: should it be asked with TLS, or without?)'
@@ -80,21 +69,8 @@ export function redisFailure(error: unknown, place: RedisPlace): SidestreamError
   if (says('cluster support disabled')) {
     return new SidestreamError('SIDESTREAM_CONFIG_INVALID', `${at} is no cluster: set cluster to false`, details)
   }
-  if (certificateCodes.has(code)) {
-    return new SidestreamError(
-      'SIDESTREAM_CONFIG_INVALID',
-      `the certificate of ${at} is not trusted (${code}: ${message}): give the certificate of the CA that signed it (tls.ca), and use ` +
-        'the host that it was made for (or tls.servername)',
-      { ...details, concerns: 'certificate' },
-    )
-  }
-  if (code.startsWith('ERR_SSL') || code.startsWith('ERR_OSSL')) {
-    return new SidestreamError(
-      'SIDESTREAM_CONFIG_INVALID',
-      `no TLS connection with ${at} (${code}): use its TLS port, or take tls out if it has none; certificate and key must fit together`,
-      { ...details, concerns: 'certificate' },
-    )
-  }
+  const tls = tlsFailure({ code, message }, at)
+  if (tls !== undefined) return new SidestreamError('SIDESTREAM_CONFIG_INVALID', tls, { ...details, concerns: 'certificate' })
   return new SidestreamError(
     'SIDESTREAM_STORE_UNREACHABLE',
     `${at} cannot be used now${call}: ${describe(cause, code)}; tried again`,

@@ -8,12 +8,17 @@ export interface StoreFinding {
   readonly message: string
 }
 
+/** Said of a server that wants no password, where one is given. */
+export const noPasswordText =
+  'asks for no password, though one is configured: whoever reaches it may read and write; give its default user a password, or configure none'
+
 /**
  * Judges `INFO`.
  * @param info - its lines as a map
  * @param address - `host:port`, for the messages
+ * @param asksForNoPassword - whether it lets in anybody, though a password is configured
  */
-export function inspectServer(info: ReadonlyMap<string, string>, address: string): StoreFinding[] {
+export function inspectServer(info: ReadonlyMap<string, string>, address: string, asksForNoPassword = false): StoreFinding[] {
   const findings: StoreFinding[] = []
   const at = `redis at ${address}`
   const tell = (level: StoreFinding['level'], message: string): void => void findings.push({ level, message: `${at} ${message}` })
@@ -37,6 +42,7 @@ export function inspectServer(info: ReadonlyMap<string, string>, address: string
     tell('problem', `uses ${used} of ${maxMemory} bytes: collect versions or raise maxmemory before a build fails`)
   }
   if (info.get('role') === 'slave') tell('problem', 'is a replica and takes no writes: give the address of its master')
+  if (asksForNoPassword) tell('advice', noPasswordText)
   if (info.get('aof_enabled') === '0') {
     tell('advice', 'has no append-only file: a crash loses what was written since its last snapshot; set appendonly yes')
   }

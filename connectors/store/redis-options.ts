@@ -4,15 +4,11 @@ import { Cluster, Redis } from 'ioredis'
 import type { CommonRedisOptions, StandaloneConnectionOptions } from 'ioredis'
 
 import { SidestreamError } from '../../schemas/index.ts'
+import type { TlsOptions } from '../tls-failure.ts'
 
-export interface RedisTls {
-  /** Certificate of the CA that signed the server's, PEM. Left out: those that Node trusts. */
-  readonly ca?: string
-  /** Our certificate and its key, PEM, where the server asks for one. */
-  readonly cert?: string
-  readonly key?: string
-  /** Name the server's certificate must be made for, where it is not the host. */
-  readonly servername?: string
+/** The part of a structured logger that the driver uses (pino fits). Fields never hold secrets. */
+export interface RedisLogger {
+  warn(fields: object, message: string): void
 }
 
 export interface RedisStoreOptions {
@@ -27,10 +23,12 @@ export interface RedisStoreOptions {
   /** ACL user; left out: Redis's `default`. */
   readonly username?: string
   readonly password?: string
+  /** What the driver says itself, at warn. @default silent */
+  readonly logger?: RedisLogger
   /** Database number; a cluster has only 0. @default 0 */
   readonly db?: number
   /** Encrypts the connection; an empty object trusts what Node trusts. Left out: no TLS. */
-  readonly tls?: RedisTls
+  readonly tls?: TlsOptions
   /**
    * Buckets of a view in versions made from now on; versions that exist keep theirs. More: smaller keys, slower reads.
    * @default 64, in a cluster 64 per master
@@ -90,7 +88,7 @@ export function addressOf(options: RedisStoreOptions): string {
 
 /** A client that connects when told to, sends nothing twice, and queues nothing while it has no connection. */
 export function createClient(options: RedisStoreOptions): Redis | Cluster {
-  const { username, password, tls, cluster = redisStoreDefaults.cluster } = options
+  const { tls, cluster = redisStoreDefaults.cluster } = options
   const connectTimeoutMs = options.connectTimeoutMs ?? redisStoreDefaults.connectTimeoutMs
   const backoff = (times: number): number => Math.min(50 * 2 ** Math.min(times - 1, 10), 2_000)
   const common: CommonRedisOptions & StandaloneConnectionOptions = {
@@ -104,8 +102,7 @@ export function createClient(options: RedisStoreOptions): Redis | Cluster {
     disableClientInfo: true, // a right that servers before 7.2 do not know
     // A replica that took over, or the old master after a failover: the name may lead to the right server now.
     reconnectOnError: (error) => error.message.includes('READONLY'),
-    ...(username === undefined ? {} : { username }),
-    ...(password === undefined ? {} : { password }),
+    ...loginOf(options),
   }
   const security = tls === undefined ? {} : { tls: { ...tls } }
   if (cluster) {
@@ -127,6 +124,15 @@ export function createClient(options: RedisStoreOptions): Redis | Cluster {
     enableOfflineQueue: false,
     retryStrategy: backoff,
   })
+}
+
+/**
+ * Always with a user name: of a password alone that the server does not ask for, ioredis would print a warning of its own with every
+ * connection. `RedisConnection` looks for that, and says it once.
+ */
+function loginOf({ username, password }: RedisStoreOptions): Pick<CommonRedisOptions, 'username' | 'password'> {
+  if (password === undefined) return username === undefined ? {} : { username }
+  return { username: username ?? 'default', password }
 }
 
 function nodesOf(options: RedisStoreOptions): readonly { readonly host: string; readonly port: number }[] {

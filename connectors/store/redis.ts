@@ -229,7 +229,7 @@ class RedisStoreDriver implements RedisStore {
   }
 
   inspect(): Promise<readonly StoreFinding[]> {
-    return this.#run(async () => inspectServer(await this.#connection.info(), this.#connection.address))
+    return this.#run(async () => inspectServer(await this.#connection.info(), this.#connection.address, this.#connection.asksForNoPassword))
   }
 
   /** Calls that were asked before are finished first: each ends within its time-out. */

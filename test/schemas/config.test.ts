@@ -115,7 +115,7 @@ test('what a connection lacks or contradicts is named', () => {
     [
       smallest.trimEnd(),
       'log: { driver: kafka, kafka: { sasl: plain, username: a, topics: { clicks: x, control: y, artifacts: y }, caFile: ca.pem, certFile: c.pem } }',
-      'store: { driver: redis, redis: { cluster: true, db: 1 } }',
+      'store: { driver: redis, redis: { cluster: true, db: 1, servername: redis.example } }',
     ].join('\n'),
   )
   for (const path of [
@@ -126,11 +126,18 @@ test('what a connection lacks or contradicts is named', () => {
     'log.kafka.certFile',
     'store.redis.nodes',
     'store.redis.db',
+    'store.redis.tls',
   ]) {
     ok(message.includes(`\n  ${path}: `), `${path} is named in ${message}`)
   }
   match(message, /must give every topic a name of its own \(got y twice\)/)
   match(refusal(`${smallest}log: { kafka: { brokers: ['http://a:1'] } }`), /log\.kafka\.brokers\.0: must be host:port/)
+  for (const servername of ['127.0.0.1', 'redis.example:6379', '']) {
+    match(
+      refusal(`${smallest}store: { redis: { tls: true, servername: '${servername}' } }`),
+      /store\.redis\.servername: must be a host name/,
+    )
+  }
 })
 
 test('addresses and passwords of servers come from the environment, certificates from beside the file', () => {

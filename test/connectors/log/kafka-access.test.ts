@@ -64,11 +64,14 @@ test('certificates: an unknown authority, none at all, and a port without TLS', 
   t.after(() => rmSync(directory, { recursive: true }))
   const other = await certificate(directory)
   for (const ssl of [{ ca: other.ca }, {}]) {
-    await rejects(open({ ssl }), { code: 'SIDESTREAM_LOG_ACCESS_DENIED', message: /is not trusted .*CA file/ })
+    await rejects(open({ ssl }), { code: 'SIDESTREAM_CONFIG_INVALID', message: /certificate of the broker is not trusted .*\(ca\)/ })
   }
+  await (await open({ ssl: { ca: broker.ca, servername: 'localhost' } })).close()
+  const named = { ca: broker.ca, servername: 'kafka.example' }
+  await rejects(open({ ssl: named }), { code: 'SIDESTREAM_CONFIG_INVALID', message: /made for another name.*\(servername\)/ })
   const soon = { connectTimeoutMs: 500 } // a broker that goes away looks the same, so it is waited for
   await rejects(open({ ...soon, brokers: [broker.saslPlaintext] }), { code: 'SIDESTREAM_LOG_UNAVAILABLE', message: /does not speak TLS/ })
-  await rejects(open({ ssl: undefined }), { code: 'SIDESTREAM_LOG_ACCESS_DENIED', message: /speaks TLS/ })
+  await rejects(open({ ssl: undefined }), { code: 'SIDESTREAM_CONFIG_INVALID', message: /speaks TLS/ })
 })
 
 test('a login where none is wanted, and none where one is', options, async () => {
