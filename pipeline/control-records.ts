@@ -168,7 +168,8 @@ export class ControlView {
 
   /**
    * Takes the next record of the topic.
-   * @returns undefined for a record that does not count: a tombstone, or a decision of a process that was not the owner
+   * @returns undefined for a record that does not count: a tombstone, a decision of a process that was not the owner, or a claim
+   * that stands there already (its answer was lost, and it was sent again): what it was to end may have ended it
    * @throws SIDESTREAM_LOG_CORRUPT for an owner's record that is malformed or from a newer release; SIDESTREAM_RECORD_UNDECODABLE
    * and other poison for bytes that are no control record
    */
@@ -176,6 +177,7 @@ export class ControlView {
     if (value === null) return undefined
     const record = decoded(this.#codec, value)
     if (!open.has(record.kind) && ownerOf(headers) !== this.#owner?.id) return undefined
+    if (record.kind === 'owner' && this.find('owner', record.id) !== undefined) return undefined
     const entry = { kind: record.kind as ControlKind, id: record.id, at: record.at, offset, body: bodyOf(record) }
     if (entry.kind === 'owner') this.#owner = entry as ControlEntry<'owner'>
     const all = this.#byKind.get(entry.kind)

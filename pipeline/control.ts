@@ -39,21 +39,26 @@ export class ControlLog {
   readonly #producer: LogProducer
   readonly #deadLetters: DeadLetters
   readonly #view: ControlView
-  /** This process's claim, drawn for it. */
-  readonly #claim = `${hostname()}-${process.pid}-${randomUUID()}`
   readonly #waiting: Waiting[] = []
   readonly #listeners = new Set<(entry: ControlEntry) => void>()
   readonly #owned: Promise<void>
+  readonly #settled: Promise<'owner' | 'standby'>
   #own: () => void = () => {}
   #disown: (error: Error) => void = () => {}
+  #settle: (as: 'owner' | 'standby') => void = () => {}
   #consumer: LogConsumer | undefined
   /** Next offset of the topic to read. */
   #position = 0n
   #assigned = false
+  /** What this process claims control by, drawn for each assignment until one claim was read back; undefined without any. */
+  #claim: string | undefined
+  /** The last claim's way to the log. One at a time, so that the newest stands last. */
+  #claiming: Promise<unknown> = Promise.resolve()
   /** This process has been the owner: whatever ends that is fatal. */
   #claimed = false
   #failure: Error | undefined
   #look: NodeJS.Timeout | undefined
+  #closed: Promise<void> | undefined
 
   private constructor(project: Project, producer: LogProducer, options: ControlOptions) {
     this.#project = project
@@ -66,6 +71,7 @@ export class ControlLog {
       this.#disown = reject
     })
     this.#owned.catch(() => {})
+    this.#settled = new Promise((resolve) => (this.#settle = resolve))
   }
 
   /** Joins those that may own control. Resolves when it is known whether this process is assigned it, not when it has read it all. */
@@ -80,6 +86,7 @@ export class ControlLog {
         onRevoked: async () => control.#onRevoked(),
         onFatal: (error) => control.#fail(error),
       })
+      if (!control.#assigned) control.#settle('standby')
     } catch (error) {
       await control.close()
       throw error
@@ -87,14 +94,22 @@ export class ControlLog {
     return control
   }
 
-  /** True while the log's partition is this process's: it is the owner, or becomes it as soon as it has read the log. */
-  get isAssigned(): boolean {
-    return this.#assigned
+  /** True from when this process has read its own claim. */
+  get isOwner(): boolean {
+    return this.#claimed
+  }
+
+  /**
+   * Resolves when it is first known where this process stands: it is the owner, or another one has the partition.
+   * @throws as `owned`
+   */
+  settled(): Promise<'owner' | 'standby'> {
+    return Promise.race([this.#settled, this.#owned.then(() => 'owner' as const)])
   }
 
   /**
    * Resolves when this process is the owner and knows all that was decided before; for a process that stands by, maybe never.
-   * @throws SIDESTREAM_LOG_CORRUPT for a log that this release cannot follow, whatever the log throws
+   * @throws SIDESTREAM_LOG_CORRUPT for a log that this release cannot follow; SIDESTREAM_CLOSED; whatever the log throws
    */
   owned(): Promise<void> {
     return this.#owned
@@ -106,7 +121,8 @@ export class ControlLog {
    */
   async append<K extends ControlKind>(kind: K, id: string, body: ControlBody<K>): Promise<ControlEntry<K>> {
     if (this.#failure !== undefined) throw this.#failure
-    const record = encodeControl(this.#project.codec, { kind, id, at: this.#project.clock(), body }, this.#claim)
+    if (!this.#claimed) throw new SidestreamError('SIDESTREAM_EPOCH_FENCED', 'this process has not claimed control, and decides nothing')
+    const record = encodeControl(this.#project.codec, { kind, id, at: this.#project.clock(), body }, this.#claim!)
     const offset = (await this.#producer.send('control', 0, [record])).get(0)
     if (offset === undefined) throw new SidestreamError('SIDESTREAM_LOG_WRITE_FAILED', 'the control log did not say where it wrote')
     const entry = await this.#readBack(kind, offset)
@@ -138,10 +154,16 @@ export class ControlLog {
     return () => this.#listeners.delete(listener)
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#closed ??= this.#end()
+    return this.#closed
+  }
+
+  async #end(): Promise<void> {
     clearTimeout(this.#look)
     this.#failure ??= new SidestreamError('SIDESTREAM_CLOSED', 'the control log is closed')
     this.#endWaiting(this.#failure)
+    this.#disown(this.#failure)
     await this.#consumer?.stop({ drainMs: 1000 })
     await this.#producer.close()
   }
@@ -149,22 +171,34 @@ export class ControlLog {
   #onAssigned(): bigint {
     this.#assigned = true
     clearTimeout(this.#look)
-    // Batches come only after this answer, and the claim must be read back: so it is not awaited here.
-    if (!this.#claimed) this.#takeControl().catch((error: Error) => this.#fail(error))
+    // Batches come only after this answer, so nothing is awaited here.
+    if (!this.#claimed) this.#claimControl()
     return this.#position
   }
 
-  /** Claims control. What was decided before stands before the claim, so whoever has read its claim knows it all. */
-  async #takeControl(): Promise<void> {
-    await this.append('owner', this.#claim, { process: `process ${process.pid} on ${hostname()}` })
-    this.#claimed = true
-    this.#own()
+  /**
+   * Writes a claim. What was decided before stands before it, so whoever has read its own claim knows it all. A claim of an earlier
+   * assignment says nothing: between it and this one another process may have decided.
+   */
+  #claimControl(): void {
+    const claim = `${hostname()}-${process.pid}-${randomUUID()}`
+    this.#claim = claim
+    const body = { process: `process ${process.pid} on ${hostname()}` }
+    this.#claiming = this.#claiming
+      .then(async () => {
+        if (this.#claim !== claim || this.#failure !== undefined) return
+        const record = encodeControl(this.#project.codec, { kind: 'owner', id: claim, at: this.#project.clock(), body }, null)
+        await this.#producer.send('control', 0, [record])
+      })
+      .catch((error: Error) => this.#fail(error))
   }
 
   #onRevoked(): void {
     this.#assigned = false
-    if (!this.#claimed || this.#failure !== undefined) return
-    this.#lookForOthers()
+    if (this.#failure !== undefined) return
+    if (this.#claimed) return this.#lookForOthers()
+    this.#claim = undefined
+    this.#settle('standby')
   }
 
   /** A rebalance, or brokers that are away, may take the partition for a while; only another process's claim takes control. */
@@ -202,7 +236,14 @@ export class ControlLog {
     for (const record of records) {
       if (this.#failure !== undefined) return
       if (record.offset < this.#position) continue // again, after a rebalance
-      const entry = await this.#apply(record)
+      let entry: ControlEntry | undefined
+      try {
+        entry = this.#view.apply(record)
+      } catch (error) {
+        if (!isPoison(error)) return void this.#fail(error as Error)
+        await this.#setAside(record, error)
+      }
+      if (entry?.kind === 'owner') this.#onOwner(entry.id)
       if (this.#failure !== undefined) return
       this.#position = record.offset + 1n
       this.#answer(record.offset, entry)
@@ -211,20 +252,19 @@ export class ControlLog {
     if (next > this.#position) this.#position = next
   }
 
-  async #apply(record: LogRecord): Promise<ControlEntry | undefined> {
-    try {
-      const entry = this.#view.apply(record)
-      if (entry?.kind === 'owner' && entry.id !== this.#claim && this.#claimed) this.#fail(this.#fenced())
-      return entry
-    } catch (error) {
-      if (!isPoison(error)) {
-        this.#fail(error as Error)
-        return undefined
-      }
-      this.#project.logger.warn({ offset: String(record.offset), code: error.code }, 'a record of the control log is none, and is left out')
-      await this.#deadLetters.send([{ topic: 'control', partition: 0, record, error }])
-      return undefined
+  #onOwner(claim: string): void {
+    if (claim !== this.#claim) {
+      if (this.#claimed) this.#fail(this.#fenced())
+      return
     }
+    this.#claimed = true
+    this.#settle('owner')
+    this.#own()
+  }
+
+  async #setAside(record: LogRecord, error: SidestreamError): Promise<void> {
+    this.#project.logger.warn({ offset: String(record.offset), code: error.code }, 'a record of the control log is none, and is left out')
+    await this.#deadLetters.send([{ topic: 'control', partition: 0, record, error }])
   }
 
   #readBack(kind: ControlKind, offset: bigint): Promise<ControlEntry | undefined> {

@@ -33,6 +33,8 @@ export class Roles {
   #ingest: Ingest | undefined
   #owner: Owner | undefined
   #beginning: Promise<void> = Promise.resolve()
+  /** It stood by. */
+  #waited = false
   #stopped = false
 
   private constructor(options: RolesOptions, versions: Versions, control: ControlLog | undefined) {
@@ -77,8 +79,9 @@ export class Roles {
   /** Stops in the order of the data: ingest, owner, writers. Positions are committed; the next start goes on from there. */
   async stop(): Promise<void> {
     this.#stopped = true
-    // One that stands by waits for control for as long as it lives.
-    if (this.#control === undefined || this.#control.isAssigned) await this.#beginning.catch(() => {})
+    // One that stands by would wait for control for as long as it lives.
+    if (this.#control?.isOwner === false) await this.#control.close()
+    await this.#beginning.catch(() => {})
     await this.#ingest?.stop()
     const stopped = this.#owner?.stop()
     this.versions.interrupt()
@@ -90,14 +93,15 @@ export class Roles {
   async #start(): Promise<void> {
     const { project, onFatal } = this.#options
     const control = this.#control
-    const isAssigned = control === undefined || control.isAssigned
-    this.#beginning = control === undefined ? this.#beginIngest() : control.owned().then(() => this.#takeOver(control, !isAssigned))
-    if (!isAssigned) {
-      this.#beginning.catch(onFatal)
-      project.logger.info({ project: project.config.project }, 'another process has control of the project: this one stands by')
-      return
-    }
+    this.#beginning = control === undefined ? this.#beginIngest() : control.owned().then(() => this.#takeOver(control))
+    this.#beginning.catch(() => {})
     try {
+      if ((await control?.settled()) === 'standby') {
+        this.#waited = true
+        this.#beginning.catch((error: Error) => this.#stopped || onFatal(error))
+        project.logger.info({ project: project.config.project }, 'another process has control of the project: this one stands by')
+        return
+      }
       await this.#beginning
     } catch (error) {
       await this.#ingest?.stop()
@@ -106,10 +110,10 @@ export class Roles {
     }
   }
 
-  async #takeOver(control: ControlLog, waited: boolean): Promise<void> {
+  async #takeOver(control: ControlLog): Promise<void> {
     if (this.#stopped) return
     const { project, events, onFatal } = this.#options
-    if (waited) project.logger.info({ project: project.config.project }, 'the owner of control is gone: this process takes over')
+    if (this.#waited) project.logger.info({ project: project.config.project }, 'the owner of control is gone: this process takes over')
     await this.versions.takeOver()
     await this.#beginIngest()
     const { versions } = this

@@ -307,11 +307,13 @@ test('a second process stands by with all its roles, and takes over where the ow
   )
 })
 
-/** The project with a control partition that a test takes away and gives back, as a rebalance does. */
-function withRebalances(project: Project): { project: Project; take(): Promise<void>; give(): Promise<bigint | undefined> } {
+/** The project with a control partition that a test takes away and gives back, as a rebalance does. `away`: nothing of it is read before. */
+function withRebalances(
+  project: Project,
+  { away = false } = {},
+): { project: Project; take(): Promise<void>; give(): Promise<bigint | undefined> } {
   let handlers: LogHandlers | undefined
   let lane: Lane | undefined
-  let away = false
   const missed: LogBatch[] = []
   const consumer: LogDriver['consumer'] = async (options) => {
     const real = await project.log.consumer(options)
@@ -382,4 +384,50 @@ test('an owner whose partition is gone ends when somebody else has taken control
   await append(project, { kind: 'owner', id: 'newcomer', body: '{"process":"process 12 on elsewhere"}' })
   await until('the end', () => failed)
   await rejects(failure, { code: 'SIDESTREAM_EPOCH_FENCED', message: /process 12 on elsewhere has taken over/ })
+})
+
+const buildOf = (version: number): string =>
+  JSON.stringify({ version, reason: 'command', parent: null, head: 'head-x', cutTs: startTs, positions: [] })
+
+test('a partition that leaves before the claim was read is claimed anew, behind what others decided meanwhile', async (t) => {
+  const { project, start } = await opened(t)
+  const rebalances = withRebalances(project, { away: true })
+  const starting = start(rebalances.project)
+  await until('the claim', async () => (await logged(project)).length === 1)
+  await rebalances.take()
+  const daemon = await starting
+  strictEqual((await daemon.status()).control, 'standby')
+  let failed: unknown
+  daemon.failed().catch((error: unknown) => (failed = error))
+
+  await append(project, { kind: 'owner', id: 'other', body: '{"process":"process 12 on elsewhere"}' })
+  await append(project, { kind: 'build', id: 'theirs', body: buildOf(7) }, claimOf('other'))
+  const refused = JSON.stringify({ outcome: 'refused', version: 7, code: null, message: 'by the other' })
+  await append(project, { kind: 'done', id: 'theirs', body: refused }, claimOf('other'))
+  strictEqual(await rebalances.give(), 0n)
+  deepStrictEqual((await ask(project, { action: 'gc' })).collected, [])
+  deepStrictEqual([(await daemon.status()).control, failed], ['owner', undefined])
+  deepStrictEqual(
+    daemon.owner!.control.all('build').map(({ body }) => body.version),
+    [7],
+  )
+  deepStrictEqual((await logged(project)).slice(0, 5), ['owner', 'owner', 'build theirs', 'done theirs', 'owner'])
+})
+
+test('a process that is stopped while its claim is not read back ends, and has decided nothing', async (t) => {
+  const { project, start } = await opened(t)
+  const rebalances = withRebalances(project, { away: true })
+  const starting = start(rebalances.project)
+  await until('the claim', async () => (await logged(project)).length === 1)
+  await rebalances.take()
+  await (await starting).stop()
+  deepStrictEqual(await logged(project), ['owner'])
+})
+
+test('a claim counts where it first stands: sent again after another one, it takes nothing back', async (t) => {
+  const { project, start } = await opened(t)
+  for (const id of ['first', 'second', 'first']) await append(project, { kind: 'owner', id, body: '{"process":"p"}' })
+  await append(project, { kind: 'build', id: 'lost', body: buildOf(8) }, claimOf('first'))
+  const daemon = await start()
+  deepStrictEqual(daemon.owner!.control.all('build'), [])
 })
