@@ -4,7 +4,35 @@
  * out before exponentials, so a small temperature cannot overflow; a row of zeros gives cosine 0 and gets no gradient.
  */
 
-import type { Graph, Value } from '../compute/index.ts'
+import { tensorOf, type Graph, type Value } from '../compute/index.ts'
+import { SidestreamError } from '../schemas/index.ts'
+
+export interface TemperatureOptions {
+  /** Temperature of the loss, or where a learned one starts. */
+  readonly tau: number
+  /** `learned`: trained with everything else, within `temperatureBounds`. */
+  readonly tauMode: 'fixed' | 'learned'
+}
+
+/** Bounds of a learned temperature, kept after every step. */
+export const temperatureBounds = { min: 0.01, max: 1 } as const
+
+/**
+ * ln of a source's temperature, a scalar: the parameter `logTau.<source>` when it is learned, a constant otherwise. Every source
+ * has its own, so that an easy one cannot sharpen the others. A learned one is declared, so once per graph and name.
+ * @throws SIDESTREAM_USAGE_INVALID when `tau` is not above 0, or learned and outside the bounds
+ */
+export function temperature(graph: Graph, source: string, { tau, tauMode }: TemperatureOptions): Value {
+  const { min, max } = temperatureBounds
+  if (!(tau > 0 && tau < Infinity) || (tauMode === 'learned' && (tau < min || tau > max))) {
+    const range = tauMode === 'learned' ? `from ${min} to ${max} when it is learned` : 'a finite number above 0'
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `tau of ${source} must be ${range}, not ${tau}`, { source })
+  }
+  const start = Math.log(tau)
+  if (tauMode === 'fixed') return graph.scalar(start)
+  const bounds = { min: Math.log(min), max: Math.log(max) }
+  return graph.parameter(`logTau.${source}`, tensorOf(graph.dtype, [], [start]), { decay: false, ...bounds })
+}
 
 /** Other items a query must not be close to, chosen for it. */
 export interface HardNegatives {
@@ -23,7 +51,10 @@ export interface InfoNceInputs {
   readonly logTau: Value
   /** bool [B, B]: which targets stand in query i's denominator; its own must. All when left out. */
   readonly allowed?: Value
-  /** Weight of each row, [B]; equal when left out. They are divided by their sum. */
+  /**
+   * Weight of each row, [B]; equal when left out. They are divided by their sum. A row of weight 0 asks nothing and stays a
+   * negative of the others; when all are 0, the loss is 0.
+   */
   readonly weights?: Value
   readonly hard?: HardNegatives
 }
@@ -56,7 +87,9 @@ export function infoNce(graph: Graph, { queries, targets, logTau, allowed, weigh
   }
   const perRow = graph.reduceSum(graph.sub(graph.logSumExp(logits, 1, mask), own), [1])
   if (weights === undefined) return { loss: graph.reduceMean(perRow), perRow }
-  const shares = graph.div(weights, graph.reduceSum(weights))
+  const total = graph.reduceSum(weights)
+  const none = graph.equal(total, graph.scalar(0, total.dtype))
+  const shares = graph.div(weights, graph.where(none, graph.scalar(1, total.dtype), total))
   return { loss: graph.reduceSum(graph.mul(shares, perRow)), perRow }
 }
 

@@ -1,30 +1,9 @@
 /** Losses against the golden numbers (float64, gradients checked there by central differences). */
-import { ok, strictEqual } from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { deepStrictEqual, ok, strictEqual, throws } from 'node:assert/strict'
 import { test } from 'node:test'
-import { gradients, Graph, Session, tensorOf, toModel, type Tensor, type Value } from '../../compute/index.ts'
-import { infoNce, matryoshkaNce, meanPool, prefixView } from '../../distill/index.ts'
-
-type Nested = number | readonly Nested[]
-
-const golden = JSON.parse(readFileSync(new URL('../golden/losses.json', import.meta.url), 'utf8'))
-
-function dimsOf(nested: Nested): number[] {
-  return Array.isArray(nested) ? [nested.length, ...dimsOf(nested[0]!)] : []
-}
-
-function flat(nested: Nested): number[] {
-  return Array.isArray(nested) ? (nested as readonly Nested[]).flatMap(flat) : [nested as number]
-}
-
-function close(actual: Tensor, expected: Nested, tolerance = 1e-12): void {
-  const numbers = flat(expected)
-  strictEqual(actual.data.length, numbers.length)
-  for (const [i, number] of numbers.entries()) {
-    const error = Math.abs(Number(actual.data[i]) - number)
-    ok(error <= tolerance * Math.max(1, Math.abs(number)), `element ${i}: ${String(actual.data[i])}, expected ${number}`)
-  }
-}
+import { adamW, gradients, Graph, Session, tensorOf, toModel, TrainingSession, type Tensor, type Value } from '../../compute/index.ts'
+import { infoNce, matryoshkaNce, meanPool, prefixView, temperature, temperatureBounds } from '../../distill/index.ts'
+import { close, dimsOf, flat, golden, normalRows, openLoss, reordered, type Nested } from './loss-graph.ts'
 
 /** Builds a float64 graph with each named input as a trainable value and gives loss, extra outputs and gradients. */
 async function evaluate(
@@ -144,4 +123,83 @@ test('a query of zeros and an empty history give a finite loss and no gradient',
   ok(Number.isFinite(Number(found['loss']!.data[0])))
   close({ ...found['d/q']!, data: found['d/q']!.data.slice(0, 2) as Float64Array }, [0, 0])
   ok(Number(found['d/q']!.data[2]) !== 0)
+})
+
+test('rows that all weigh 0 give a loss of 0 and no gradient', async () => {
+  const { q, t, hard, tau } = golden.info_nce.inputs
+  const found = await evaluate({ q, t, hard, logTau: Math.log(tau) }, (graph, values) => {
+    const { allowed, hardMask } = goldenMasks(graph)
+    const weights = graph.constant(tensorOf('float64', [4], [0, 0, 0, 0]))
+    return infoNce(graph, {
+      queries: values['q']!,
+      targets: values['t']!,
+      logTau: values['logTau']!,
+      allowed,
+      weights,
+      hard: { items: values['hard']!, mask: hardMask },
+    }) as { loss: Value; perRow: Value }
+  })
+  strictEqual(found['loss']!.data[0], 0)
+  for (const input of ['q', 't', 'hard', 'logTau']) ok(found[`d/${input}`]!.data.every((x) => Number(x) === 0))
+})
+
+test('rows in another order have their losses and gradients in that order', async (context) => {
+  const allowed = [0, 1, 2, 3, 4].map((i) => [0, 1, 2, 3, 4].map((j) => Number(i === j || (i + 2 * j) % 3 !== 0)))
+  const inputs = { q: normalRows(5, 4, 1), t: normalRows(5, 4, 2), weights: [1, 0.5, 0, 2, 1], allowed }
+  const run = await openLoss(
+    context,
+    inputs,
+    (graph, { q, t, weights, allowed: mask }) => ({
+      ...infoNce(graph, { queries: q!, targets: t!, logTau: graph.scalar(Math.log(0.3)), allowed: mask!, weights: weights! }),
+    }),
+    ['allowed'],
+  )
+  const first = await run()
+  const places = [3, 1, 4, 0, 2]
+  const moved = await run({
+    q: reordered(inputs.q, places),
+    t: reordered(inputs.t, places),
+    weights: reordered(inputs.weights, places),
+    allowed: reordered(allowed, places).map((row) => reordered(row, places)),
+  })
+  close(moved['loss']!, Number(first['loss']!.data[0]))
+  close(moved['perRow']!, reordered(Array.from(first['perRow']!.data, Number), places))
+  const rows = (x: Tensor): number[][] => places.map((_, i) => Array.from(x.data.slice(i * 4, i * 4 + 4), Number))
+  for (const name of ['d/q', 'd/t']) close(moved[name]!, reordered(rows(first[name]!), places))
+})
+
+test('a temperature belongs to its source: learned within bounds, or fixed', async () => {
+  const graph = new Graph()
+  const [easy, hard, fixed] = [
+    temperature(graph, 'easy', { tau: 0.02, tauMode: 'learned' }),
+    temperature(graph, 'hard', { tau: 0.9, tauMode: 'learned' }),
+    temperature(graph, 'fixed', { tau: 0.07, tauMode: 'fixed' }),
+  ]
+  deepStrictEqual([...graph.states.keys()], ['logTau.easy', 'logTau.hard'])
+  const loss = graph.add(graph.sub(easy, hard), fixed)
+  graph.output('loss', loss)
+  adamW(graph, loss, graph.scalar(0.5), { clipNorm: 100 })
+  const session = await TrainingSession.create(graph)
+  try {
+    const { loss: first } = await session.step({})
+    ok(Math.abs(Number(first!.data[0]) - Math.log((0.02 / 0.9) * 0.07)) < 1e-5)
+    for (let step = 0; step < 4; step++) await session.step({})
+    const state = await session.state()
+    ok(Math.abs(Math.exp(Number(state['logTau.easy']!.data[0])) - temperatureBounds.min) < 1e-6)
+    ok(Math.abs(Math.exp(Number(state['logTau.hard']!.data[0])) - temperatureBounds.max) < 1e-6)
+  } finally {
+    await session.close()
+  }
+})
+
+test('a temperature that cannot be is refused with the source in the message', () => {
+  for (const [tau, tauMode] of [
+    [0, 'fixed'],
+    [Number.NaN, 'fixed'],
+    [Infinity, 'fixed'],
+    [0.009, 'learned'],
+    [1.1, 'learned'],
+  ] as const) {
+    throws(() => temperature(new Graph(), 'copair', { tau, tauMode }), { code: 'SIDESTREAM_USAGE_INVALID', message: /tau of copair/ })
+  }
 })
