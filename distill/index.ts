@@ -32,6 +32,19 @@ export type { Figures, JudgeInput, JudgeOptions, Judgement, VectorSet } from './
 export { neighborDefaults, neighborRecall } from './neighbors.ts'
 export type { NeighborOptions, NeighborSets } from './neighbors.ts'
 export { openSimilarity, plainSimilarity } from './similarity.ts'
+export { noNegatives } from './positive-pairs.ts'
+export type { PositivePairs } from './positive-pairs.ts'
+export {
+  countScores,
+  emptyHistogram,
+  lambdaStar,
+  lambdaStarInBins,
+  lambdaStarOfPairs,
+  mergeHistograms,
+  openBins,
+  scoresInBins,
+} from './lambda-star.ts'
+export type { LambdaStar, PairVectors, ScoreHistogram } from './lambda-star.ts'
 export { allowedNegatives, buildBatch, splitRows, usableRows } from './batches.ts'
 export type { Batch, BatchOptions, ContentLookup, TrainingRow, UsableRows } from './batches.ts'
 export { decodeCheckpoint, decodeHead, decodeTensors, encodeCheckpoint, encodeHead, encodeTensors } from './checkpoint.ts'
