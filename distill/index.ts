@@ -31,6 +31,19 @@ export { judge, judgeDefaults, pickCandidate } from './judge.ts'
 export type { Figures, JudgeInput, JudgeOptions, Judgement, VectorSet } from './judge.ts'
 export { neighborDefaults, neighborRecall } from './neighbors.ts'
 export type { NeighborOptions, NeighborSets } from './neighbors.ts'
+export {
+  kendallAgreement,
+  kendallDefaults,
+  pairAuc,
+  pairCosines,
+  recallDepths,
+  recallPerQuery,
+  relevantRanks,
+  retrievalMetrics,
+  topKIntersection,
+} from './retrieval-metrics.ts'
+export type { KendallOptions, Relevance, RetrievalInput, RetrievalMetrics, SpacePair } from './retrieval-metrics.ts'
+export type { ScoreSpace } from './score-rows.ts'
 export { openSimilarity, plainSimilarity } from './similarity.ts'
 export { noNegatives } from './positive-pairs.ts'
 export type { PositivePairs } from './positive-pairs.ts'

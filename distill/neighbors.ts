@@ -3,8 +3,8 @@
  * Invariant: an item is never its own neighbor; ties go to the lower item number.
  */
 import { topK } from '../compute/index.ts'
-import { unitRows } from './evaluation-scores.ts'
 import type { OpenSimilarity } from './ports.ts'
+import { rowsOf, withScores } from './score-rows.ts'
 import { openSimilarity } from './similarity.ts'
 
 export interface NeighborOptions {
@@ -41,8 +41,8 @@ export async function neighborRecall(
   if (items <= depth + 1) return undefined
   const asked = Math.min(items, maxItems)
   const numbers = Int32Array.from({ length: asked }, (_, i) => Math.floor((i * items) / asked))
-  const wanted = await nearest(raw, rawDim, numbers, relevant, items, open)
-  const found = await nearest(candidate, dim, numbers, depth, items, open)
+  const wanted = await nearest(raw, rawDim, numbers, relevant, open)
+  const found = await nearest(candidate, dim, numbers, depth, open)
   let kept = 0
   for (let i = 0; i < asked; i++) {
     const near = new Set(found.subarray(i * depth, (i + 1) * depth))
@@ -51,36 +51,11 @@ export async function neighborRecall(
   return { recall: kept / (asked * relevant), items: asked }
 }
 
-const block = 128
-
 /** The k nearest items by cosine of some items, nearest first, shape [numbers.length, k]. */
-async function nearest(
-  vectors: Float32Array,
-  dim: number,
-  numbers: Int32Array,
-  k: number,
-  items: number,
-  open: OpenSimilarity,
-): Promise<Int32Array> {
-  const units = unitRows(
-    vectors,
-    dim,
-    Int32Array.from({ length: items }, (_, i) => i),
-  )
-  const { similarity, close } = await open(units, dim, block)
+async function nearest(vectors: Float32Array, dim: number, numbers: Int32Array, k: number, open: OpenSimilarity): Promise<Int32Array> {
   const out = new Int32Array(numbers.length * k)
-  try {
-    for (let first = 0; first < numbers.length; first += block) {
-      const asked = numbers.subarray(first, first + block)
-      const queries = new Float32Array(asked.length * dim)
-      asked.forEach((number, q) => queries.set(units.subarray(number * dim, (number + 1) * dim), q * dim))
-      const scores = await similarity(queries, asked.length)
-      asked.forEach((number, q) => {
-        out.set(topK(scores.subarray(q * items, (q + 1) * items), k, number).indices, (first + q) * k)
-      })
-    }
-  } finally {
-    await close()
-  }
+  await withScores({ queries: rowsOf(vectors, dim, numbers), items: vectors, dim }, open, (walk) =>
+    walk((q, scores) => out.set(topK(scores, k, numbers[q]).indices, q * k)),
+  )
   return out
 }
