@@ -58,6 +58,8 @@ export {
   scoresInBins,
 } from './lambda-star.ts'
 export type { LambdaStar, PairVectors, ScoreHistogram } from './lambda-star.ts'
+export { mineHardNegatives, miningDefaults } from './hard-negatives.ts'
+export type { MinedNegatives, MiningInput, MiningOptions } from './hard-negatives.ts'
 export { allowedNegatives, buildBatch, splitRows, usableRows } from './batches.ts'
 export type { Batch, BatchOptions, ContentLookup, TrainingRow, UsableRows } from './batches.ts'
 export { decodeCheckpoint, decodeHead, decodeTensors, encodeCheckpoint, encodeHead, encodeTensors } from './checkpoint.ts'
