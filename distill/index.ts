@@ -72,6 +72,8 @@ export { contentColumns, createHead, headDefaults, headLayout, headSpec, paramet
 export type { ContentColumn, Head, HeadOptions, HeadSpec } from './head.ts'
 export { infoNce, matryoshkaNce, meanPool, prefixView, temperature, temperatureBounds } from './losses.ts'
 export type { HardNegatives, InfoNceInputs, LossOutputs, MatryoshkaOptions, PrefixInputs, TemperatureOptions } from './losses.ts'
+export { appendTeacher, createTeacher, idToItemNce, teacherInputs } from './id-losses.ts'
+export type { IdToItemInputs, Teacher, TeacherEntity, TeacherInputs, TeacherOptions, TeacherOutputs } from './id-losses.ts'
 export { cosent, lossWeightDefaults, modalityNce, totalLoss } from './pair-losses.ts'
 export type { CosentInputs, CosentOutputs, LossTerms, LossWeights, ModalityInputs, ModalityNceOptions } from './pair-losses.ts'
 export { fitStatistics, halfWhiten, modalityStatistics, sdFloor, statisticsDefaults, whiteningMatrix } from './statistics.ts'

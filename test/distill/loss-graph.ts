@@ -41,7 +41,7 @@ export type LossRun = (changed?: Inputs) => Promise<Record<string, Tensor>>
 
 /**
  * A session over `build`, closed after the test. `inputs` (float64, or bool when named in `masks`) are what is fed unless a run
- * changes them. A run gives the outputs by name and the gradient of `loss` by each float input as `d/<name>`.
+ * changes them. A run gives the outputs by name and the gradient of `loss` by each float input and parameter as `d/<name>`.
  */
 export async function openLoss(
   t: TestContext,
@@ -55,12 +55,8 @@ export async function openLoss(
   const outputs = build(graph, values)
   for (const [name, value] of Object.entries(outputs)) graph.output(name, value)
   const real = Object.keys(inputs).filter((name) => !masks.includes(name))
-  const found = gradients(
-    graph,
-    outputs['loss']!,
-    real.map((name) => values[name]!),
-  )
-  for (const [i, name] of real.entries()) graph.output(`d/${name}`, found[i]!)
+  const wrt = [...real.map((name) => values[name]!), ...Array.from(graph.states.values(), ({ value }) => value)]
+  for (const [i, gradient] of gradients(graph, outputs['loss']!, wrt).entries()) graph.output(`d/${wrt[i]!.name}`, gradient)
   const session = await Session.create(toModel(graph), { optimization: 'basic' })
   t.after(() => session.close())
   return (changed = {}) =>
