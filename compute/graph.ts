@@ -40,6 +40,12 @@ export interface ParameterOptions {
   /** Bounds kept after every update, e.g. of a log temperature. */
   readonly min?: number
   readonly max?: number
+  /**
+   * Parameters of one clock share AdamW's step count. A parameter that not every graph of a shared state trains needs a clock of
+   * its own: with the count of the others its first steps would be three times too long.
+   * @default the common one
+   */
+  readonly clock?: string
 }
 
 /** A tensor that lives from step to step: a trainable parameter or a part of the optimizer. */

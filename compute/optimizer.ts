@@ -66,10 +66,17 @@ export function adamWUpdate(
   options: AdamWOptions = {},
 ): void {
   const { beta1, beta2, epsilon, weightDecay } = { ...adamWDefaults, ...options }
-  const steps = graph.state(`${optimizerPrefix}steps`, tensorOf('float64', [], [0]))
-  const step = graph.add(steps, graph.scalar(1, 'float64'))
-  graph.update(steps, step)
-  const correction = (beta: number, dtype: Value['dtype']): Value => {
+  const clocks = new Map<string, Value>()
+  const stepOf = (clock: string): Value => {
+    let step = clocks.get(clock)
+    if (step === undefined) {
+      const steps = graph.state(`${optimizerPrefix}${clock}`, tensorOf('float64', [], [0]))
+      clocks.set(clock, (step = graph.add(steps, graph.scalar(1, 'float64'))))
+      graph.update(steps, step)
+    }
+    return step
+  }
+  const correction = (beta: number, dtype: Value['dtype'], step: Value): Value => {
     const power = graph.node('Pow', [graph.scalar(beta, 'float64'), step], step, {}, 'pow')
     return graph.cast(graph.sub(graph.scalar(1, 'float64'), power), dtype)
   }
@@ -77,8 +84,13 @@ export function adamWUpdate(
   parameters.forEach((parameter, i) => {
     const { name, dtype } = parameter
     const { initial, options: own } = graph.states.get(name)!
-    if (!corrections.has(dtype)) corrections.set(dtype, [correction(beta1, dtype), correction(beta2, dtype)])
-    const [first, second] = corrections.get(dtype)!
+    const clock = own.clock === undefined ? 'steps' : `steps/${own.clock}`
+    const key = `${clock} ${dtype}`
+    if (!corrections.has(key)) {
+      const step = stepOf(clock)
+      corrections.set(key, [correction(beta1, dtype, step), correction(beta2, dtype, step)])
+    }
+    const [first, second] = corrections.get(key)!
     const m = graph.state(`${optimizerPrefix}m/${name}`, zeros(dtype, initial.dims))
     const v = graph.state(`${optimizerPrefix}v/${name}`, zeros(dtype, initial.dims))
     const nextM = graph.add(graph.scale(m, beta1), graph.scale(grads[i]!, 1 - beta1))

@@ -13,8 +13,10 @@ import type { Answer, Message, SessionOptions, TensorMap, WorkerResult } from '.
 interface OpenSession {
   readonly session: ort.InferenceSession
   readonly outputNames: readonly string[]
-  /** Fed to `state/<name>` and replaced by `next/<name>` at every run. */
-  state: Record<string, ort.Tensor>
+  /** Inputs that are states. */
+  readonly stateNames: readonly string[]
+  /** Fed to `state/<name>` and replaced by `next/<name>` at every run; sessions may share it. */
+  readonly state: Record<string, ort.Tensor>
 }
 
 const statePrefix = 'state/'
@@ -41,7 +43,10 @@ port.on('message', (message: Message) => {
 async function handle(message: Message): Promise<WorkerResult> {
   if (message.kind === 'open') {
     const session = await ort.InferenceSession.create(message.model, ortOptions(message.options))
-    sessions.set(message.session, { session, outputNames: session.outputNames, state: {} })
+    const state = message.sharesStateOf === undefined ? {} : sessions.get(message.sharesStateOf)?.state
+    if (state === undefined) throw new Error('the session whose state is shared is closed')
+    const stateNames = session.inputNames.filter((name) => name.startsWith(statePrefix))
+    sessions.set(message.session, { session, outputNames: session.outputNames, stateNames, state })
     return { tensors: {}, inputNames: session.inputNames, outputNames: session.outputNames }
   }
   const open = sessions.get(message.session)
@@ -50,7 +55,7 @@ async function handle(message: Message): Promise<WorkerResult> {
     case 'run':
       return { tensors: await run(open, message.feeds, message.outputs), ...(message.reclaim ? { reclaimed: message.feeds } : {}) }
     case 'set-state':
-      open.state = Object.fromEntries(Object.entries(message.state).map(([name, tensor]) => [statePrefix + name, toOrt(tensor)]))
+      for (const [name, tensor] of Object.entries(message.state)) open.state[statePrefix + name] = toOrt(tensor)
       return { tensors: {} }
     case 'get-state':
       return {
@@ -64,19 +69,18 @@ async function handle(message: Message): Promise<WorkerResult> {
 }
 
 async function run(open: OpenSession, feeds: TensorMap, outputs: readonly string[] | undefined): Promise<TensorMap> {
-  const all: Record<string, ort.Tensor> = { ...open.state }
+  const all: Record<string, ort.Tensor> = {}
+  for (const name of open.stateNames) all[name] = open.state[name]!
   for (const [name, tensor] of Object.entries(feeds)) all[name] = toOrt(tensor)
-  const steps = Object.keys(open.state).length > 0
+  const steps = open.stateNames.length > 0
   const wanted = outputs ?? open.outputNames.filter((name) => !steps || !name.startsWith(nextPrefix))
   const fetched = steps ? [...wanted, ...open.outputNames.filter((name) => name.startsWith(nextPrefix))] : wanted
   const results = await open.session.run(all, [...fetched])
   const answer: TensorMap = {}
-  const next: Record<string, ort.Tensor> = { ...open.state }
   for (const [name, value] of Object.entries(results)) {
-    if (steps && name.startsWith(nextPrefix)) next[statePrefix + name.slice(nextPrefix.length)] = value
+    if (steps && name.startsWith(nextPrefix)) open.state[statePrefix + name.slice(nextPrefix.length)] = value
     else answer[name] = fromOrt(value)
   }
-  open.state = next
   return answer
 }
 

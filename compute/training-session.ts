@@ -1,10 +1,11 @@
 /**
- * A training graph in a worker thread. Parameters and moments live there; a step sends rows in and scalars out.
+ * Training graphs in a worker thread. Parameters and moments live there; a step sends rows in and scalars out. Several graphs may
+ * share one state: one per training source.
  * Invariant: a session made from a saved `state()` goes on bit for bit as the one it was saved from.
  */
 
 import { SidestreamError } from '../schemas/index.ts'
-import type { Graph } from './graph.ts'
+import type { Graph, StateEntry } from './graph.ts'
 import { toModel } from './model.ts'
 import type { Tensor } from './tensor.ts'
 import type { TensorMap } from './worker-protocol.ts'
@@ -19,9 +20,12 @@ export interface TrainingSessionOptions extends WorkerSessionOptions {
 
 export class TrainingSession {
   readonly #session: WorkerSession
+  /** Name, type and dims of every state, of all graphs that share it. */
+  readonly #known: Map<string, StateEntry>
 
-  private constructor(session: WorkerSession) {
+  private constructor(session: WorkerSession, known: Map<string, StateEntry>) {
     this.#session = session
+    this.#known = known
   }
 
   /**
@@ -29,9 +33,32 @@ export class TrainingSession {
    * @throws SIDESTREAM_SHAPE_MISMATCH when `state` does not fit the graph; SIDESTREAM_SESSION_FAILED
    */
   static async create(graph: Graph, options: TrainingSessionOptions = {}): Promise<TrainingSession> {
-    const state = checkedState(graph, options.state)
+    const state = checkedState(graph.states, options.state)
     const model = toModel(graph, { states: 'state' })
-    return new TrainingSession(await WorkerSession.open(model, options.name ?? 'training', options, state))
+    const session = await WorkerSession.open(model, options.name ?? 'training', options, state)
+    return new TrainingSession(session, new Map(graph.states))
+  }
+
+  /**
+   * Another graph over the same state: what both name is one tensor that the steps of either move on; what only the new
+   * graph names is added, from `options.state` or its initial value. Steps of both run in the order of the calls.
+   * @throws SIDESTREAM_SHAPE_MISMATCH when the graphs disagree on a state, or `state` does not fit; SIDESTREAM_SESSION_FAILED
+   */
+  async withGraph(
+    graph: Graph,
+    options: Pick<TrainingSessionOptions, 'state' | 'threads' | 'optimization'> = {},
+  ): Promise<TrainingSession> {
+    const added = new Map<string, StateEntry>()
+    for (const [name, entry] of graph.states) {
+      const known = this.#known.get(name)
+      if (known === undefined) added.set(name, entry)
+      else requireSame(name, known.initial, entry.initial)
+    }
+    const state = checkedState(added, options.state && { ...initialStates(added), ...pick(options.state, added) })
+    const model = toModel(graph, { states: 'state' })
+    const session = await WorkerSession.open(model, graph.name, options, state, this.#session)
+    for (const [name, entry] of added) this.#known.set(name, entry)
+    return new TrainingSession(session, this.#known)
   }
 
   /**
@@ -43,29 +70,61 @@ export class TrainingSession {
     return this.#session.run(feeds, options)
   }
 
-  /** A copy of parameters and moments after the steps asked for so far. */
+  /** A copy of parameters and moments after the steps asked for so far, of all graphs that share them. */
   state(): Promise<TensorMap> {
     return this.#session.state()
   }
 
-  /** Ends the session after the steps under way, and its thread if it is its own. */
+  /**
+   * Replaces some states (copied) after the steps asked for so far; the others stay.
+   * @throws SIDESTREAM_SHAPE_MISMATCH
+   */
+  setState(state: Readonly<Record<string, Tensor>>): Promise<void> {
+    for (const [name, tensor] of Object.entries(state)) {
+      const known = this.#known.get(name)
+      if (known === undefined) throw mismatch(`there is no training state ${name}`)
+      requireSame(name, known.initial, tensor)
+    }
+    return this.#session.setState(state)
+  }
+
+  /** States at their initial value whose name passes, e.g. an optimizer's moments. */
+  initialState(wanted: (name: string) => boolean): TensorMap {
+    return initialStates(new Map([...this.#known].filter(([name]) => wanted(name))))
+  }
+
+  /** Ends the session after the steps under way, and its thread if it is its own (with all graphs that share it). */
   close(): Promise<void> {
     return this.#session.close()
   }
 }
 
-function checkedState(graph: Graph, given: Readonly<Record<string, Tensor>> | undefined): TensorMap {
+function checkedState(states: ReadonlyMap<string, StateEntry>, given: Readonly<Record<string, Tensor>> | undefined): TensorMap {
   const state: TensorMap = {}
-  for (const [name, { initial }] of graph.states) {
+  for (const [name, { initial }] of states) {
     const tensor = given === undefined ? initial : given[name]
-    if (tensor === undefined || tensor.dtype !== initial.dtype || tensor.dims.join() !== initial.dims.join()) {
-      const found = tensor === undefined ? 'nothing' : `${tensor.dtype} [${tensor.dims.join(', ')}]`
-      throw new SidestreamError(
-        'SIDESTREAM_SHAPE_MISMATCH',
-        `training state ${name} must be ${initial.dtype} [${initial.dims.join(', ')}], the saved state has ${found}; it belongs to another graph`,
-      )
-    }
-    state[name] = tensor
+    requireSame(name, initial, tensor)
+    state[name] = tensor!
   }
   return state
+}
+
+function initialStates(states: ReadonlyMap<string, StateEntry>): TensorMap {
+  return Object.fromEntries([...states].map(([name, { initial }]) => [name, initial]))
+}
+
+function pick(state: Readonly<Record<string, Tensor>>, wanted: ReadonlyMap<string, unknown>): TensorMap {
+  return Object.fromEntries(Object.entries(state).filter(([name]) => wanted.has(name)))
+}
+
+function requireSame(name: string, initial: Tensor, found: Tensor | undefined): void {
+  if (found !== undefined && found.dtype === initial.dtype && found.dims.join() === initial.dims.join()) return
+  const saved = found === undefined ? 'nothing' : `${found.dtype} [${found.dims.join(', ')}]`
+  throw mismatch(
+    `training state ${name} must be ${initial.dtype} [${initial.dims.join(', ')}], the saved state has ${saved}; it belongs to another graph`,
+  )
+}
+
+function mismatch(message: string): SidestreamError {
+  return new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', message)
 }

@@ -15,7 +15,14 @@ export interface SessionOptions {
 }
 
 export type Request =
-  | { readonly kind: 'open'; readonly session: number; readonly model: Uint8Array; readonly options: Required<SessionOptions> }
+  | {
+      readonly kind: 'open'
+      readonly session: number
+      readonly model: Uint8Array
+      readonly options: Required<SessionOptions>
+      /** The session whose state this one reads and moves on too. */
+      readonly sharesStateOf: number | undefined
+    }
   | {
       readonly kind: 'run'
       readonly session: number
@@ -24,6 +31,7 @@ export type Request =
       /** Whether the feeds' buffers come back with the answer. */
       readonly reclaim: boolean
     }
+  /** States not named stay as they are. */
   | { readonly kind: 'set-state'; readonly session: number; readonly state: TensorMap }
   | { readonly kind: 'get-state'; readonly session: number }
   | { readonly kind: 'close'; readonly session: number }

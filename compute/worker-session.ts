@@ -49,25 +49,31 @@ export class WorkerSession {
     this.outputNames = opened.outputNames ?? []
   }
 
-  /** Loads `model`, and the state of a training model. @throws SIDESTREAM_SESSION_FAILED */
+  /**
+   * Loads `model`, and the state of a training model.
+   * @param sharesStateOf - a session of the same worker whose state this one goes on with
+   * @throws SIDESTREAM_SESSION_FAILED
+   */
   static async open(
     model: Uint8Array,
     name: string,
     options: WorkerSessionOptions,
     state?: Readonly<Record<string, Tensor>>,
+    sharesStateOf?: WorkerSession,
   ): Promise<WorkerSession> {
-    const worker = options.worker ?? new ComputeWorker({ name })
+    const shared = sharesStateOf === undefined ? undefined : { worker: sharesStateOf.#worker, id: sharesStateOf.#id }
+    const worker = shared?.worker ?? options.worker ?? new ComputeWorker({ name })
+    const owns = shared === undefined && options.worker === undefined
     const session = worker.nextSession()
     const { threads = 1, optimization = 'all' } = options
     try {
-      const opened = await worker.ask({ kind: 'open', session, model, options: { threads, optimization } })
-      if (state !== undefined) {
-        const sent = copies(state)
-        await worker.ask({ kind: 'set-state', session, state: sent }, buffersOf(Object.values(sent)))
-      }
-      return new WorkerSession(worker, session, name, options.worker === undefined, opened)
+      const settings = { threads, optimization }
+      const opened = await worker.ask({ kind: 'open', session, model, options: settings, sharesStateOf: shared?.id })
+      const made = new WorkerSession(worker, session, name, owns, opened)
+      if (state !== undefined) await made.setState(state)
+      return made
     } catch (error) {
-      if (options.worker === undefined) await worker.close()
+      if (owns) await worker.close()
       throw error
     }
   }
@@ -79,6 +85,12 @@ export class WorkerSession {
     const { tensors, reclaimed } = await this.#ask(request, buffersOf(Object.values(sent)))
     if (reclaimed !== undefined) reclaim?.(reclaimed)
     return tensors
+  }
+
+  /** Replaces the states named (copied); others stay. */
+  async setState(state: Readonly<Record<string, Tensor>>): Promise<void> {
+    const sent = copies(state)
+    await this.#ask({ kind: 'set-state', session: this.#id, state: sent }, buffersOf(Object.values(sent)))
   }
 
   async state(): Promise<TensorMap> {

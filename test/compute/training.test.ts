@@ -203,3 +203,71 @@ test('constant after warm-up: rises over the warm-up, then stays', () => {
   const rate = constantAfterWarmup({ max: 0.2, warmupSteps: 4 })
   deepStrictEqual([0, 1, 3, 4, 1e6].map(rate), [0.05, 0.1, 0.2, 0.2, 0.2])
 })
+
+/** Two losses over one shared weight; each has a parameter of its own. */
+function sharingGraph(name: 'left' | 'right'): Graph {
+  const graph = new Graph({ name })
+  const x = graph.input('x', 'float32', ['n', 4])
+  const shared = graph.parameter('shared', normal([4, 3], 11))
+  const own = graph.parameter(`own.${name}`, tensorOf('float32', [], [0.5]), { clock: name })
+  const loss = graph.reduceMean(graph.mul(graph.matmul(x, shared), own))
+  graph.output('loss', loss)
+  adamW(graph, loss, graph.input('lr', 'float32', []))
+  return graph
+}
+
+const sharingFeeds = (step: number): TensorMap => ({ x: normal([5, 4], 20 + step), lr: tensorOf('float32', [], [0.01]) })
+
+test('graphs that share a state train the same weight in turn, and go on from a saved state to the bit', async () => {
+  const left = await TrainingSession.create(sharingGraph('left'))
+  const right = await left.withGraph(sharingGraph('right'))
+  try {
+    await left.step(sharingFeeds(0))
+    await right.step(sharingFeeds(1))
+    const saved = await left.state()
+    deepStrictEqual(Object.keys(saved).sort(), Object.keys(await right.state()).sort())
+    const resumed = await TrainingSession.create(sharingGraph('left'), { state: saved })
+    const resumedRight = await resumed.withGraph(sharingGraph('right'), { state: saved })
+    for (const [l, r] of [
+      [left, right],
+      [resumed, resumedRight],
+    ] as const) {
+      await Promise.all([r.step(sharingFeeds(2)), l.step(sharingFeeds(3)), r.step(sharingFeeds(4))])
+    }
+    deepStrictEqual(bytes(await resumed.state()), bytes(await left.state()))
+    await resumed.close()
+    strictEqual(Number((await left.state())['optimizer/steps']!.data[0]), 5)
+    strictEqual(Number((await left.state())['optimizer/steps/right']!.data[0]), 3)
+    await left.setState(left.initialState((state) => state.startsWith('optimizer/')))
+    strictEqual(Number((await right.state())['optimizer/steps']!.data[0]), 0)
+    ok((await right.state())['shared']!.data.some((value, i) => value !== normal([4, 3], 11).data[i]))
+    await rejects(async () => left.setState({ nothing: tensorOf('float32', [], [0]) }), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
+  } finally {
+    await left.close()
+  }
+})
+
+test('the first step of a parameter with a clock of its own is one learning rate long, however late it comes', async () => {
+  const left = await TrainingSession.create(sharingGraph('left'))
+  try {
+    const right = await left.withGraph(sharingGraph('right'))
+    for (let step = 0; step < 20; step++) await left.step(sharingFeeds(step))
+    await right.step(sharingFeeds(30))
+    const moved = Math.abs(Number((await left.state())['own.right']!.data[0]) - 0.5)
+    ok(Math.abs(moved - 0.01) < 1e-5, `moved ${moved}`)
+  } finally {
+    await left.close()
+  }
+})
+
+test('a graph that disagrees on a shared state is refused by name', async () => {
+  const left = await TrainingSession.create(sharingGraph('left'))
+  try {
+    const other = new Graph({ name: 'other' })
+    const loss = other.reduceMean(other.parameter('shared', normal([4, 2], 11)))
+    adamW(other, loss, other.input('lr', 'float32', []))
+    await rejects(left.withGraph(other), { code: 'SIDESTREAM_SHAPE_MISMATCH', message: /shared/ })
+  } finally {
+    await left.close()
+  }
+})
