@@ -5,14 +5,30 @@
  * positive of the same user; batches depend on rows and content alone.
  */
 
-import type { DistillSample } from '../schemas/index.ts'
+import type { DistillSample, ItemPair } from '../schemas/index.ts'
 import { requireVector, type ContentVectors, type Modality } from './statistics.ts'
 
 /** Content of an item, or undefined when it is not known (yet). */
 export type ContentLookup = (itemId: string) => ContentVectors | undefined
 
 /** What a training row needs; every `DistillSample` is one. */
-export type TrainingRow = Pick<DistillSample, 'userId' | 'targetId' | 'history'>
+export interface TrainingRow extends Pick<DistillSample, 'userId' | 'targetId' | 'history'> {
+  /** How well the two sides belong together; only pairs have one, and more is closer. */
+  readonly score?: number | null
+}
+
+/**
+ * A pair of items as a row: a history of one item. Two pairs of one query are positives of each other, as two rows of one
+ * user are.
+ */
+export function pairRow({ queryId, targetId, score }: Pick<ItemPair, 'queryId' | 'targetId' | 'score'>): TrainingRow {
+  return { userId: queryId, targetId, history: [queryId], score: score ?? null }
+}
+
+/** An item that its ID embeddings teach, as a row. */
+export function idRow(itemId: string): TrainingRow {
+  return { userId: itemId, targetId: itemId, history: [] }
+}
 
 /** One step's arrays: B rows, U distinct items. */
 export interface Batch {
@@ -36,12 +52,22 @@ export interface Batch {
   readonly allowed: Uint8Array
   /** Weight of each row in the loss, shape [B]. */
   readonly weights: Float32Array
+  /** Score of each row's pair, shape [B]; all equal where there is none. */
+  readonly scores: Float32Array
+  /** For a pooler that looks at places: items of each history, oldest first, filled up with item 0; row-major [B, L]. */
+  readonly history?: { readonly length: number; readonly items: BigInt64Array; readonly mask: Float32Array }
+  /** Items that each row must not be close to, filled up with item 0; row-major [B, m]. */
+  readonly hard?: { readonly count: number; readonly items: BigInt64Array; readonly mask: Uint8Array }
 }
 
 export interface BatchOptions {
   readonly modalities: readonly Modality[]
   /** The newest items of a history that are pooled, at most so many. */
   readonly historyLength: number
+  /** Whether the places of histories are wanted, for a pooler. @default false */
+  readonly places?: boolean
+  /** Hard negatives: how many a row has at most, and those of each row. */
+  readonly hard?: { readonly count: number; readonly ofRows: readonly (readonly string[])[] }
 }
 
 /** Rows that can be trained on, and how many could not. */
@@ -51,8 +77,15 @@ export interface UsableRows<Row> {
   readonly dropped: number
 }
 
-/** Keeps rows whose target and at least one history item have content; history items without content are left out. */
-export function usableRows<Row extends TrainingRow>(rows: Iterable<Row>, content: ContentLookup): UsableRows<Row> {
+/**
+ * Keeps rows whose target and at least one history item have content; history items without content are left out.
+ * @param options.needsHistory - false for rows that have none, of items and their ID embeddings
+ */
+export function usableRows<Row extends TrainingRow>(
+  rows: Iterable<Row>,
+  content: ContentLookup,
+  { needsHistory = true }: { readonly needsHistory?: boolean } = {},
+): UsableRows<Row> {
   const known = new Map<string, boolean>()
   const isKnown = (id: string): boolean => {
     let answer = known.get(id)
@@ -63,7 +96,7 @@ export function usableRows<Row extends TrainingRow>(rows: Iterable<Row>, content
   let dropped = 0
   for (const row of rows) {
     const history = row.history.filter((id) => id !== row.targetId && isKnown(id))
-    if (history.length === 0 || !isKnown(row.targetId)) dropped++
+    if ((needsHistory && history.length === 0) || !isKnown(row.targetId)) dropped++
     else usable.push(history.length === row.history.length ? row : { ...row, history })
   }
   return { rows: usable, dropped }
@@ -82,7 +115,8 @@ export function splitRows<Row>(rows: readonly Row[], size: number): Row[][] {
  * @param rows - rows that passed `usableRows` with the same `content`
  * @throws SIDESTREAM_VECTOR_DIM_MISMATCH, SIDESTREAM_VECTOR_NOT_FINITE
  */
-export function buildBatch(rows: readonly TrainingRow[], content: ContentLookup, { modalities, historyLength }: BatchOptions): Batch {
+export function buildBatch(rows: readonly TrainingRow[], content: ContentLookup, options: BatchOptions): Batch {
+  const { modalities, historyLength, places: wantsPlaces = false, hard } = options
   const index = new Map<string, number>()
   const ids: string[] = []
   const place = (id: string): number => {
@@ -96,6 +130,7 @@ export function buildBatch(rows: readonly TrainingRow[], content: ContentLookup,
   const targets = new BigInt64Array(rows.length)
   for (const [i, row] of rows.entries()) targets[i] = BigInt(place(row.targetId))
   const histories = rows.map((row) => row.history.slice(-historyLength).map(place))
+  const hardItems = hard && placed(rows.length, hard.count, (i) => (hard.ofRows[i] ?? []).slice(0, hard.count).map(place))
   const items = ids.length
   const pool = new Float32Array(rows.length * items)
   for (const [i, places] of histories.entries()) for (const at of places) pool[i * items + at]! += 1 / places.length
@@ -107,7 +142,29 @@ export function buildBatch(rows: readonly TrainingRow[], content: ContentLookup,
     targets,
     allowed: allowedNegatives(rows),
     weights: new Float32Array(rows.length).fill(1),
+    scores: Float32Array.from(rows, ({ score }) => score ?? 0),
+    ...(wantsPlaces ? { history: historyPlaces(histories) } : {}),
+    ...(hardItems && hard ? { hard: { count: hard.count, items: hardItems.items, mask: hardItems.mask } } : {}),
   }
+}
+
+function historyPlaces(histories: readonly (readonly number[])[]): NonNullable<Batch['history']> {
+  const length = Math.max(1, ...histories.map(({ length: own }) => own))
+  const { items, mask } = placed(histories.length, length, (i) => histories[i]!)
+  return { length, items, mask: Float32Array.from(mask) }
+}
+
+/** Lists of places as a matrix [rows, width], and 1 where it is filled. */
+function placed(rows: number, width: number, of: (row: number) => readonly number[]): { items: BigInt64Array; mask: Uint8Array } {
+  const items = new BigInt64Array(rows * width)
+  const mask = new Uint8Array(rows * width)
+  for (let i = 0; i < rows; i++) {
+    for (const [k, at] of of(i).entries()) {
+      items[i * width + k] = BigInt(at)
+      mask[i * width + k] = 1
+    }
+  }
+  return { items, mask }
 }
 
 /**

@@ -92,14 +92,24 @@ export function appendWhitening(graph: Graph, { spec, statistics }: Head, { vect
 }
 
 /** Distilled part of half-whitened vectors, [n, dims]. Declares the head's parameters, so once per graph. */
-export function appendDistilled(graph: Graph, { spec, parameters }: Head, whitened: readonly Value[], presence: Value): Value {
+export function appendDistilled(graph: Graph, head: Head, whitened: readonly Value[], presence: Value): Value {
+  return appendFused(graph, head, appendProjections(graph, head, whitened), presence)
+}
+
+/** p_m of every modality: its half-whitened vectors in the space of the distilled part, zero where absent; [n, dims] each. */
+export function appendProjections(graph: Graph, { spec, parameters }: Head, whitened: readonly Value[]): Value[] {
   const parameter = (name: string): Value => graph.parameter(name, parameters.get(name)!)
-  const projections = spec.modalities.map(({ name }, m) => {
+  return spec.modalities.map(({ name }, m) => {
     const linear = graph.matmul(whitened[m]!, parameter(`${name}.P`))
     const branch = graph.matmul(graph.gelu(graph.matmul(whitened[m]!, parameter(`${name}.U`))), parameter(`${name}.V`))
     return graph.add(linear, graph.scale(branch, branchScale))
   })
+}
+
+/** The distilled part from the projections, [n, dims]. */
+export function appendFused(graph: Graph, { parameters }: Head, projections: readonly Value[], presence: Value): Value {
   if (projections.length === 1) return graph.l2norm(projections[0]!)
+  const parameter = (name: string): Value => graph.parameter(name, parameters.get(name)!)
   return graph.l2norm(appendFusion(graph, projections, presence, parameter('fusion.W'), parameter('fusion.b')))
 }
 

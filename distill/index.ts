@@ -60,7 +60,7 @@ export {
 export type { LambdaStar, PairVectors, ScoreHistogram } from './lambda-star.ts'
 export { mineHardNegatives, miningDefaults } from './hard-negatives.ts'
 export type { MinedNegatives, MiningInput, MiningOptions } from './hard-negatives.ts'
-export { allowedNegatives, buildBatch, splitRows, usableRows } from './batches.ts'
+export { allowedNegatives, buildBatch, idRow, pairRow, splitRows, usableRows } from './batches.ts'
 export type { Batch, BatchOptions, ContentLookup, TrainingRow, UsableRows } from './batches.ts'
 export { decodeCheckpoint, decodeHead, decodeTensors, encodeCheckpoint, encodeHead, encodeTensors } from './checkpoint.ts'
 export type { Checkpoint, CheckpointParts, CheckpointPosition, TrainingState } from './checkpoint.ts'
@@ -78,8 +78,24 @@ export { cosent, lossWeightDefaults, modalityNce, totalLoss } from './pair-losse
 export type { CosentInputs, CosentOutputs, LossTerms, LossWeights, ModalityInputs, ModalityNceOptions } from './pair-losses.ts'
 export { fitStatistics, halfWhiten, modalityStatistics, sdFloor, statisticsDefaults, whiteningMatrix } from './statistics.ts'
 export type { ContentVectors, Modality, ModalityStatistics, StatisticsOptions } from './statistics.ts'
-export { batchFeeds, seq2itemLoss, Trainer, trainerDefaults, trainingGraph } from './trainer.ts'
-export type { StepResult, TrainerOptions, TrainingPlan, TrainingResult } from './trainer.ts'
+export { batchFeeds, plainStep, sourceLoss, stepGraph } from './source-graph.ts'
+export type { SourceLoss, StepOptions, StepVariant } from './source-graph.ts'
+export { trainingSources } from './sources.ts'
+export type { SourceKind, SourceOptions, Teacher, TrainingSource } from './sources.ts'
+export { stepOrder, stepsPerPass } from './step-order.ts'
+export type { PlannedStep, SourceRows, StepOrderOptions } from './step-order.ts'
+export { Trainer, trainerDefaults } from './trainer.ts'
+export type {
+  BatchStep,
+  Mining,
+  NegativesOfBatches,
+  RowsBySource,
+  SourceResult,
+  StepResult,
+  TrainerOptions,
+  TrainingPlan,
+  TrainingResult,
+} from './trainer.ts'
 export { distillOffline, embedOffline, offlineDefaults } from './offline.ts'
 export type {
   ContentRecord,

@@ -31,7 +31,7 @@ export function temperature(graph: Graph, source: string, { tau, tauMode }: Temp
   const start = Math.log(tau)
   if (tauMode === 'fixed') return graph.scalar(start)
   const bounds = { min: Math.log(min), max: Math.log(max) }
-  return graph.parameter(`logTau.${source}`, tensorOf(graph.dtype, [], [start]), { decay: false, ...bounds })
+  return graph.parameter(`logTau.${source}`, tensorOf(graph.dtype, [], [start]), { decay: false, clock: source, ...bounds })
 }
 
 /** Other items a query must not be close to, chosen for it. */
@@ -100,8 +100,8 @@ export interface MatryoshkaOptions {
   readonly prefixWeights?: readonly number[]
 }
 
-/** Queries and targets of one prefix. */
-export type PrefixInputs = (prefix: number) => Omit<InfoNceInputs, 'hard'>
+/** Queries, targets and hard negatives of one prefix. */
+export type PrefixInputs = (prefix: number) => InfoNceInputs
 
 /** Matryoshka loss: the sum of InfoNCE over prefixes, one shared temperature. */
 export function matryoshkaNce(graph: Graph, inputs: PrefixInputs, { prefixes, prefixWeights }: MatryoshkaOptions): Value {

@@ -1,37 +1,35 @@
 /**
- * Trains a head on sequence-to-item rows: history items and target through the same head, InfoNCE between the pooled
- * history and the target at every Matryoshka prefix, AdamW. Forward, backward and update are one ONNX graph in a worker thread.
+ * Trains a head on rows of one or more sources: InfoNCE at every Matryoshka prefix and whatever else a source asks for, AdamW.
+ * Forward, backward and update are one ONNX graph per source over one shared state, in a worker thread.
  * Invariants: the same rows, content, options and threads give the same bits; a trainer made from a checkpoint goes on as the
- * one that wrote it would have; when training diverges, the state of the last good pass is what is left.
+ * one that wrote it would have; when training diverges, the state of the last good stretch is what is left.
  */
 
-import {
-  adamW,
-  adamWDefaults,
-  Graph,
-  shuffle,
-  tensor,
-  tensorOf,
-  TrainingSession,
-  type Schedule,
-  type Tensor,
-  type Value,
-} from '../compute/index.ts'
+import { adamWDefaults, type Schedule, type Tensor } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
-import { buildBatch, splitRows, usableRows, type Batch, type ContentLookup, type TrainingRow } from './batches.ts'
+import { buildBatch, usableRows, type Batch, type ContentLookup, type TrainingRow } from './batches.ts'
 import type { Checkpoint, CheckpointPosition, TrainingState } from './checkpoint.ts'
-import { appendDistilled, appendWhitening, headInputs, withParameters } from './head-graph.ts'
+import { withParameters } from './head-graph.ts'
 import type { Head } from './head.ts'
-import { matryoshkaNce, prefixView, type InfoNceInputs } from './losses.ts'
+import { LossTally } from './loss-tally.ts'
+import { batchFeeds } from './source-graph.ts'
+import { trainingSources, type SourceOptions, type TrainingSource } from './sources.ts'
+import { StepSessions } from './step-sessions.ts'
+import { stepOrder, stepsPerPass, type PlannedStep, type SourceRows } from './step-order.ts'
 
 export interface TrainerOptions {
   /**
-   * Temperature of the loss. Lower: warm items gain, cold ones lose.
+   * What is trained on. The head learns from all of them.
+   * @default one of sequences, named seq2item
+   */
+  readonly sources?: readonly SourceOptions[]
+  /**
+   * Temperature of a source that names none. Lower: warm items gain, cold ones lose.
    * @default 0.2
    */
   readonly tau?: number
   /**
-   * `learned`: the temperature is trained too, from `tau`, within [0.01, 1].
+   * `learned`: temperatures are trained too, from `tau`, within [0.01, 1].
    * @default 'fixed'
    */
   readonly tauMode?: 'fixed' | 'learned'
@@ -63,6 +61,7 @@ export interface TrainerOptions {
 }
 
 export const trainerDefaults: Readonly<Required<TrainerOptions>> = {
+  sources: [{ name: 'seq2item', kind: 'sequences' }],
   tau: 0.2,
   tauMode: 'fixed',
   historyLength: 10,
@@ -72,28 +71,64 @@ export const trainerDefaults: Readonly<Required<TrainerOptions>> = {
   threads: 1,
 }
 
-/** Bounds of a learned temperature. */
-const tauBounds = { min: Math.log(0.01), max: 0 } as const
-
-/** Random streams from here on belong to the shuffles, one per pass. */
-const shuffleStream = 1000
-
 /** What one step said. */
 export interface StepResult {
+  readonly source: string
   readonly loss: number
+  /** The loss by term, before weights: nce, cosent, … */
+  readonly terms: Readonly<Record<string, number>>
+  readonly tau: number
   /** Length of all gradients together, before clipping. */
   readonly gradientNorm: number
 }
 
+/** Rows by source. */
+export type RowsBySource = Readonly<Record<string, Iterable<TrainingRow>>>
+
+/** Chooses the items that rows must not be close to; made anew as the head moves. */
+export interface Mining {
+  /** Hard negatives of a row, the most. */
+  readonly hardNegatives: number
+  /** Whether in-batch negatives at or above lambda* are left out as well. */
+  readonly maskInBatch: boolean
+  /** Steps between two minings. */
+  readonly every: number
+  /** Mines for the coming batches with the head as it is. Awaited before the first of them is trained on. */
+  readonly mine: (head: Head, batches: readonly SourceRows[]) => Promise<NegativesOfBatches>
+}
+
+/** What was mined for some batches. */
+export interface NegativesOfBatches {
+  /** lambda* of a source; Infinity masks nothing. */
+  lambda(source: string): number
+  /** Items of each row of a batch, hardest first, by its place among the batches. */
+  hard(batch: number): readonly (readonly string[])[]
+}
+
 export interface TrainingPlan {
-  /** Learning rate by steps since the head was created. */
+  /** Learning rate by steps since the head was created (or since `scheduleFrom`). */
   readonly schedule: Schedule
+  /** The step that is 0 for `schedule`. @default 0 */
+  readonly scheduleFrom?: number
   /** How often the rows are gone through. @default 1 */
   readonly passes?: number
+  /** Steps in all. @default as many as the passes have */
+  readonly steps?: number
+  /** Steps of this plan that an earlier run did. @default 0 */
+  readonly skip?: number
   /** Rows are shuffled anew for every pass by (seed, pass); the given order is kept when left out. */
   readonly shuffleSeed?: number
+  /** Which source a step takes, an index into the sources that have rows; all batches of all once a pass, mixed, when left out. */
+  readonly draw?: (step: number, sources: readonly SourceRows[]) => number
+  readonly mining?: Mining
   /** Told after each step, in order. */
   readonly onStep?: (step: number, result: StepResult) => void
+  /** Asked before each step of the plan: true ends it, as if it had no more steps. */
+  readonly shouldStop?: () => boolean
+  /** Steps between two calls of `keep`. @default one pass */
+  readonly keepEvery?: number
+  /** Awaited after every `keepEvery` steps: the moment to write a checkpoint. `done` = steps of this plan so far. */
+  readonly keep?: (done: number) => Promise<void>
 }
 
 export interface TrainingResult {
@@ -104,35 +139,54 @@ export interface TrainingResult {
   readonly dropped: number
   /** Mean loss of each pass; NaN without a row. */
   readonly losses: readonly number[]
+  readonly sources: Readonly<Record<string, SourceResult>>
+}
+
+/** What became of one source. */
+export interface SourceResult {
+  readonly rows: number
+  readonly dropped: number
+  readonly steps: number
+  /** Mean loss over its steps; NaN without one. */
+  readonly loss: number
 }
 
 export class Trainer {
   readonly #head: Head
   readonly #options: Required<TrainerOptions>
-  readonly #session: TrainingSession
+  readonly #sources: readonly TrainingSource[]
+  readonly #sessions: StepSessions
   #step: number
-  /** State at the start of the current pass, where training goes back to when it diverges. */
+  /** State at the start of the current stretch, where training goes back to when it diverges. */
   #good: { readonly step: number; readonly state: Readonly<Record<string, Tensor>> } | undefined
   #diverged: SidestreamError | undefined
 
-  private constructor(head: Head, options: Required<TrainerOptions>, session: TrainingSession, step: number) {
+  private constructor(
+    head: Head,
+    options: Required<TrainerOptions>,
+    sources: readonly TrainingSource[],
+    sessions: StepSessions,
+    step: number,
+  ) {
     this.#head = head
     this.#options = options
-    this.#session = session
+    this.#sources = sources
+    this.#sessions = sessions
     this.#step = step
   }
 
   /**
-   * A trainer that starts from a head, or goes on from a checkpoint's training state.
+   * A trainer that starts from a head, or goes on from a checkpoint's training state. A source that the state does not know
+   * starts with parameters of its own.
    * @throws SIDESTREAM_SHAPE_MISMATCH when the state is of other options; SIDESTREAM_USAGE_INVALID; SIDESTREAM_SESSION_FAILED
    */
   static async create(head: Head, given: TrainerOptions = {}, training?: TrainingState): Promise<Trainer> {
     const options = { ...trainerDefaults, ...given }
     if (!(options.tau > 0)) throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `tau must be above 0, not ${options.tau}`)
-    const graph = trainingGraph(head, options)
+    const sources = trainingSources(options.sources, options)
     const state = training && { ...Object.fromEntries(head.parameters), ...Object.fromEntries(training.tensors) }
-    const session = await TrainingSession.create(graph, { threads: options.threads, ...(state ? { state } : {}) })
-    return new Trainer(head, options, session, training?.step ?? 0)
+    const sessions = await StepSessions.open(head, sources, options, state)
+    return new Trainer(head, options, sources, sessions, training?.step ?? 0)
   }
 
   /** Steps done since the head was created. */
@@ -144,16 +198,20 @@ export class Trainer {
    * One step on rows prepared by `buildBatch`. The batch's arrays are given away.
    * @throws SIDESTREAM_TRAINING_DIVERGED when loss or gradient is not finite; every later call throws it again
    */
-  async trainBatch(batch: Batch, learningRate: number): Promise<StepResult> {
+  async trainBatch(batch: Batch, learningRate: number, options: BatchStep = {}): Promise<StepResult> {
     if (this.#diverged) throw this.#diverged
     const step = this.#step++
-    const outputs = await this.#session.step(batchFeeds(batch, this.#head, learningRate), { transfer: true })
-    const result = { loss: Number(outputs['loss']!.data[0]), gradientNorm: Number(outputs['gradientNorm']!.data[0]) }
+    const { source: name = this.#sources[0]!.name, lambda } = options
+    const source = this.#source(name)
+    const variant = { hardNegatives: batch.hard?.count ?? 0, maskInBatch: lambda !== undefined }
+    const session = await this.#sessions.of(source, variant)
+    const outputs = await session.step(batchFeeds(batch, this.#head, source, learningRate, lambda), { transfer: true })
+    const result = stepResult(name, outputs)
     if (!Number.isFinite(result.loss) || !Number.isFinite(result.gradientNorm)) {
       this.#diverged ??= new SidestreamError(
         'SIDESTREAM_TRAINING_DIVERGED',
-        `training diverged at step ${step}: loss ${result.loss}, gradient ${result.gradientNorm}; lower the learning rate or raise tau. The state before this pass is kept`,
-        { step },
+        `training diverged at step ${step} (source ${name}): loss ${result.loss}, gradient ${result.gradientNorm}; lower the learning rate or raise tau. The last good state is kept`,
+        { step, source: name },
       )
       throw this.#diverged
     }
@@ -161,57 +219,122 @@ export class Trainer {
   }
 
   /**
-   * Goes through rows in batches of nearly equal size. Rows are taken as given: unique and, without `shuffleSeed`, in order.
+   * Goes through rows in batches of nearly equal size, each of one source. Rows are taken as given: unique and, without
+   * `shuffleSeed`, in order.
+   * @param given - rows by source, or those of the only source
    * @throws SIDESTREAM_TRAINING_DIVERGED, SIDESTREAM_VECTOR_DIM_MISMATCH, SIDESTREAM_VECTOR_NOT_FINITE
    */
-  async train(given: Iterable<TrainingRow>, content: ContentLookup, plan: TrainingPlan): Promise<TrainingResult> {
-    const { rows, dropped } = usableRows(given, content)
-    const options = { modalities: this.#head.spec.modalities, historyLength: this.#options.historyLength }
+  async train(given: Iterable<TrainingRow> | RowsBySource, content: ContentLookup, plan: TrainingPlan): Promise<TrainingResult> {
+    const counted = this.#usable(given, content)
+    const sources: SourceRows[] = counted.filter(({ rows }) => rows.length > 0)
+    const { batchSize } = this.#options
+    const perPass = stepsPerPass(sources, batchSize)
+    const total = perPass === 0 ? 0 : (plan.steps ?? (plan.passes ?? 1) * perPass)
+    const { draw } = plan
+    const order = stepOrder(sources, {
+      batchSize,
+      shuffleSeed: plan.shuffleSeed,
+      draw: draw && ((step) => draw(step, sources)),
+      mixSeed: plan.shuffleSeed ?? 0,
+      mixStream: this.#step - (plan.skip ?? 0),
+    })
+    const tally = new LossTally(perPass)
     const started = this.#step
-    const losses: number[] = []
-    for (let pass = 0; pass < (plan.passes ?? 1); pass++) {
-      this.#good = { step: this.#step, state: await this.#session.state() }
-      const order = plan.shuffleSeed === undefined ? rows : shuffled(rows, plan.shuffleSeed, pass)
-      let sum = 0
-      let running: Promise<StepResult> | undefined
-      const finish = async (): Promise<void> => {
-        if (running === undefined) return
-        const step = this.#step - 1
-        const result = await running
-        sum += result.loss
-        plan.onStep?.(step, result)
-      }
-      const batches = splitRows(order, this.#options.batchSize)
-      for (const batchRows of batches) {
-        // The next batch is built here while the worker is still busy with the last one.
-        const batch = buildBatch(batchRows, content, options)
-        await finish()
-        running = this.trainBatch(batch, plan.schedule(this.#step))
-      }
-      await finish()
-      losses.push(sum / batches.length)
+    const keepEvery = plan.keepEvery ?? perPass
+    const skipped = Math.min(total, plan.skip ?? 0)
+    for (let at = 0; at < skipped; at++) order.next()
+    let negatives: NegativesOfBatches | undefined
+    let stretch: PlannedStep[] = []
+    let running: Promise<StepResult> | undefined
+    const finish = async (): Promise<void> => {
+      if (running === undefined) return
+      const step = this.#step - 1
+      const result = await running
+      running = undefined
+      tally.add(result)
+      plan.onStep?.(step, result)
     }
-    return { steps: this.#step - started, rows: rows.length, dropped, losses }
+    for (let at = skipped, place = 0; at < total && plan.shouldStop?.() !== true; at++, place++) {
+      const isFirst = at === skipped
+      if (isFirst || at % keepEvery === 0) {
+        await finish()
+        if (!isFirst) await plan.keep?.(at)
+        this.#good = { step: this.#step, state: await this.#sessions.state() }
+      }
+      if (place === stretch.length) {
+        place = 0
+        const end = plan.mining === undefined ? at + 1 : Math.min(total, (Math.floor(at / plan.mining.every) + 1) * plan.mining.every)
+        stretch = Array.from({ length: end - at }, () => order.next().value!())
+        if (plan.mining !== undefined) {
+          await finish()
+          const batches = stretch.map((step) => ({ source: sources[step.at]!.source, rows: step.rows }))
+          negatives = await plan.mining.mine(await this.head(), batches)
+        }
+      }
+      // The next batch is built here while the worker is still busy with the last one.
+      const { at: from, rows } = stretch[place]!
+      const { batch, step } = this.#build(sources[from]!.source, rows, content, plan.mining, negatives, place)
+      await finish()
+      running = this.trainBatch(batch, plan.schedule(this.#step - (plan.scheduleFrom ?? 0)), step)
+    }
+    await finish()
+    return { steps: this.#step - started, ...tally.result(counted) }
   }
 
-  /** The head as trained so far (as it was before the pass that diverged). */
+  /** Forgets the optimizer's moments and clocks, as at the start of a stage. */
+  async resetOptimizer(): Promise<void> {
+    await this.#sessions.resetOptimizer()
+  }
+
+  /** The head as trained so far (as it was before the stretch that diverged). */
   async head(): Promise<Head> {
     return withParameters(this.#head, new Map(Object.entries((await this.#current()).state)))
   }
 
-  /** Everything needed to encode and to go on bit for bit. */
-  async checkpoint(position: Omit<CheckpointPosition, 'step'>): Promise<Checkpoint> {
+  /** Everything needed to encode and to go on bit for bit. @param about - kept with the options, plain JSON */
+  async checkpoint(position: Omit<CheckpointPosition, 'step'>, about: Readonly<Record<string, unknown>> = {}): Promise<Checkpoint> {
     const { step, state } = await this.#current()
     const tensors = new Map(Object.entries(state).filter(([name]) => !this.#head.parameters.has(name)))
     return {
       head: withParameters(this.#head, new Map(Object.entries(state))),
       position: { ...position, step },
-      training: { step, options: { ...this.#options }, tensors },
+      training: { step, options: { ...this.#options, ...about }, tensors },
     }
   }
 
   close(): Promise<void> {
-    return this.#session.close()
+    return this.#sessions.close()
+  }
+
+  /** @throws SIDESTREAM_USAGE_INVALID */
+  #source(name: string): TrainingSource {
+    const found = this.#sources.find((source) => source.name === name)
+    if (found !== undefined) return found
+    const known = this.#sources.map((source) => source.name).join(', ')
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `there is no source ${name} to train on; there are: ${known}`)
+  }
+
+  #usable(given: Iterable<TrainingRow> | RowsBySource, content: ContentLookup): (SourceRows & { readonly dropped: number })[] {
+    const bySource: RowsBySource = Symbol.iterator in given ? { [this.#sources[0]!.name]: given as Iterable<TrainingRow> } : given
+    for (const name of Object.keys(bySource)) this.#source(name)
+    return this.#sources
+      .filter(({ name }) => bySource[name] !== undefined)
+      .map(({ name, kind }) => ({ source: name, ...usableRows(bySource[name]!, content, { needsHistory: kind !== 'ids' }) }))
+  }
+
+  #build(
+    source: string,
+    rows: readonly TrainingRow[],
+    content: ContentLookup,
+    mining: Mining | undefined,
+    negatives: NegativesOfBatches | undefined,
+    place: number,
+  ): { readonly batch: Batch; readonly step: BatchStep } {
+    const options = { modalities: this.#head.spec.modalities, historyLength: this.#options.historyLength }
+    if (mining === undefined || negatives === undefined) return { batch: buildBatch(rows, content, options), step: { source } }
+    const hard = mining.hardNegatives > 0 ? { hard: { count: mining.hardNegatives, ofRows: negatives.hard(place) } } : {}
+    const lambda = mining.maskInBatch ? { lambda: negatives.lambda(source) } : {}
+    return { batch: buildBatch(rows, content, { ...options, ...hard }), step: { source, ...lambda } }
   }
 
   async #current(): Promise<{ readonly step: number; readonly state: Readonly<Record<string, Tensor>> }> {
@@ -219,10 +342,25 @@ export class Trainer {
       if (this.#good === undefined) throw this.#diverged
       return this.#good
     }
-    const state = await this.#session.state()
+    const state = await this.#sessions.state()
     requireFinite(state, this.#step)
     return { step: this.#step, state }
   }
+}
+
+/** How a batch is trained on. */
+export interface BatchStep {
+  /** @default the first */
+  readonly source?: string
+  /** In-batch negatives at or above it are left out. @default none are */
+  readonly lambda?: number
+}
+
+function stepResult(source: string, outputs: Readonly<Record<string, Tensor>>): StepResult {
+  const number = (name: string): number => Number(outputs[name]!.data[0])
+  const terms: Record<string, number> = {}
+  for (const name of Object.keys(outputs)) if (name.startsWith('loss/')) terms[name.slice('loss/'.length)] = number(name)
+  return { source, loss: number('loss'), terms, tau: number('tau'), gradientNorm: number('gradientNorm') }
 }
 
 /** The loss of a step is that of the weights before it, so the last step of a pass is seen only here. */
@@ -235,63 +373,4 @@ function requireFinite(state: Readonly<Record<string, Tensor>>, step: number): v
       { step: step - 1, name },
     )
   }
-}
-
-/** Rows in an order that is a function of (their given order, seed, pass). */
-function shuffled<Row>(rows: readonly Row[], seed: number, pass: number): Row[] {
-  const places = shuffle(Uint32Array.from(rows.keys()), seed, shuffleStream + pass)
-  return Array.from(places, (at) => rows[at]!)
-}
-
-/** One step over a batch: loss, gradients and AdamW. Inputs as `seq2itemLoss` declares them, and `learningRate`. */
-export function trainingGraph(head: Head, options: Required<TrainerOptions>): Graph {
-  const graph = new Graph({ name: 'seq2item' })
-  const loss = seq2itemLoss(graph, head, options)
-  const learningRate = graph.input('learningRate', 'float32', [])
-  graph.output('loss', loss)
-  const { weightDecay, clipNorm } = options
-  graph.output('gradientNorm', adamW(graph, loss, learningRate, { weightDecay, clipNorm }))
-  return graph
-}
-
-/**
- * The sequence-to-item loss over the arrays of a `Batch`, which become the graph's inputs under their names: each distinct
- * item goes through the head once; histories are a product with the pool matrix, targets pick their rows.
- */
-export function seq2itemLoss(graph: Graph, head: Head, options: Pick<Required<TrainerOptions>, 'tau' | 'tauMode'>): Value {
-  const inputs = headInputs(graph, head, 'items')
-  const pool = graph.input('pool', 'float32', ['rows', 'items'])
-  const targetRows = graph.input('targets', 'int64', ['rows'])
-  const allowed = graph.input('allowed', 'bool', ['rows', 'rows'])
-  const weights = graph.input('weights', 'float32', ['rows'])
-  const items = appendDistilled(graph, head, appendWhitening(graph, head, inputs), inputs.presence)
-  const logTau = temperature(graph, options)
-  // A user's short view is the mean of the items' short views, exactly as a reader makes it.
-  const ofPrefix = (prefix: number): Pick<InfoNceInputs, 'queries' | 'targets'> => {
-    const view = prefixView(graph, items, prefix)
-    return { queries: graph.matmul(pool, view), targets: graph.gather(view, targetRows) }
-  }
-  return matryoshkaNce(graph, (prefix) => ({ ...ofPrefix(prefix), logTau, allowed, weights }), { prefixes: head.spec.prefixes })
-}
-
-function temperature(graph: Graph, { tau, tauMode }: Pick<Required<TrainerOptions>, 'tau' | 'tauMode'>): Value {
-  const start = Math.log(tau)
-  return tauMode === 'learned'
-    ? graph.parameter('logTau', tensorOf('float32', [], [start]), { decay: false, ...tauBounds })
-    : graph.scalar(start)
-}
-
-/** A batch as the feeds of `seq2itemLoss`, and the learning rate. Nothing is copied. */
-export function batchFeeds(batch: Batch, { spec: { modalities } }: Head, learningRate: number): Record<string, Tensor> {
-  const { rows, items } = batch
-  const feeds: Record<string, Tensor> = {
-    presence: tensor('float32', [items, modalities.length], batch.presence),
-    pool: tensor('float32', [rows, items], batch.pool),
-    targets: tensor('int64', [rows], batch.targets),
-    allowed: tensor('bool', [rows, rows], batch.allowed),
-    weights: tensor('float32', [rows], batch.weights),
-    learningRate: tensorOf('float32', [], [learningRate]),
-  }
-  for (const [m, { name, dim }] of modalities.entries()) feeds[`content_${name}`] = tensor('float32', [items, dim], batch.vectors[m]!)
-  return feeds
 }

@@ -11,7 +11,8 @@ import {
   HeadEncoder,
   headLayout,
   headModel,
-  seq2itemLoss,
+  sourceLoss,
+  trainingSources,
   usableRows,
   type ContentVectors,
   type Head,
@@ -151,13 +152,13 @@ test('the loss has the gradients of central differences through the whole head',
   const { rows } = usableRows(worldRows(9, items.size), (id) => items.get(id))
   const batch = buildBatch(rows, (id) => items.get(id), { modalities, historyLength: 4 })
   const graph = new Graph()
-  const loss = seq2itemLoss(graph, head, { tau: 0.2, tauMode: 'fixed' })
+  const { loss } = sourceLoss(graph, head, trainingSources([{ name: 'seq2item', kind: 'sequences' }], { tau: 0.2, tauMode: 'fixed' })[0]!)
   const names = [...head.parameters.keys()]
   const values = names.map((name) => graph.states.get(name)!.value)
   graph.output('loss', loss)
   gradients(graph, loss, values).forEach((value, i) => graph.output(`d/${names[i]!}`, value))
   const session = await Session.create(toModel(graph))
-  const { learningRate: _unused, ...feeds } = batchFeeds(batch, head, 0)
+  const { learningRate: _unused, ...feeds } = batchFeeds(batch, head, { kind: 'sequences', scored: false }, 0)
   const found = await session.run(feeds)
   await session.close()
   const numbers = numbersOf(head)

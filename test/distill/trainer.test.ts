@@ -98,7 +98,7 @@ test('stopped, written, read and gone on equals never stopped, to the bit', asyn
   )
   deepStrictEqual(bits(resumed), bits(through))
   strictEqual(resumed.position.step, through.position.step)
-  ok(bits(through)['logTau']![0] !== Math.fround(Math.log(0.2)))
+  ok(bits(through)['logTau.seq2item']![0] !== Math.fround(Math.log(0.2)))
 })
 
 /** The same batch with every history place and target holding its own copy of its item. */
@@ -158,7 +158,13 @@ test('a round without usable rows makes no step', async () => {
   const result = await withTrainer(worldHead(items), (trainer) =>
     trainer.train([{ userId: 'u', targetId: 'gone', history: ['i1'] }], content, { schedule }),
   )
-  deepStrictEqual(result, { steps: 0, rows: 0, dropped: 1, losses: [NaN] })
+  deepStrictEqual(result, {
+    steps: 0,
+    rows: 0,
+    dropped: 1,
+    losses: [NaN],
+    sources: { seq2item: { rows: 0, dropped: 1, steps: 0, loss: NaN } },
+  })
 })
 
 test('when training diverges it stops, says so, and keeps the state before the pass', async () => {
@@ -182,7 +188,7 @@ test('training state of another head is refused', async () => {
 
 test('the feeds of a batch are its own arrays and one learning rate', () => {
   const batch = buildBatch(usableRows(rows, content).rows.slice(0, 4), content, { modalities, historyLength: 4 })
-  const feeds = batchFeeds(batch, worldHead(items), 0.5)
+  const feeds = batchFeeds(batch, worldHead(items), { kind: 'sequences', scored: false }, 0.5)
   strictEqual(feeds['allowed']!.data, batch.allowed)
   strictEqual(feeds['learningRate']!.data[0], 0.5)
   strictEqual(trainerDefaults.tau, 0.2)

@@ -1,0 +1,150 @@
+/**
+ * The step of one source as a graph: head over the batch's distinct items, the source's losses, gradients, AdamW. The graphs of
+ * all sources name the head's parameters alike, so they train one head; a temperature belongs to its source.
+ * Invariant: each distinct item goes through the head once; histories are a product with the pool matrix, targets pick their
+ * rows.
+ */
+
+import { adamW, Graph, tensor, tensorOf, type Tensor, type Value } from '../compute/index.ts'
+import type { Batch } from './batches.ts'
+import { appendFused, appendProjections, appendWhitening, headInputs } from './head-graph.ts'
+import type { Head } from './head.ts'
+import { infoNce, matryoshkaNce, prefixView, temperature, type InfoNceInputs } from './losses.ts'
+import { cosent, modalityNce, totalLoss, type LossTerms, type ModalityInputs } from './pair-losses.ts'
+import type { TrainingSource } from './sources.ts'
+
+/** What a stage changes in a source's step. */
+export interface StepVariant {
+  /** Hard negatives of a row, the most; 0: none. */
+  readonly hardNegatives: number
+  /** Whether in-batch negatives at or above lambda* are left out as well. */
+  readonly maskInBatch: boolean
+}
+
+export const plainStep: StepVariant = { hardNegatives: 0, maskInBatch: false }
+
+export interface StepOptions {
+  readonly weightDecay: number
+  readonly clipNorm: number
+}
+
+/** Outputs `loss`, `gradientNorm`, `tau` and one `loss/<term>` per term, scalars. Inputs: see `batchFeeds`. */
+export function stepGraph(head: Head, source: TrainingSource, variant: StepVariant, { weightDecay, clipNorm }: StepOptions): Graph {
+  const graph = new Graph({ name: source.name })
+  const { loss, terms, tau } = sourceLoss(graph, head, source, variant)
+  const learningRate = graph.input('learningRate', 'float32', [])
+  graph.output('loss', loss)
+  for (const [name, term] of Object.entries(terms)) graph.output(`loss/${name}`, term)
+  graph.output('tau', tau)
+  graph.output('gradientNorm', adamW(graph, loss, learningRate, { weightDecay, clipNorm }))
+  return graph
+}
+
+/** A source's loss over a batch, and what it is made of. */
+export interface SourceLoss {
+  readonly loss: Value
+  readonly terms: Readonly<Record<string, Value>>
+  readonly tau: Value
+}
+
+/** The loss over the arrays of a `Batch`, which become the graph's inputs under their names. */
+export function sourceLoss(graph: Graph, head: Head, source: TrainingSource, variant: StepVariant = plainStep): SourceLoss {
+  const inputs = headInputs(graph, head, 'items')
+  const projections = appendProjections(graph, head, appendWhitening(graph, head, inputs))
+  const items = appendFused(graph, head, projections, inputs.presence)
+  const targetRows = graph.input('targets', 'int64', ['rows'])
+  const pool = graph.input('pool', 'float32', ['rows', 'items'])
+  const weights = graph.input('weights', 'float32', ['rows'])
+  const logTau = temperature(graph, source.name, source)
+  // A user's short view is the mean of the items' short views, exactly as a reader makes it.
+  const sides = (rows: Value): Pick<InfoNceInputs, 'queries' | 'targets'> => ({
+    queries: graph.matmul(pool, rows),
+    targets: graph.gather(rows, targetRows),
+  })
+  const allowed = allowedInBatch(graph, variant, targetRows, sides(items))
+  const hard = hardItems(graph, variant, items)
+  const nce = matryoshkaNce(
+    graph,
+    (prefix) => ({ ...sides(prefixView(graph, items, prefix)), logTau, allowed, weights, ...(hard ? { hard: hard(prefix) } : {}) }),
+    { prefixes: head.spec.prefixes },
+  )
+  const terms: LossTerms = { nce, ...(source.kind === 'pairs' ? pairTerms() : {}) }
+  return { loss: totalLoss(graph, terms, source.losses), terms: { ...terms }, tau: graph.exp(logTau) }
+
+  /** What pairs train beside the contrast of the prefixes; a term of weight 0 is left out. */
+  function pairTerms(): Omit<LossTerms, 'nce'> {
+    const whole = { ...sides(items), logTau }
+    const presence = sides(inputs.presence)
+    const column = (value: Value, m: number): Value => graph.squeeze(graph.slice(value, 1, m, m + 1), 1)
+    const modalities = projections.map((projection, m): ModalityInputs => {
+      const rows = graph.l2norm(projection)
+      return { ...sides(rows), queryPresence: column(presence.queries, m), targetPresence: column(presence.targets, m), logTau }
+    })
+    const { losses, scored } = source
+    return {
+      ...(scored && losses.cosent > 0
+        ? { cosent: cosent(graph, { ...whole, labels: graph.input('scores', 'float32', ['rows']) }).loss }
+        : {}),
+      // With one modality its contrast, and that of the fused vector, is the full prefix once more.
+      ...(projections.length > 1 && losses.modality > 0 ? { modality: modalityNce(graph, modalities, { allowed, weights }).loss } : {}),
+      ...(projections.length > 1 && losses.lateFusion > 0 ? { lateFusion: infoNce(graph, { ...whole, allowed, weights }).loss } : {}),
+    }
+  }
+}
+
+/** The rule of the batch, and lambda*'s: a target that is as close as a positive is no negative. */
+function allowedInBatch(
+  graph: Graph,
+  { maskInBatch }: StepVariant,
+  targetRows: Value,
+  { queries, targets }: Pick<InfoNceInputs, 'queries' | 'targets'>,
+): Value {
+  const allowed = graph.input('allowed', 'bool', ['rows', 'rows'])
+  if (!maskInBatch) return allowed
+  const lambda = graph.input('lambda', 'float32', [])
+  const cosines = graph.stopGradient(graph.matmul(graph.l2norm(queries), graph.l2norm(targets), { transposeB: true }))
+  const same = graph.equal(graph.unsqueeze(targetRows, 1), graph.unsqueeze(targetRows, 0))
+  return graph.and(allowed, graph.or(graph.less(cosines, lambda), same))
+}
+
+/** Hard negatives as the short views of their items, by prefix. */
+function hardItems(
+  graph: Graph,
+  { hardNegatives }: StepVariant,
+  items: Value,
+): ((prefix: number) => NonNullable<InfoNceInputs['hard']>) | undefined {
+  if (hardNegatives === 0) return undefined
+  const places = graph.reshape(graph.input('hard', 'int64', ['rows', hardNegatives]), ['places'])
+  const mask = graph.input('hardMask', 'bool', ['rows', hardNegatives])
+  return (prefix) => ({
+    items: graph.reshape(graph.gather(prefixView(graph, items, prefix), places), ['rows', hardNegatives, prefix]),
+    mask,
+  })
+}
+
+/** A batch as the feeds of a source's `stepGraph`. Nothing is copied. @param lambda - threshold of `maskInBatch` */
+export function batchFeeds(
+  batch: Batch,
+  { spec: { modalities } }: Head,
+  source: Pick<TrainingSource, 'kind' | 'scored'>,
+  learningRate: number,
+  lambda?: number,
+): Record<string, Tensor> {
+  const { rows, items } = batch
+  const feeds: Record<string, Tensor> = {
+    presence: tensor('float32', [items, modalities.length], batch.presence),
+    pool: tensor('float32', [rows, items], batch.pool),
+    targets: tensor('int64', [rows], batch.targets),
+    allowed: tensor('bool', [rows, rows], batch.allowed),
+    weights: tensor('float32', [rows], batch.weights),
+    learningRate: tensorOf('float32', [], [learningRate]),
+  }
+  for (const [m, { name, dim }] of modalities.entries()) feeds[`content_${name}`] = tensor('float32', [items, dim], batch.vectors[m]!)
+  if (batch.hard) {
+    feeds['hard'] = tensor('int64', [rows, batch.hard.count], batch.hard.items)
+    feeds['hardMask'] = tensor('bool', [rows, batch.hard.count], batch.hard.mask)
+  }
+  if (source.kind === 'pairs' && source.scored) feeds['scores'] = tensor('float32', [rows], batch.scores)
+  if (lambda !== undefined) feeds['lambda'] = tensorOf('float32', [], [lambda])
+  return feeds
+}

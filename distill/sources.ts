@@ -1,0 +1,83 @@
+/**
+ * Training sources: named sets of rows, each with losses and a temperature of its own (SAIL-Embedding, sections 3.1 and 3.2).
+ * Invariant: a step takes all of its rows from one source, so in-batch negatives are of one kind (stochastic specialization).
+ */
+
+import { SidestreamError } from '../schemas/index.ts'
+import { lossWeightDefaults, type LossWeights } from './pair-losses.ts'
+
+/** What the rows of a source are: a history and its target; two items that belong together; an item and its ID embeddings. */
+export type SourceKind = 'sequences' | 'pairs' | 'ids'
+
+/** Recommender's vectors that teach: one per entity kind that an item points to. */
+export interface Teacher {
+  /** Entity kind of the `id-embeddings` stream: item, author, category, … */
+  readonly entity: string
+  readonly dim: number
+}
+
+export interface SourceOptions {
+  /** Appears in metrics, reports and the names of the source's own parameters. */
+  readonly name: string
+  readonly kind: SourceKind
+  /**
+   * Temperature of the contrastive loss. Lower: warm items gain, cold ones lose.
+   * @default the trainer's; 0.1 for `ids`
+   */
+  readonly tau?: number
+  /** `learned`: trained too, from `tau`, within [0.01, 1]. @default the trainer's */
+  readonly tauMode?: 'fixed' | 'learned'
+  /** Of `pairs`. */
+  readonly losses?: Partial<LossWeights>
+  /** Whether `pairs` have scores, which then train by CoSENT too. @default false */
+  readonly scored?: boolean
+  /** Of `sequences`: how a history becomes one vector. @default 'mean' */
+  readonly pooler?: 'mean' | 'transformer'
+  /** Of `ids`: the teachers, in a fixed order. */
+  readonly teachers?: readonly Teacher[]
+}
+
+/** Options with every default resolved. */
+export interface TrainingSource {
+  readonly name: string
+  readonly kind: SourceKind
+  readonly tau: number
+  readonly tauMode: 'fixed' | 'learned'
+  readonly losses: LossWeights
+  readonly scored: boolean
+  readonly pooler: 'mean' | 'transformer'
+  readonly teachers: readonly Teacher[]
+}
+
+/** Temperature of ID-to-item distillation. */
+const idsTau = 0.1
+
+/**
+ * Fills in the defaults and checks what was given.
+ * @throws SIDESTREAM_USAGE_INVALID
+ */
+export function trainingSources(
+  given: readonly SourceOptions[],
+  defaults: { readonly tau: number; readonly tauMode: 'fixed' | 'learned' },
+): TrainingSource[] {
+  if (given.length === 0) throw invalid('training needs at least one source')
+  const sources = given.map((source): TrainingSource => {
+    const { name, kind, scored = false, pooler = 'mean', teachers = [] } = source
+    const { tau = kind === 'ids' ? idsTau : defaults.tau, tauMode = defaults.tauMode } = source
+    if (!/^[A-Za-z0-9_./-]{1,64}$/.test(name)) throw invalid(`source name ${JSON.stringify(name)} must be 1 to 64 of A-Z a-z 0-9 _ . / -`)
+    if (!(tau > 0 && Number.isFinite(tau))) throw invalid(`tau of source ${name} must be above 0, not ${tau}`)
+    if (kind === 'ids' && teachers.length === 0) throw invalid(`source ${name} needs at least one teacher`)
+    if (kind !== 'ids' && teachers.length > 0) throw invalid(`source ${name} is of ${kind}: only a source of ids has teachers`)
+    if (kind !== 'pairs' && scored) throw invalid(`source ${name} is of ${kind}: only pairs have scores`)
+    if (kind !== 'sequences' && pooler !== 'mean') throw invalid(`source ${name} is of ${kind}: only sequences are pooled`)
+    return { name, kind, tau, tauMode, losses: { ...lossWeightDefaults, ...source.losses }, scored, pooler, teachers }
+  })
+  const names = sources.map(({ name }) => name)
+  const twice = names.find((name, i) => names.indexOf(name) !== i)
+  if (twice !== undefined) throw invalid(`two sources are named ${twice}`)
+  return sources
+}
+
+function invalid(message: string): SidestreamError {
+  return new SidestreamError('SIDESTREAM_USAGE_INVALID', message)
+}

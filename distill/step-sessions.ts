@@ -1,0 +1,77 @@
+/**
+ * The step graphs of all sources in one worker, over one shared state.
+ * Invariant: every source's plain graph is open from the start, so a saved state is taken up, and saved again, whole.
+ */
+
+import { optimizerPrefix, TrainingSession, type Tensor } from '../compute/index.ts'
+import type { Head } from './head.ts'
+import { plainStep, stepGraph, type StepOptions, type StepVariant } from './source-graph.ts'
+import type { TrainingSource } from './sources.ts'
+
+interface SessionOptions extends StepOptions {
+  readonly threads: number
+}
+
+export class StepSessions {
+  readonly #head: Head
+  readonly #options: SessionOptions
+  readonly #first: TrainingSession
+  readonly #open = new Map<string, Promise<TrainingSession>>()
+
+  private constructor(head: Head, first: TrainingSession, source: TrainingSource, options: SessionOptions) {
+    this.#head = head
+    this.#options = options
+    this.#first = first
+    this.#open.set(sessionKey(source.name, plainStep), Promise.resolve(first))
+  }
+
+  /** Opens every source at once, so that a saved state is taken up whole. */
+  static async open(
+    head: Head,
+    sources: readonly TrainingSource[],
+    options: SessionOptions,
+    state: Readonly<Record<string, Tensor>> | undefined,
+  ): Promise<StepSessions> {
+    const { threads } = options
+    const [main, ...others] = sources.map((source) => stepGraph(head, source, plainStep, options))
+    const first = await TrainingSession.create(main!, { threads, ...(state ? { state } : {}) })
+    const sessions = new StepSessions(head, first, sources[0]!, options)
+    try {
+      for (const [i, graph] of others.entries()) {
+        const session = await first.withGraph(graph, { threads, ...(state ? { state } : {}) })
+        sessions.#open.set(sessionKey(sources[i + 1]!.name, plainStep), Promise.resolve(session))
+      }
+    } catch (error) {
+      await first.close()
+      throw error
+    }
+    return sessions
+  }
+
+  /** The session of a source's step; a variant's is made when first wanted. */
+  of(source: TrainingSource, variant: StepVariant): Promise<TrainingSession> {
+    const key = sessionKey(source.name, variant)
+    let session = this.#open.get(key)
+    if (session === undefined) {
+      session = this.#first.withGraph(stepGraph(this.#head, source, variant, this.#options), { threads: this.#options.threads })
+      this.#open.set(key, session)
+    }
+    return session
+  }
+
+  state(): Promise<Readonly<Record<string, Tensor>>> {
+    return this.#first.state()
+  }
+
+  resetOptimizer(): Promise<void> {
+    return this.#first.setState(this.#first.initialState((name) => name.startsWith(optimizerPrefix)))
+  }
+
+  close(): Promise<void> {
+    return this.#first.close()
+  }
+}
+
+function sessionKey(source: string, { hardNegatives, maskInBatch }: StepVariant): string {
+  return `${source} ${hardNegatives} ${maskInBatch}`
+}
