@@ -58,6 +58,18 @@ export interface Batch {
   readonly history?: { readonly length: number; readonly items: BigInt64Array; readonly mask: Float32Array }
   /** Items that each row must not be close to, filled up with item 0; row-major [B, m]. */
   readonly hard?: { readonly count: number; readonly items: BigInt64Array; readonly mask: Uint8Array }
+  /** ID embeddings of the targets. */
+  readonly teachers?: TeacherRows
+}
+
+/** ID embeddings of some items, by kind. */
+export interface TeacherRows {
+  /** By kind, row-major float32 [B, dim of the kind]; zero rows where absent. */
+  readonly vectors: readonly Float32Array[]
+  /** 1 where row and kind meet, row-major [B, K]. */
+  readonly presence: Float32Array
+  /** How far each row's teacher is trusted, from 0 to 1, shape [B]. */
+  readonly weights: Float32Array
 }
 
 export interface BatchOptions {

@@ -84,7 +84,7 @@ export function teacherInputs(graph: Graph, { entities }: Teacher, rows: Dim = '
 
 /** Feature projection: t = sum_k presence_k W_k l2(id_k) + b. Declares the teacher's parameters, so once per graph. */
 export function appendTeacher(graph: Graph, { entities, parameters }: Teacher, { vectors, presence }: TeacherInputs): TeacherOutputs {
-  const parameter = (name: string): Value => graph.parameter(name, parameters.get(name)!)
+  const parameter = (name: string): Value => graph.parameter(name, parameters.get(name)!, { clock: 'teacher' })
   const maps = entities.map(({ name }, k) => {
     const unit = graph.l2norm(graph.stopGradient(vectors[k]!))
     return graph.matmul(graph.mul(unit, graph.slice(presence, 1, k, k + 1)), parameter(weightOf(name)))

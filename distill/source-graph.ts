@@ -9,6 +9,7 @@ import { adamW, Graph, tensor, tensorOf, type Tensor, type Value } from '../comp
 import type { Batch } from './batches.ts'
 import { appendFused, appendProjections, appendWhitening, headInputs } from './head-graph.ts'
 import type { Head } from './head.ts'
+import { appendTeacher, createTeacher, idToItemNce, teacherInputs } from './id-losses.ts'
 import { infoNce, matryoshkaNce, prefixView, temperature, type InfoNceInputs } from './losses.ts'
 import { cosent, modalityNce, totalLoss, type LossTerms, type ModalityInputs } from './pair-losses.ts'
 import type { TrainingSource } from './sources.ts'
@@ -53,6 +54,7 @@ export function sourceLoss(graph: Graph, head: Head, source: TrainingSource, var
   const projections = appendProjections(graph, head, appendWhitening(graph, head, inputs))
   const items = appendFused(graph, head, projections, inputs.presence)
   const targetRows = graph.input('targets', 'int64', ['rows'])
+  if (source.kind === 'ids') return idLoss(graph, head, source, variant, graph.gather(items, targetRows), targetRows)
   const pool = graph.input('pool', 'float32', ['rows', 'items'])
   const weights = graph.input('weights', 'float32', ['rows'])
   const logTau = temperature(graph, source.name, source)
@@ -92,6 +94,24 @@ export function sourceLoss(graph: Graph, head: Head, source: TrainingSource, var
   }
 }
 
+/** Items taught by their ID embeddings, at every prefix. */
+function idLoss(
+  graph: Graph,
+  { spec }: Head,
+  source: TrainingSource,
+  variant: StepVariant,
+  students: Value,
+  targetRows: Value,
+): SourceLoss {
+  const teacher = createTeacher({ entities: source.entities, dims: spec.dims, seed: spec.seed })
+  const outputs = appendTeacher(graph, teacher, teacherInputs(graph, teacher))
+  const logTau = temperature(graph, source.name, source)
+  const allowed = allowedInBatch(graph, variant, targetRows, { queries: students, targets: outputs.projected })
+  const weights = graph.input('weights', 'float32', ['rows'])
+  const { loss } = idToItemNce(graph, { ...outputs, students, logTau, allowed, weights, prefixes: spec.prefixes })
+  return { loss, terms: { nce: loss }, tau: graph.exp(logTau) }
+}
+
 /** The rule of the batch, and lambda*'s: a target that is as close as a positive is no negative. */
 function allowedInBatch(
   graph: Graph,
@@ -126,20 +146,25 @@ function hardItems(
 export function batchFeeds(
   batch: Batch,
   { spec: { modalities } }: Head,
-  source: Pick<TrainingSource, 'kind' | 'scored'>,
+  source: Pick<TrainingSource, 'kind' | 'scored' | 'entities'>,
   learningRate: number,
   lambda?: number,
 ): Record<string, Tensor> {
   const { rows, items } = batch
   const feeds: Record<string, Tensor> = {
     presence: tensor('float32', [items, modalities.length], batch.presence),
-    pool: tensor('float32', [rows, items], batch.pool),
     targets: tensor('int64', [rows], batch.targets),
     allowed: tensor('bool', [rows, rows], batch.allowed),
-    weights: tensor('float32', [rows], batch.weights),
+    weights: tensor('float32', [rows], batch.teachers?.weights ?? batch.weights),
     learningRate: tensorOf('float32', [], [learningRate]),
   }
   for (const [m, { name, dim }] of modalities.entries()) feeds[`content_${name}`] = tensor('float32', [items, dim], batch.vectors[m]!)
+  if (source.kind !== 'ids') feeds['pool'] = tensor('float32', [rows, items], batch.pool)
+  else if (batch.teachers) {
+    const { vectors, presence } = batch.teachers
+    feeds['idPresence'] = tensor('float32', [rows, source.entities.length], presence)
+    for (const [k, { name, dim }] of source.entities.entries()) feeds[`id_${name}`] = tensor('float32', [rows, dim], vectors[k]!)
+  }
   if (batch.hard) {
     feeds['hard'] = tensor('int64', [rows, batch.hard.count], batch.hard.items)
     feeds['hardMask'] = tensor('bool', [rows, batch.hard.count], batch.hard.mask)

@@ -4,17 +4,11 @@
  */
 
 import { SidestreamError } from '../schemas/index.ts'
+import type { TeacherEntity } from './id-losses.ts'
 import { lossWeightDefaults, type LossWeights } from './pair-losses.ts'
 
 /** What the rows of a source are: a history and its target; two items that belong together; an item and its ID embeddings. */
 export type SourceKind = 'sequences' | 'pairs' | 'ids'
-
-/** Recommender's vectors that teach: one per entity kind that an item points to. */
-export interface Teacher {
-  /** Entity kind of the `id-embeddings` stream: item, author, category, … */
-  readonly entity: string
-  readonly dim: number
-}
 
 export interface SourceOptions {
   /** Appears in metrics, reports and the names of the source's own parameters. */
@@ -33,8 +27,8 @@ export interface SourceOptions {
   readonly scored?: boolean
   /** Of `sequences`: how a history becomes one vector. @default 'mean' */
   readonly pooler?: 'mean' | 'transformer'
-  /** Of `ids`: the teachers, in a fixed order. */
-  readonly teachers?: readonly Teacher[]
+  /** Of `ids`: the kinds of ID embeddings that teach, in a fixed order. */
+  readonly entities?: readonly TeacherEntity[]
 }
 
 /** Options with every default resolved. */
@@ -46,7 +40,7 @@ export interface TrainingSource {
   readonly losses: LossWeights
   readonly scored: boolean
   readonly pooler: 'mean' | 'transformer'
-  readonly teachers: readonly Teacher[]
+  readonly entities: readonly TeacherEntity[]
 }
 
 /** Temperature of ID-to-item distillation. */
@@ -62,15 +56,15 @@ export function trainingSources(
 ): TrainingSource[] {
   if (given.length === 0) throw invalid('training needs at least one source')
   const sources = given.map((source): TrainingSource => {
-    const { name, kind, scored = false, pooler = 'mean', teachers = [] } = source
+    const { name, kind, scored = false, pooler = 'mean', entities = [] } = source
     const { tau = kind === 'ids' ? idsTau : defaults.tau, tauMode = defaults.tauMode } = source
     if (!/^[A-Za-z0-9_./-]{1,64}$/.test(name)) throw invalid(`source name ${JSON.stringify(name)} must be 1 to 64 of A-Z a-z 0-9 _ . / -`)
     if (!(tau > 0 && Number.isFinite(tau))) throw invalid(`tau of source ${name} must be above 0, not ${tau}`)
-    if (kind === 'ids' && teachers.length === 0) throw invalid(`source ${name} needs at least one teacher`)
-    if (kind !== 'ids' && teachers.length > 0) throw invalid(`source ${name} is of ${kind}: only a source of ids has teachers`)
+    if (kind === 'ids' && entities.length === 0) throw invalid(`source ${name} needs at least one kind of ID embedding`)
+    if (kind !== 'ids' && entities.length > 0) throw invalid(`source ${name} is of ${kind}: only a source of ids has ID embeddings`)
     if (kind !== 'pairs' && scored) throw invalid(`source ${name} is of ${kind}: only pairs have scores`)
     if (kind !== 'sequences' && pooler !== 'mean') throw invalid(`source ${name} is of ${kind}: only sequences are pooled`)
-    return { name, kind, tau, tauMode, losses: { ...lossWeightDefaults, ...source.losses }, scored, pooler, teachers }
+    return { name, kind, tau, tauMode, losses: { ...lossWeightDefaults, ...source.losses }, scored, pooler, entities }
   })
   const names = sources.map(({ name }) => name)
   const twice = names.find((name, i) => names.indexOf(name) !== i)

@@ -7,7 +7,7 @@
 
 import { adamWDefaults, type Schedule, type Tensor } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
-import { buildBatch, usableRows, type Batch, type ContentLookup, type TrainingRow } from './batches.ts'
+import { buildBatch, usableRows, type Batch, type ContentLookup, type TeacherRows, type TrainingRow } from './batches.ts'
 import type { Checkpoint, CheckpointPosition, TrainingState } from './checkpoint.ts'
 import { withParameters } from './head-graph.ts'
 import type { Head } from './head.ts'
@@ -121,6 +121,8 @@ export interface TrainingPlan {
   /** Which source a step takes, an index into the sources that have rows; all batches of all once a pass, mixed, when left out. */
   readonly draw?: (step: number, sources: readonly SourceRows[]) => number
   readonly mining?: Mining
+  /** ID embeddings of the items of a batch; needed by sources of ids. */
+  readonly teachers?: (source: TrainingSource, itemIds: readonly string[]) => TeacherRows
   /** Told after each step, in order. */
   readonly onStep?: (step: number, result: StepResult) => void
   /** Asked before each step of the plan: true ends it, as if it had no more steps. */
@@ -273,7 +275,7 @@ export class Trainer {
       }
       // The next batch is built here while the worker is still busy with the last one.
       const { at: from, rows } = stretch[place]!
-      const { batch, step } = this.#build(sources[from]!.source, rows, content, plan.mining, negatives, place)
+      const { batch, step } = this.#build(sources[from]!.source, rows, content, plan, negatives, place)
       await finish()
       running = this.trainBatch(batch, plan.schedule(this.#step - (plan.scheduleFrom ?? 0)), step)
     }
@@ -323,18 +325,25 @@ export class Trainer {
   }
 
   #build(
-    source: string,
+    name: string,
     rows: readonly TrainingRow[],
     content: ContentLookup,
-    mining: Mining | undefined,
+    { mining, teachers }: TrainingPlan,
     negatives: NegativesOfBatches | undefined,
     place: number,
   ): { readonly batch: Batch; readonly step: BatchStep } {
+    const source = this.#source(name)
     const options = { modalities: this.#head.spec.modalities, historyLength: this.#options.historyLength }
-    if (mining === undefined || negatives === undefined) return { batch: buildBatch(rows, content, options), step: { source } }
+    if (source.kind === 'ids') {
+      if (teachers === undefined)
+        throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `source ${name} needs ID embeddings: give the plan its teachers`)
+      const ids = rows.map(({ targetId }) => targetId)
+      return { batch: { ...buildBatch(rows, content, options), teachers: teachers(source, ids) }, step: { source: name } }
+    }
+    if (mining === undefined || negatives === undefined) return { batch: buildBatch(rows, content, options), step: { source: name } }
     const hard = mining.hardNegatives > 0 ? { hard: { count: mining.hardNegatives, ofRows: negatives.hard(place) } } : {}
-    const lambda = mining.maskInBatch ? { lambda: negatives.lambda(source) } : {}
-    return { batch: buildBatch(rows, content, { ...options, ...hard }), step: { source, ...lambda } }
+    const lambda = mining.maskInBatch ? { lambda: negatives.lambda(name) } : {}
+    return { batch: buildBatch(rows, content, { ...options, ...hard }), step: { source: name, ...lambda } }
   }
 
   async #current(): Promise<{ readonly step: number; readonly state: Readonly<Record<string, Tensor>> }> {

@@ -158,7 +158,7 @@ test('the loss has the gradients of central differences through the whole head',
   graph.output('loss', loss)
   gradients(graph, loss, values).forEach((value, i) => graph.output(`d/${names[i]!}`, value))
   const session = await Session.create(toModel(graph))
-  const { learningRate: _unused, ...feeds } = batchFeeds(batch, head, { kind: 'sequences', scored: false }, 0)
+  const { learningRate: _unused, ...feeds } = batchFeeds(batch, head, { kind: 'sequences', scored: false, entities: [] }, 0)
   const found = await session.run(feeds)
   await session.close()
   const numbers = numbersOf(head)

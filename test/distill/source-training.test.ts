@@ -5,6 +5,7 @@ import { constantAfterWarmup, type Tensor } from '../../compute/index.ts'
 import {
   decodeCheckpoint,
   encodeCheckpoint,
+  idRow,
   pairRow,
   stepOrder,
   stepsPerPass,
@@ -15,6 +16,7 @@ import {
   type NegativesOfBatches,
   type SourceRows,
   type StepResult,
+  type TeacherRows,
   type TrainerOptions,
   type TrainingPlan,
   type TrainingRow,
@@ -110,6 +112,33 @@ test('pairs with scores train by CoSENT too, and inside each modality, also wher
   for (const term of ['nce', 'cosent', 'modality', 'lateFusion']) ok(mean(steps.slice(-4), term) < mean(steps.slice(0, 4), term), term)
 })
 
+test('ID embeddings teach the head where items belong: taught items that share a teacher come closer', async () => {
+  const ids = [...items.keys()]
+  const group = (id: string): number => Number(id.slice(1)) % 4
+  const teachers = (_: unknown, itemIds: readonly string[]): TeacherRows => ({
+    vectors: [Float32Array.from(itemIds.flatMap((id) => [0, 1, 2, 3].map((k) => (k === group(id) ? 1 : 0.1))))],
+    presence: new Float32Array(itemIds.length).fill(1),
+    weights: new Float32Array(itemIds.length).fill(1),
+  })
+  const own: TrainerOptions = {
+    ...options,
+    batchSize: 10,
+    sources: [{ name: 'ids', kind: 'ids', entities: [{ name: 'item', dim: 4 }], tau: 0.5 }],
+  }
+  const trainer = await Trainer.create(worldHead(items), own)
+  try {
+    const result = await trainer.train({ ids: ids.map(idRow) }, content, { schedule: () => 1e-2, passes: 60, shuffleSeed: 2, teachers })
+    ok(result.losses.at(-1)! < result.losses[0]! - 0.5, `${result.losses[0]} to ${result.losses.at(-1)}`)
+    ok([...(await trainer.checkpoint(position)).training!.tensors.keys()].includes('teacher.item.W'))
+    await rejects(trainer.train({ ids: ids.map(idRow) }, content, plan), {
+      code: 'SIDESTREAM_USAGE_INVALID',
+      message: /needs ID embeddings/,
+    })
+  } finally {
+    await trainer.close()
+  }
+})
+
 test('a source that dried up takes no step, and the others go on', async () => {
   const result = await withTrainer((trainer) => trainer.train({ seq2item: sequences, tags: [] }, content, plan))
   deepStrictEqual(result.sources['tags'], { rows: 0, dropped: 0, steps: 0, loss: NaN })
@@ -181,7 +210,7 @@ test('sources that cannot be are refused, and say why', () => {
     throws(() => trainingSources(sources, defaults), { code: 'SIDESTREAM_USAGE_INVALID', message })
   refused([], /at least one source/)
   refused([{ name: 'a b', kind: 'pairs' }], /source name "a b"/)
-  refused([{ name: 'ids', kind: 'ids' }], /at least one teacher/)
+  refused([{ name: 'ids', kind: 'ids' }], /at least one kind/)
   refused([{ name: 's', kind: 'sequences', scored: true }], /only pairs have scores/)
   refused([{ name: 's', kind: 'pairs', tau: 0 }], /tau of source s/)
   refused(
@@ -191,7 +220,7 @@ test('sources that cannot be are refused, and say why', () => {
     ],
     /two sources are named s/,
   )
-  strictEqual(trainingSources([{ name: 'ids', kind: 'ids', teachers: [{ entity: 'item', dim: 4 }] }], defaults)[0]!.tau, 0.1)
+  strictEqual(trainingSources([{ name: 'ids', kind: 'ids', entities: [{ name: 'item', dim: 4 }] }], defaults)[0]!.tau, 0.1)
 })
 
 test('the order of steps depends on rows and seed alone, and every row stands in a pass once', () => {

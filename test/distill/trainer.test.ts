@@ -188,7 +188,7 @@ test('training state of another head is refused', async () => {
 
 test('the feeds of a batch are its own arrays and one learning rate', () => {
   const batch = buildBatch(usableRows(rows, content).rows.slice(0, 4), content, { modalities, historyLength: 4 })
-  const feeds = batchFeeds(batch, worldHead(items), { kind: 'sequences', scored: false }, 0.5)
+  const feeds = batchFeeds(batch, worldHead(items), { kind: 'sequences', scored: false, entities: [] }, 0.5)
   strictEqual(feeds['allowed']!.data, batch.allowed)
   strictEqual(feeds['learningRate']!.data[0], 0.5)
   strictEqual(trainerDefaults.tau, 0.2)
