@@ -292,6 +292,10 @@ export class Graph {
   l2norm(x: Value): Value {
     return this.apply('l2norm', [x])
   }
+  /** Rows of the last axis at mean 0 and variance 1; a row of equal entries becomes zero. */
+  layerNorm(x: Value): Value {
+    return this.apply('layerNorm', [x])
+  }
 
   /** Rows of `x` by int64 `indices` of any shape: `[n, …] -> [indices…, …]`. */
   gather(x: Value, indices: Value): Value {

@@ -76,6 +76,8 @@ export { appendTeacher, createTeacher, idToItemNce, teacherInputs } from './id-l
 export type { IdToItemInputs, Teacher, TeacherEntity, TeacherInputs, TeacherOptions, TeacherOutputs } from './id-losses.ts'
 export { cosent, lossWeightDefaults, modalityNce, totalLoss } from './pair-losses.ts'
 export type { CosentInputs, CosentOutputs, LossTerms, LossWeights, ModalityInputs, ModalityNceOptions } from './pair-losses.ts'
+export { appendPooler, createPooler, poolerDefaults, poolerShapes } from './pooler.ts'
+export type { Pooler, PoolerOptions, PoolerOutputs, PoolerSpec } from './pooler.ts'
 export { fitStatistics, halfWhiten, modalityStatistics, sdFloor, statisticsDefaults, whiteningMatrix } from './statistics.ts'
 export type { ContentVectors, Modality, ModalityStatistics, StatisticsOptions } from './statistics.ts'
 export { batchFeeds, plainStep, sourceLoss, stepGraph } from './source-graph.ts'

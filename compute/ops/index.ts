@@ -20,6 +20,7 @@ import { gather } from './gather.ts'
 import { gelu } from './gelu.ts'
 import { identity } from './identity.ts'
 import { l2norm } from './l2norm.ts'
+import { layerNorm } from './layer-norm.ts'
 import { less } from './less.ts'
 import { logSoftmax } from './log-softmax.ts'
 import { logSumExp } from './log-sum-exp.ts'
@@ -64,6 +65,7 @@ export const opTable = {
   gelu,
   identity,
   l2norm,
+  layerNorm,
   less,
   logSoftmax,
   logSumExp,

@@ -17,7 +17,7 @@ function normal(dims: readonly number[], stream: number) {
   return tensor('float32', dims, data)
 }
 
-/** The head's operations: linear layers, GELU, fusion softmax over modalities, unit length; widths on purpose odd. */
+/** The head's operations: linear layers, GELU, fusion softmax over modalities, unit length, and layer norm; widths on purpose odd. */
 function head(width: number, hidden: number, out: number): (graph: Graph, x: Value) => Value {
   return (graph, x) => {
     const parameter = (name: string, dims: number[], stream: number): Value => graph.parameter(name, normal(dims, stream))
@@ -28,7 +28,8 @@ function head(width: number, hidden: number, out: number): (graph: Graph, x: Val
     const stacked = graph.concat([graph.unsqueeze(first, 1), graph.unsqueeze(second, 1)], 1)
     const present = graph.less(graph.scalar(-2.5), stacked)
     const fused = graph.reduceSum(graph.mul(graph.softmax(stacked, 1, present), stacked), [1])
-    return graph.concat([graph.l2norm(fused), unit, graph.sigmoid(graph.reduceMean(x, [1], { keepDims: true })), graph.tanh(first)], 1)
+    const squashed = [graph.sigmoid(graph.reduceMean(x, [1], { keepDims: true })), graph.tanh(first)]
+    return graph.concat([graph.l2norm(fused), unit, ...squashed, graph.layerNorm(x)], 1)
   }
 }
 

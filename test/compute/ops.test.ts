@@ -113,6 +113,12 @@ function normalDistribution(x: number): number {
   return 0.5 + (total * Math.exp((-x * x) / 2)) / Math.sqrt(2 * Math.PI)
 }
 
+function standardized(row: number[]): number[] {
+  const mean = sum(row) / row.length
+  const variance = sum(row.map((x) => (x - mean) ** 2)) / row.length
+  return row.map((x) => (x - mean) / Math.sqrt(variance + 2 ** -17))
+}
+
 function reductionCases(name: 'reduceSum' | 'reduceMean' | 'reduceMax', reduce: (values: number[]) => number): Case[] {
   const x = normal([2, 3, 5])
   const at = (i: number, j: number, k: number): number => list(x)[(i * 3 + j) * 5 + k]!
@@ -316,6 +322,19 @@ function cases(): Record<OpName, Case[]> {
         expected: rowsOf(x34).flatMap((row) => row.map((x) => x / Math.hypot(...row))),
       },
     ],
+    layerNorm: [
+      {
+        inputs: [x34],
+        shapes: [['n', 4]],
+        build: (graph, x) => graph.layerNorm(x),
+        expected: rowsOf(x34).flatMap((row) => standardized(row)),
+      },
+      {
+        inputs: [tensorOf('float64', [2, 1, 3], [1, 2, 4, -3, 5, 5])],
+        build: (graph, x) => graph.layerNorm(x),
+        expected: [...standardized([1, 2, 4]), ...standardized([-3, 5, 5])],
+      },
+    ],
     gather: [
       {
         inputs: [x34, int([5], indices)],
@@ -401,6 +420,13 @@ for (const [name, list_] of Object.entries(cases()) as [OpName, Case[]][]) {
     for (const example of list_) await check(name, example)
   })
 }
+
+test('layerNorm: a row of equal entries becomes zero', async () => {
+  const { graph, y } = built({ inputs: [tensorOf('float64', [1, 3], [5, 5, 5])], build: (g, x) => g.layerNorm(x), expected: [] })
+  graph.output('y', y)
+  const { y: found } = await run(graph, (session) => session.run({ in0: tensorOf('float64', [1, 3], [5, 5, 5]) }))
+  deepStrictEqual(list(found!), [0, 0, 0])
+})
 
 test('the table holds an operation for every case and the other way round', () => {
   deepStrictEqual(Object.keys(cases()).toSorted(), Object.keys(opTable).toSorted())
