@@ -13,6 +13,17 @@ export { applyInteractions, loadSequences, restoreSequence } from './sequences.t
 export type { AppliedInteractions, IngestCounts, InteractionBatch } from './sequences.ts'
 export { sampleDefaults, sampleKey, SampleBuilder, samplesFromInteractions } from './samples.ts'
 export type { SampleOptions } from './samples.ts'
+export { buildTeacherBatch, exposureWeight, meanExposures, teacherDefaults, teacherFault, teacherId } from './teachers.ts'
+export type {
+  ExposureWeightOptions,
+  TeacherBatch,
+  TeacherBatchOptions,
+  TeacherCounts,
+  TeacherJoin,
+  TeacherKind,
+  TeacherLookup,
+  TeacherVector,
+} from './teachers.ts'
 export { checkEventTime, LaneWatermark, RoundClock, roundDefaults } from './rounds.ts'
 export type { ClockEvent, RoundOptions, RoundSnapshot } from './rounds.ts'
 export { addContent, contentAsOf, pruneContent } from './round-content.ts'
