@@ -23,13 +23,16 @@ export type {
   LogHeader,
   LogProducer,
   LogRecord,
+  LogTransaction,
   NewTopic,
+  ProducerOptions,
   ProducerRecord,
   ReadOptions,
   TopicCleanup,
   TopicDescription,
   TopicPlan,
 } from './log/log.ts'
+export { transactionalIdOf } from './log/names.ts'
 export type { MaintenanceReport } from './log/file-maintenance.ts'
 export { memoryLogDefaults, openMemoryLog } from './log/memory.ts'
 export type { MemoryLog, MemoryLogOptions } from './log/memory.ts'

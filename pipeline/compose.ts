@@ -71,7 +71,7 @@ export async function openProject(config: Config, { logger = silentLogger, clock
  * @throws as `openProject`, except what concerns the data directory
  */
 export async function openPorts(config: Config, { logger = silentLogger, clock = Date.now }: ComposeOptions = {}): Promise<ProjectPorts> {
-  const kafka = { name: 'kafka', caps: { transactions: false, compaction: true, groups: 'cluster' } } as const
+  const kafka = { name: 'kafka', caps: { transactions: true, compaction: true, groups: 'cluster' } } as const
   const log = lazyLog(kafka, async () => {
     const opened = await openLog(config, { clock, logger })
     try {

@@ -14,7 +14,7 @@ export function lazyLog(about: Pick<LogDriver, 'name' | 'caps'>, open: () => Pro
   }
   return {
     ...about,
-    producer: async () => (await log()).producer(),
+    producer: async (options) => (await log()).producer(options),
     consumer: async (options) => (await log()).consumer(options),
     admin: async () => (await log()).admin(),
     read: async (topic, onBatch, options) => (await log()).read(topic, onBatch, options),

@@ -24,7 +24,10 @@ function patientLog(log: LogDriver, patience: Patience, stalls: Stalls): LogDriv
     name: log.name,
     caps: log.caps,
     consumer: async (options) => stalls.watched(await log.consumer(options), options.group),
-    producer: async () => patientProducer(await patience.through(() => log.producer()), patience),
+    producer: async (options) => {
+      const producer = await patience.through(() => log.producer(options))
+      return options?.transactionalId === undefined ? patientProducer(producer, patience) : producer // what failed is begun anew as a whole
+    },
     admin: async () => patientAdmin(await log.admin(), patience),
     read: (topic, onBatch, options) => log.read(topic, onBatch, options),
     close: () => log.close(),

@@ -15,6 +15,7 @@ import type {
   LogDriver,
   LogProducer,
   NewTopic,
+  ProducerOptions,
   ReadOptions,
   TopicDescription,
   TopicPlan,
@@ -80,8 +81,12 @@ export class EmbeddedLog implements LogDriver {
     }
   }
 
-  async producer(): Promise<LogProducer> {
+  async producer({ transactionalId }: ProducerOptions = {}): Promise<LogProducer> {
     this.#refuseClosed()
+    if (transactionalId !== undefined) {
+      const message = `the ${this.name} log has no transactions (caps.transactions is false): leave transactionalId out, or use a Kafka log`
+      throw new SidestreamError('SIDESTREAM_USAGE_INVALID', message)
+    }
     const producer = new EmbeddedProducer(this.#core, () => this.#open.delete(producer))
     this.#open.add(producer)
     return producer

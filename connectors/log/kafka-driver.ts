@@ -7,13 +7,14 @@ import { KafkaNames } from './kafka-names.ts'
 import { KafkaPlaces } from './kafka-places.ts'
 import { KafkaProducer } from './kafka-producer.ts'
 import { readKafka } from './kafka-read.ts'
+import { KafkaTransactions } from './kafka-transactions.ts'
 import { KafkaView } from './kafka-view.ts'
 import type { KafkaSettings } from './kafka.ts'
-import type { ConsumerOptions, LogAdmin, LogBatch, LogConsumer, LogDriver, LogProducer, ReadOptions } from './log.ts'
+import type { ConsumerOptions, LogAdmin, LogBatch, LogConsumer, LogDriver, LogProducer, ProducerOptions, ReadOptions } from './log.ts'
 
 export class KafkaLog implements LogDriver {
   readonly name = 'kafka'
-  readonly caps = { transactions: false, compaction: true, groups: 'cluster' } as const
+  readonly caps = { transactions: true, compaction: true, groups: 'cluster' } as const
   readonly #settings: KafkaSettings
   readonly #names: KafkaNames
   readonly #view: KafkaView
@@ -40,14 +41,18 @@ export class KafkaLog implements LogDriver {
     return new KafkaLog(settings, names, await KafkaView.connect(settings))
   }
 
-  async producer(): Promise<LogProducer> {
+  async producer({ transactionalId }: ProducerOptions = {}): Promise<LogProducer> {
     this.#refuseClosed()
-    const producer = await KafkaProducer.open({
+    const options = {
       settings: this.#settings,
       names: this.#names,
       view: this.#view,
       onClose: () => this.#open.delete(producer),
-    })
+    }
+    const producer: LogProducer =
+      transactionalId === undefined
+        ? await KafkaProducer.open(options)
+        : await KafkaTransactions.open({ ...options, transactionalId: this.#names.transactionalId(transactionalId) })
     this.#open.add(producer)
     return producer
   }

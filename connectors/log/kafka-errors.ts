@@ -50,6 +50,7 @@ const denied: Readonly<Record<string, string>> = {
   TOPIC_AUTHORIZATION_FAILED: 'this user may not use the topic: grant READ, WRITE and DESCRIBE on it',
   GROUP_AUTHORIZATION_FAILED: 'this user may not use the group: grant READ on it',
   CLUSTER_AUTHORIZATION_FAILED: 'this user may not do that to the cluster: grant CREATE for new topics, IDEMPOTENT_WRITE for sending',
+  TRANSACTIONAL_ID_AUTHORIZATION_FAILED: 'this user may not use the transactional id: grant WRITE and DESCRIBE on it',
   SASL_AUTHENTICATION_FAILED: 'check user name, password and mechanism',
   UNSUPPORTED_SASL_MECHANISM: 'the brokers do not offer this SASL mechanism: choose another',
   ILLEGAL_SASL_STATE: 'the brokers expect another way to log in: check the SASL mechanism, and that the port is the one for it',
@@ -63,6 +64,7 @@ const invalid: Readonly<Record<string, string>> = {
   INVALID_CONFIG: 'the brokers refuse a setting of the topic',
   POLICY_VIOLATION: 'a policy of the brokers forbids it',
   INVALID_SESSION_TIMEOUT: 'the session timeout is outside of what the brokers allow (group.min and group.max.session.timeout.ms)',
+  INVALID_TRANSACTION_TIMEOUT: 'the transaction timeout is longer than the brokers allow (transaction.max.timeout.ms)',
   INVALID_GROUP_ID: 'the brokers refuse the name of the group',
   INCONSISTENT_GROUP_PROTOCOL: 'other members of the group use another assignment protocol: choose another group name',
   UNSUPPORTED_VERSION: 'the brokers do not speak a version that kafkajs does',
@@ -91,6 +93,20 @@ export function kafkaError(error: unknown, doing: string): SidestreamError {
   const told = [...new Set([...chain(error)].map(({ message }) => message).filter((message) => message !== undefined && message !== ''))]
   const hint = hints.find(([said]) => told.some((message) => message!.includes(said)))?.[1] ?? ''
   return new SidestreamError('SIDESTREAM_LOG_UNAVAILABLE', `${doing}: ${told.at(-1) ?? String(error)}${hint}`, { cause: error })
+}
+
+/** @returns the error for a batch of which nothing was or will be appended; undefined for any other */
+export function refusal(error: unknown, doing: string): SidestreamError | undefined {
+  if (isOfType(error, 'MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE')) {
+    const message = `${doing}: larger than the topic takes (max.message.bytes): make the record smaller, or raise the topic's limit`
+    return new SidestreamError('SIDESTREAM_RECORD_TOO_LARGE', message, { cause: error })
+  }
+  if (isOfType(error, 'INVALID_RECORD', 'INVALID_TIMESTAMP')) {
+    const message = `${doing}: the broker refuses a record (a compacted topic takes no null keys; times must be near the broker's)`
+    return new SidestreamError('SIDESTREAM_RECORD_INVALID', message, { cause: error })
+  }
+  const told = kafkaError(error, doing)
+  return told.code === 'SIDESTREAM_LOG_ACCESS_DENIED' ? told : undefined
 }
 
 /** @returns code, advice and, where it is one of these, which part of the connection it concerns */

@@ -8,7 +8,7 @@ import { SidestreamError } from '../../schemas/index.ts'
 import { isRetryable } from './embedded-lane.ts'
 import { heldBytes, toRecord } from './kafka-records.ts'
 import type { KafkaSettings } from './kafka.ts'
-import type { Lane, LogBatch, LogHandlers, LogRecord } from './log.ts'
+import type { ConsumerOptions, Lane, LogBatch, LogHandlers, LogRecord } from './log.ts'
 
 const backoffMs = 100
 const backoffLimitMs = 5000
@@ -21,6 +21,9 @@ export interface KafkaLaneOptions {
   readonly topic: string
   readonly partition: number
   readonly epoch: number
+  /** As the brokers call it. */
+  readonly group: string
+  readonly commits: Required<ConsumerOptions>['commits']
   readonly limits: { readonly records: number; readonly bytes: number }
   readonly commit: (lane: KafkaLane, next: bigint) => Promise<'ok' | 'lost'>
   /** Fetching is to stop, or to go on. */
@@ -84,6 +87,11 @@ export class KafkaLane implements Lane {
     this.epoch = options.epoch
     this.#options = options
     this.#progressTs = options.settings.clock()
+  }
+
+  /** What it belongs to: log, group, and who may commit. */
+  get home(): Pick<KafkaLaneOptions, 'settings' | 'group' | 'commits'> {
+    return this.#options
   }
 
   get signal(): AbortSignal {

@@ -134,7 +134,7 @@ export class KafkaLanes {
   }
 
   #make({ topic, partition }: TopicPartitionName): KafkaLane {
-    const { settings, limits, member, nameOf, places, onFailure } = this.#options
+    const { settings, group, commits, limits, member, nameOf, places, onFailure } = this.#options
     const mine = (lane: KafkaLane): KafkaMember | undefined =>
       this.#lanes.get(placeName(placeOf(lane))) === lane && !this.#draining ? member() : undefined
     const lane = new KafkaLane({
@@ -143,6 +143,8 @@ export class KafkaLanes {
       topic,
       partition,
       epoch: places.nextEpoch(),
+      group,
+      commits,
       limits,
       commit: (asking, next) => this.#commit(asking, next),
       onFlow: (asking, flow) => mine(asking)?.[flow](placeOf(asking)),

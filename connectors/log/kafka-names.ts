@@ -5,12 +5,14 @@
 import { SidestreamError } from '../../schemas/index.ts'
 import { checkName } from './names.ts'
 
+const transactionalIdPattern = /^[A-Za-z0-9/._-]{1,512}$/
+
 export interface NameOptions {
   /** Put before every topic name without an entry in `topicNames`. */
   readonly topicPrefix: string
   /** Physical names of topics that are called otherwise; they win over the prefix. */
   readonly topicNames: Readonly<Record<string, string>>
-  /** Put before every group name. */
+  /** Put before every group name, and before transactional ids. */
   readonly groupPrefix: string
 }
 
@@ -44,6 +46,15 @@ export class KafkaNames {
     checkName('group', name)
     checkName('group', this.#options.groupPrefix + name)
     return this.#options.groupPrefix + name
+  }
+
+  /** With the prefix of groups, so that projects on one cluster do not fence each other. @throws SIDESTREAM_USAGE_INVALID */
+  transactionalId(id: string): string {
+    if (!transactionalIdPattern.test(id)) {
+      const message = `${JSON.stringify(id)} is no transactional id: use 1 to 512 letters, digits, "/", ".", "_" or "-" (transactionalIdOf makes one)`
+      throw new SidestreamError('SIDESTREAM_USAGE_INVALID', message)
+    }
+    return this.#options.groupPrefix + id
   }
 
   /** The name that we give a topic of the brokers; undefined for topics of others and internal ones. */

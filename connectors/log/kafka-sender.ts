@@ -1,13 +1,19 @@
 /**
  * One life of an idempotent kafkajs producer. kafkajs counts sequence numbers per partition; when an outcome is unknown they no
- * longer say what the broker has, so such a producer is given up and the next batch goes out under a new producer id.
+ * longer say what the broker has, so such a producer is given up and the next batch goes out under a new producer id. One with
+ * transactions is of no use either after an error: a new one with its transactional id ends what it left open.
  * Invariant: once `retire` has resolved nothing more of this producer reaches a broker through a new connection or try.
  */
 import kafkajs from 'kafkajs'
-import type { Message, Producer } from 'kafkajs'
+import type { Message, Producer, RetryOptions, Transaction } from 'kafkajs'
 import { closeMs, createClient } from './kafka-client.ts'
 import type { KafkaSettings } from './kafka.ts'
 import { withTimeout } from './waiting.ts'
+
+/** The caller's deadline ends it. */
+const retry: RetryOptions = { initialRetryTime: 100, maxRetryTime: 1000, multiplier: 2, retries: Number.MAX_SAFE_INTEGER }
+/** While the brokers still write the end of the last transaction the next is told to wait: a few milliseconds. */
+const transactionRetry: RetryOptions = { ...retry, initialRetryTime: 5, multiplier: 1.5 }
 
 export class KafkaSender {
   readonly #producer: Producer
@@ -20,7 +26,11 @@ export class KafkaSender {
   #connected: Promise<void> | undefined
   #retired: Promise<void> | undefined
 
-  constructor(settings: KafkaSettings) {
+  /** Begun and not yet handed out. */
+  #transaction: Transaction | undefined
+
+  /** @param transactionalId - as the brokers know it */
+  constructor(settings: KafkaSettings, transactionalId?: string) {
     const { kafka, kill } = createClient(settings)
     this.#kill = kill
     this.#compression = settings.compression === 'gzip' ? kafkajs.CompressionTypes.GZIP : kafkajs.CompressionTypes.None
@@ -34,7 +44,8 @@ export class KafkaSender {
         () =>
         ({ message }) =>
           message.partition!,
-      retry: { initialRetryTime: 100, maxRetryTime: 1000, multiplier: 2, retries: Number.MAX_SAFE_INTEGER }, // the caller's deadline ends it
+      retry: transactionalId === undefined ? retry : transactionRetry,
+      ...(transactionalId !== undefined && { transactionalId, transactionTimeout: settings.transactionTimeoutMs }),
     })
   }
 
@@ -50,10 +61,26 @@ export class KafkaSender {
     return this.#connected
   }
 
-  /** Appends one batch to one partition. @returns offset of its first record; undefined when the answer speaks of something else */
-  async send(topic: string, partition: number, messages: Message[]): Promise<bigint | undefined> {
+  /** Fences other producers of the transactional id; resolves when what they left open has ended, one way or the other. */
+  async takeOver(): Promise<void> {
+    await this.connect()
+    this.#transaction = await this.#producer.transaction() // the first one asks the brokers, the others do not
+  }
+
+  /** A transaction, of which the brokers hear with its first batch. */
+  async begin(): Promise<Transaction> {
+    const transaction = this.#transaction ?? (await this.#producer.transaction())
+    this.#transaction = undefined
+    return transaction
+  }
+
+  /**
+   * Appends one batch to one partition, in a transaction where one is given.
+   * @returns offset of its first record; undefined when the answer speaks of something else
+   */
+  async send(topic: string, partition: number, messages: Message[], transaction?: Transaction): Promise<bigint | undefined> {
     this.topics.add(topic)
-    const work = this.#send(topic, partition, messages)
+    const work = this.#send(topic, partition, messages, transaction ?? this.#producer)
     this.#sending.add(work)
     try {
       return await work
@@ -82,9 +109,9 @@ export class KafkaSender {
     this.#kill()
   }
 
-  async #send(topic: string, partition: number, messages: Message[]): Promise<bigint | undefined> {
+  async #send(topic: string, partition: number, messages: Message[], via: Pick<Producer, 'send'>): Promise<bigint | undefined> {
     await this.connect()
-    const answer = await this.#producer.send({ topic, messages, acks: -1, timeout: this.#timeoutMs, compression: this.#compression })
+    const answer = await via.send({ topic, messages, acks: -1, timeout: this.#timeoutMs, compression: this.#compression })
     const [one, ...others] = answer // kafkajs may answer for fewer partitions than it was given (its issue 1303)
     if (one?.topicName !== topic || one.partition !== partition || others.length > 0) return undefined
     return BigInt(one.baseOffset ?? one.offset ?? -1)

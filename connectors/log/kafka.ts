@@ -28,7 +28,7 @@ export interface KafkaLogOptions {
   readonly topicPrefix?: string
   /** Names in Kafka of topics that are called otherwise there. @default {} */
   readonly topicNames?: Readonly<Record<string, string>>
-  /** Put before the name of every group. @default `topicPrefix` */
+  /** Put before the name of every group, and before transactional ids. @default `topicPrefix` */
   readonly groupPrefix?: string | undefined
   /** How records are written; all codecs are read. `gzip`: less network and disk, more CPU. @default 'none' */
   readonly compression?: 'none' | 'gzip'
@@ -51,6 +51,11 @@ export interface KafkaLogOptions {
    * twice this time, whichever is longer. @default 30000
    */
   readonly requestTimeoutMs?: number
+  /**
+   * How long a transaction may be open before the brokers take it back: for so long readers of committed records wait when its
+   * producer dies. Higher: slow batches end in time, a crash is felt for longer. @default 10000
+   */
+  readonly transactionTimeoutMs?: number
   /** Most bytes of key, value and headers of one record. @default 1000000 */
   readonly recordLimitBytes?: number
   /** Further tries of a batch whose handler threw anything but a retryable error, before `onFatal`. @default 3 */
@@ -82,6 +87,7 @@ export const kafkaLogDefaults: Readonly<Omit<KafkaSettings, 'brokers'>> = {
   metadataMaxAgeMs: 30_000,
   connectTimeoutMs: 60_000,
   requestTimeoutMs: 30_000,
+  transactionTimeoutMs: 10_000,
   recordLimitBytes: 1_000_000,
   handlerRetries: 3,
   clock: Date.now,

@@ -109,8 +109,53 @@ export interface LogProducer {
    * @throws SIDESTREAM_RECORD_TOO_LARGE for a record above the driver's limit: nothing of the call was written
    */
   send(topic: string, partition: number | undefined, records: readonly ProducerRecord[]): Promise<ReadonlyMap<number, bigint>>
+  /** Begins a transaction; on a producer with a `transactionalId` only. `send` is then a transaction of its own. */
+  begin?(): Promise<LogTransaction>
   flush(): Promise<void>
   close(): Promise<void>
+}
+
+export interface ProducerOptions {
+  /**
+   * Makes the producer one of transactions, where `caps.transactions` says that there are any: readers of committed records see all
+   * of a transaction or nothing, over any topics and partitions. What has the store as its reader gains nothing by it.
+   *
+   * One producer of an id writes at a time: opening another ends what the former left open and fences it. So the id is that of the
+   * partition which is read (`transactionalIdOf`): whoever is assigned it opens its producer in `onAssigned` and answers with the
+   * offset that `LogAdmin.committed` gives after that. The consumer needs `commits: 'handler'`.
+   * @default no transactions
+   */
+  readonly transactionalId?: string
+}
+
+/**
+ * Records that are seen together, and the position they were made from. One is open at a time; it ends by `commit`, by `abort` or,
+ * with the process, after the driver's time-out, which is for how long it holds readers of committed records back.
+ *
+ * An error that is `fenced` ends the producer: another one has the id, or the transaction was open for longer than the time-out.
+ * Open it anew only while the lane is still yours. After any other error `abort`, and the producer is as good as new.
+ */
+export interface LogTransaction {
+  /** As the producer's. A record that is refused as poison leaves the transaction open, with what of its call was sent before it. */
+  readonly send: LogProducer['send']
+  /**
+   * Has `commit` store `next` for the lane's group in the same step. The last one of a lane counts; `next` may not be committed in
+   * another way beside it.
+   */
+  consumed(lane: Lane, next: bigint): void
+  /**
+   * Decided when it resolves; readers, and `LogAdmin.committed`, see it a moment later.
+   * @throws SIDESTREAM_EPOCH_FENCED when the id, or the lane, has another owner: nothing was committed. SIDESTREAM_LOG_UNAVAILABLE
+   * for anything else; with `outcome: 'unknown'` among its details it may have been committed. Then `abort`, which waits for the
+   * end, whichever it is; read the committed offset; and `seek` there before anything is sent again.
+   */
+  commit(): Promise<void>
+  /**
+   * Takes all back; also after a failed `commit`, when nothing can be taken back any more if it was committed. Then have the lane
+   * give the same records again: `seek` to the first of them, or throw a retryable error from `onBatch`.
+   * @throws SIDESTREAM_LOG_UNAVAILABLE when the brokers cannot be reached: the next `begin` waits for the end
+   */
+  abort(): Promise<void>
 }
 
 export interface TopicDescription {
@@ -173,7 +218,8 @@ export interface ReadOptions {
 export interface LogDriver {
   readonly name: string
   readonly caps: { readonly transactions: boolean; readonly compaction: boolean; readonly groups: 'process' | 'cluster' }
-  producer(): Promise<LogProducer>
+  /** @throws SIDESTREAM_USAGE_INVALID for a `transactionalId` where `caps.transactions` is false */
+  producer(options?: ProducerOptions): Promise<LogProducer>
   consumer(options: ConsumerOptions): Promise<LogConsumer>
   admin(): Promise<LogAdmin>
   /**

@@ -11,6 +11,14 @@ export function checkName(kind: 'topic' | 'group', name: string): void {
   throw new SidestreamError('SIDESTREAM_USAGE_INVALID', message)
 }
 
+/**
+ * The transactional id of whoever reads a partition in a group. Names of topics and groups have no slash, so no two are the same.
+ * @returns `group/topic/partition`
+ */
+export function transactionalIdOf(group: string, { topic, partition }: { readonly topic: string; readonly partition: number }): string {
+  return `${group}/${topic}/${partition}`
+}
+
 /** @throws SIDESTREAM_USAGE_INVALID */
 export function checkNewTopic({ name, partitions }: NewTopic): void {
   checkName('topic', name)

@@ -1,5 +1,5 @@
 /**
- * A TCP proxy between a client and a server that can be slow, cut, silent or closed, and heal again.
+ * A TCP proxy between a client and a server that can be slow, cut, silent or closed, lose one request or answer, and heal again.
  * Invariant: bytes pass in order and unchanged, or not at all.
  */
 import { once } from 'node:events'
@@ -12,6 +12,15 @@ import { loopback } from './ports.ts'
 interface Pair {
   readonly client: Socket
   readonly server: Socket
+  /** What the server says next is lost. */
+  deaf?: boolean
+}
+
+/** One request of a Kafka client that is not to end well. */
+interface Loss {
+  readonly what: 'request' | 'answer'
+  readonly apiKey: number
+  readonly done: () => void
 }
 
 export class FaultProxy {
@@ -21,6 +30,7 @@ export class FaultProxy {
   #delayMs = 0
   #silent = false
   #refusing = false
+  #loss: Loss | undefined
 
   /** Use `faultProxy()`. */
   constructor(listener: Server) {
@@ -75,11 +85,20 @@ export class FaultProxy {
     }
   }
 
+  /**
+   * The next request of a Kafka client with this api key (0 produce, 22 init of a producer id, 26 end of a transaction) or its answer
+   * is lost, and its connection with it. Resolves when that has happened. For clients with one request in flight.
+   */
+  lose(what: 'request' | 'answer', apiKey: number): Promise<void> {
+    return new Promise((done) => (this.#loss = { what, apiKey, done }))
+  }
+
   /** No fault any more. */
   heal(): void {
     this.#delayMs = 0
     this.#refusing = false
     this.#silent = false
+    this.#loss = undefined
     for (const { client, server } of this.#pairs) {
       client.resume()
       server.resume()
@@ -99,11 +118,11 @@ export class FaultProxy {
       return
     }
     const server = connect(this.#target.port, this.#target.host)
-    const pair = { client, server }
+    const pair: Pair = { client, server }
     this.#pairs.add(pair)
     server.on('error', () => client.resetAndDestroy())
-    this.#forward(client, server)
-    this.#forward(server, client)
+    this.#forward(client, server, (chunk) => this.#isLost(chunk, pair))
+    this.#forward(server, client, () => pair.deaf === true)
     client.on('close', () => {
       this.#pairs.delete(pair)
       server.destroy()
@@ -115,8 +134,19 @@ export class FaultProxy {
     }
   }
 
-  /** Chunks keep their order: each waits for the one before it. */
-  #forward(from: Socket, to: Socket): void {
+  /** @returns true when the chunk is a request that is to be lost */
+  #isLost(chunk: Buffer, pair: Pair): boolean {
+    const loss = this.#loss
+    if (loss === undefined || chunk.length < 6 || chunk.readInt16BE(4) !== loss.apiKey) return false
+    this.#loss = undefined
+    loss.done()
+    if (loss.what === 'request') return true
+    pair.deaf = true
+    return false
+  }
+
+  /** Chunks keep their order: each waits for the one before it. One that is lost takes the connection along. */
+  #forward(from: Socket, to: Socket, isLost: (chunk: Buffer) => boolean): void {
     let before = Promise.resolve()
     const pass = (step: () => void): void => {
       const due = Date.now() + this.#delayMs
@@ -127,7 +157,11 @@ export class FaultProxy {
         if (!to.destroyed) step()
       })
     }
-    from.on('data', (chunk: Buffer) => pass(() => to.write(chunk)))
+    from.on('data', (chunk: Buffer) => {
+      if (!isLost(chunk)) return pass(() => to.write(chunk))
+      from.resetAndDestroy()
+      to.destroy()
+    })
     from.on('end', () => pass(() => to.end()))
   }
 }

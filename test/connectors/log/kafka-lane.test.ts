@@ -44,6 +44,8 @@ function laneOf(onBatch: (batch: LogBatch) => Promise<void>, limits = { records:
     topic: 't',
     partition: 0,
     epoch: 1,
+    group: 'g',
+    commits: 'consumer',
     limits,
     commit: async () => 'ok',
     onFlow: (_lane, which) => void flow.push(which),
