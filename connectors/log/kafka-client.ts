@@ -29,7 +29,7 @@ export function createClient(settings: KafkaSettings, { quick = false } = {}): K
   const sockets = new Set<Socket>()
   let killed = false
   const kafka = new kafkajs.Kafka({
-    brokers: [...brokers],
+    brokers: () => (killed ? [] : [...brokers]), // without any kafkajs stops to try
     clientId,
     connectionTimeout: Math.min(5000, requestTimeoutMs),
     authenticationTimeout: requestTimeoutMs,

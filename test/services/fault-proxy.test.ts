@@ -1,5 +1,5 @@
 /** The proxy for faults: bytes pass in order and unchanged, or not at all. */
-import { deepStrictEqual, rejects, strictEqual } from 'node:assert/strict'
+import { deepStrictEqual, fail, rejects, strictEqual } from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
@@ -101,4 +101,45 @@ test('a black hole keeps connections open and silent; what was sent arrives afte
   strictEqual(await read(late, 1), 'c')
   if (heard === '') await once(socket, 'data')
   strictEqual(heard, 'b')
+})
+
+/** As a Kafka client begins a request: length, api key, and some. */
+function request(apiKey: number): Buffer {
+  const bytes = Buffer.alloc(12)
+  bytes.writeInt32BE(8)
+  bytes.writeInt16BE(apiKey, 4)
+  return bytes
+}
+
+test('one request is lost, or its answer, and the connection with it; others pass', async (t) => {
+  for (const what of ['request', 'answer'] as const) {
+    const arrived: Buffer[] = []
+    const server = createServer((socket) => {
+      socket.on('error', () => {})
+      socket.on('data', (bytes) => {
+        arrived.push(bytes)
+        socket.write(bytes)
+      })
+    }).listen(0, loopback)
+    await once(server, 'listening')
+    const proxy = await faultProxy({ host: loopback, port: (server.address() as AddressInfo).port })
+    t.after(async () => {
+      await proxy.close()
+      server.close()
+    })
+    const [first, second] = [await client(proxy), await client(proxy)]
+    const lost = proxy.lose(what, 26)
+    first.write(request(0))
+    strictEqual((await read(first, 12)).length, 12)
+    const failed = new Promise((closed) => first.once('close', closed))
+    first.on('data', () => fail('an answer came through'))
+    first.write(request(26))
+    await Promise.all([lost, failed])
+    deepStrictEqual(
+      arrived.map((bytes) => bytes.readInt16BE(4)),
+      what === 'request' ? [0] : [0, 26],
+    )
+    second.write(request(26))
+    strictEqual((await read(second, 12)).length, 12)
+  }
 })

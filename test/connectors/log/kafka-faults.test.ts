@@ -140,6 +140,20 @@ test('connections that are cut again and again: every record once, in the order 
   await consumer.stop({ drainMs: 1000 })
 })
 
+test('answers of sends are lost, with others waiting behind them: every record once, in order', options, async (t) => {
+  const log = await open(t)
+  const topic = await freshTopic(log, 1)
+  const producer = await log.producer()
+  const sends: Promise<unknown>[] = []
+  for (let i = 0; i < 5; i++) {
+    const lost = proxy.lose('answer', 0)
+    for (let k = 0; k < 8; k++) sends.push(producer.send(topic, 0, [record('k', `${sends.length}`)]))
+    await lost // written, but not acknowledged
+  }
+  await Promise.all(sends)
+  deepStrictEqual(await contents(log, topic), upTo(sends.length))
+})
+
 test('large answers that are cut in the middle are asked for again, by consumers and by readings', options, async (t) => {
   const log = await open(t)
   const topic = await freshTopic(log, 2)
