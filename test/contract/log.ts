@@ -140,6 +140,24 @@ function producerContract(under: LogContractDriver): void {
     ok(records[1]!.timestamp >= before && records[1]!.timestamp <= Date.now())
   })
 
+  behavior(under, 'transactions are there where caps say so, and refused where they do not', async ({ driver, name, topic }) => {
+    const orders = await topic(2)
+    if (!driver.caps.transactions) {
+      const refused = { code: 'SIDESTREAM_USAGE_INVALID', class: 'fatal', message: /caps\.transactions is false/ }
+      await rejects(driver.producer({ transactionalId: orders }), refused)
+      strictEqual((await driver.producer()).begin, undefined)
+      return
+    }
+    const producer = await driver.producer({ transactionalId: orders })
+    for (const end of ['abort', 'commit'] as const) {
+      const transaction = await producer.begin!()
+      for (const partition of [0, 1]) await transaction.send(orders, partition, numbered(2, `${end}${partition}.`))
+      await transaction[end]()
+    }
+    const { records } = await collect(driver, { group: name('g'), topics: [orders] }, 4)
+    deepStrictEqual(values(records).sort(), ['commit0.0', 'commit0.1', 'commit1.0', 'commit1.1'])
+  })
+
   behavior(under, 'an empty send writes nothing; a wrong partition, a missing topic and a closed producer are refused', async (bench) => {
     const { driver, name, topic } = bench
     const orders = await topic(2)
