@@ -3,7 +3,7 @@
  * Invariant: same rows in the same order and same seed give the same codewords on every machine.
  */
 
-import { fillNormal, uniform } from '../compute/index.ts'
+import { fillNormal, plusPlusRows, uniform } from '../compute/index.ts'
 
 /** Rows whose squared norm is below this share of the mean are no seeds: a seed near zero attracts most rows for good. */
 const leastSeedShare = 0.05
@@ -23,15 +23,10 @@ export const seedStreams = { draw: 0x5eed, spare: 0x5ba2e } as const
 export function plusPlusSeeds(rows: Float32Array, dim: number, size: number, seed: number, level: number): Float32Array {
   const count = Math.min(rows.length / dim, Math.max(leastSeedRows, size * seedRowsPerCode))
   const distances = seedWeights(rows, dim, count)
-  const seeds = new Float32Array(size * dim)
-  let chosen = 0
-  for (; chosen < size; chosen++) {
-    const row = draw(distances, uniform(seed, seedStreams.draw + level * 0x1_0000, chosen), chosen === 0)
-    if (row < 0) break
-    seeds.set(rows.subarray(row * dim, (row + 1) * dim), chosen * dim)
-    lowerDistances(rows, dim, row, distances)
-  }
-  return seeds.subarray(0, chosen * dim)
+  const chosen = plusPlusRows(rows, dim, size, distances, (draw) => uniform(seed, seedStreams.draw + level * 0x1_0000, draw))
+  const seeds = new Float32Array(chosen.length * dim)
+  chosen.forEach((row, index) => seeds.set(rows.subarray(row * dim, (row + 1) * dim), index * dim))
+  return seeds
 }
 
 /** Squared norms where a row may be a seed, else 0. */
@@ -47,38 +42,6 @@ function seedWeights(rows: Float32Array, dim: number, count: number): Float64Arr
   const least = (leastSeedShare * total) / count
   for (let row = 0; row < count; row++) if (norms[row]! < least || norms[row] === 0) norms[row] = 0
   return norms
-}
-
-/** A row drawn by weight (`evenly`: all weights above zero count the same); -1 when none has weight. */
-function draw(weights: Float64Array, at: number, evenly: boolean): number {
-  let total = 0
-  for (let row = 0; row < weights.length; row++) total += evenly ? Math.sign(weights[row]!) : weights[row]!
-  let left = at * total
-  let last = -1
-  for (let row = 0; row < weights.length; row++) {
-    const weight = evenly ? Math.sign(weights[row]!) : weights[row]!
-    if (weight === 0) continue
-    last = row
-    left -= weight
-    if (left < 0) break
-  }
-  return last
-}
-
-/** Lowers every distance to that of the new seed where it is nearer; 0 (no seed) stays 0. */
-function lowerDistances(rows: Float32Array, dim: number, seedRow: number, distances: Float64Array): void {
-  const seedAt = seedRow * dim
-  for (let row = 0; row < distances.length; row++) {
-    const most = distances[row]!
-    if (most === 0) continue
-    const at = row * dim
-    let sum = 0
-    for (let j = 0; j < dim; j++) {
-      const difference = rows[at + j]! - rows[seedAt + j]!
-      sum += difference * difference
-    }
-    if (sum < most) distances[row] = sum
-  }
 }
 
 /**
