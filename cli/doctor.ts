@@ -21,12 +21,14 @@ export function doctorCommand(): Command {
     .action(async ({ config, json, createTopics, apply }: Options) => {
       if (apply && !createTopics)
         throw new SidestreamError('SIDESTREAM_USAGE_INVALID', '--apply says that --create-topics is meant: give both')
-      const { findings, topics } = await diagnose(config, process.env, createTopics ? (apply ? 'create' : 'plan') : 'check')
+      const output = createOutput(json)
+      const request = createTopics ? (apply ? 'create' : 'plan') : 'check'
+      const { findings, topics } = await diagnose(config, process.env, request, { onWaiting: output.note })
       const failed = findings.filter(({ ok }) => !ok).map(({ check }) => check)
       const lines = findings.map(({ ok, check, message }) => `${ok ? 'ok    ' : 'FAILED'} ${check}: ${message}`)
       const plan = createTopics && topics.length > 0 ? ['', ...topics.map(topicLine), '', nextStep(topics, apply)] : []
       const result = { ok: failed.length === 0, findings, ...(createTopics && { topics }) }
-      createOutput(json).result(result, [...lines, ...plan].join('\n'))
+      output.result(result, [...lines, ...plan].join('\n'))
       if (failed.length > 0) process.exitCode = failed.includes('configuration') ? exitCodes.usage : exitCodes.failed
     })
 }

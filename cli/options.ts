@@ -6,6 +6,7 @@ import { fileError, parseConfig, SidestreamError } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
 import { openCommands } from '../pipeline/index.ts'
 import type { CommandOptions, ProjectCommands } from '../pipeline/index.ts'
+import { createOutput } from './output.ts'
 
 export const defaultConfigPath = 'sidestream.yaml'
 
@@ -52,7 +53,7 @@ export async function withCommands<T>(
   options: CommandOptions = {},
 ): Promise<T> {
   const config = await readConfig(configPath)
-  const commands = await openCommands(config, options)
+  const commands = await openCommands(config, { onWaiting: createOutput(false).note, ...options })
   try {
     return await body(commands, config)
   } finally {

@@ -1,7 +1,8 @@
 /** `sidestream run`: the daemon. */
 
 import { Option, type Command } from 'commander'
-import { SidestreamError } from '../schemas/index.ts'
+import { isSidestreamError, SidestreamError } from '../schemas/index.ts'
+import type { Config } from '../schemas/index.ts'
 import { openProject, roles, startControlSocket, startDaemon, startMetrics } from '../pipeline/index.ts'
 import type { DaemonStatus, Logger, OwnerEvents, Project, Role } from '../pipeline/index.ts'
 import { stderrLogger } from './logger.ts'
@@ -25,16 +26,29 @@ export function runCommand(): Command {
     .addOption(new Option('--log-level <level>', 'lines on stderr').choices(['debug', 'info', 'warn', 'error']).default('info'))
     .action(async (options: Options) => {
       const logger = stderrLogger(options.logLevel)
+      const { result } = createOutput(options.json)
       // From the start on: a signal that comes while the project opens must not be lost.
-      const stopped = stopSignal()
-      const project = await openProject(await readConfig(options.config), { logger })
+      const stopping = new AbortController()
+      const stopped = stopSignal().then(() => stopping.abort())
+      const project = await openUnlessStopped(await readConfig(options.config), logger, stopping.signal)
+      if (project === undefined) return result({ live: null }, 'stopped while it waited for its servers')
       try {
         const status = await runDaemon(project, options, logger, stopped)
-        createOutput(options.json).result(status, `stopped; live version: ${status.live ?? 'none yet'}`)
+        result(status, `stopped; live version: ${status.live ?? 'none yet'}`)
       } finally {
         await project.close()
       }
     })
+}
+
+/** Undefined when the signal came while servers were waited for. */
+async function openUnlessStopped(config: Config, logger: Logger, signal: AbortSignal): Promise<Project | undefined> {
+  try {
+    return await openProject(config, { logger, signal })
+  } catch (error) {
+    if (signal.aborted && isSidestreamError(error) && error.code === 'SIDESTREAM_CLOSED') return undefined
+    throw error
+  }
 }
 
 /** Runs until it is stopped, fails, or has nothing left to do; what was opened is closed in the opposite order. */

@@ -8,8 +8,10 @@ import { join } from 'node:path'
 import { Codec, fileError, SchemaRegistryClient, SidestreamError, WriterSchemas } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
 import type { Artifacts, LogDriver, MaintenanceReport, RedisStore, State, Store } from '../connectors/index.ts'
-import { given, hostAndPort, namingOptions, readTls } from './connection-options.ts'
+import { given, hostAndPort, reach, readTls } from './connection-options.ts'
+import type { Reaching } from './connection-options.ts'
 import { lazyLog } from './lazy-log.ts'
+import { lazyStore } from './lazy-store.ts'
 import { silentLogger } from './project.ts'
 import type { Logger, Project, ProjectPorts } from './project.ts'
 import { limitAdvice, requireTopics, wantedTopics } from './topics.ts'
@@ -19,14 +21,20 @@ export interface ComposeOptions {
   readonly logger?: Logger
   /** Wall clock. @default Date.now */
   readonly clock?: () => number
+  /** Told what is waited for while a server is away at the start. @default a warning of the logger */
+  readonly onWaiting?: (text: string) => void
+  /** Ends the waiting for servers at the start. @default never */
+  readonly signal?: AbortSignal
 }
 
 /**
  * Opens everything that a configuration names. An embedded log gets the topics that are missing; Kafka must have them.
  * @throws SIDESTREAM_DIRECTORY_IN_USE when another process has the data directory; SIDESTREAM_TOPIC_UNKNOWN and
- * SIDESTREAM_TOPIC_MISMATCH for topics that Kafka lacks or has otherwise; whatever the drivers throw
+ * SIDESTREAM_TOPIC_MISMATCH for topics that Kafka lacks or has otherwise; SIDESTREAM_CLOSED when the signal aborts; whatever the
+ * drivers throw
  */
-export async function openProject(config: Config, { logger = silentLogger, clock = Date.now }: ComposeOptions = {}): Promise<Project> {
+export async function openProject(config: Config, options: ComposeOptions = {}): Promise<Project> {
+  const { logger = silentLogger, clock = Date.now } = options
   const opened: (() => Promise<void> | void)[] = []
   const close = async (): Promise<void> => {
     for (const step of opened.splice(0).reverse()) await step()
@@ -35,9 +43,9 @@ export async function openProject(config: Config, { logger = silentLogger, clock
     const inMemory = config.log.driver === 'memory' && config.store.driver === 'memory'
     await makeDataDirectory(config.dataDir)
     opened.push(await lockDataDirectory(config.dataDir))
-    const log = await openLog(config, { clock, logger })
+    const log = await openLog(config, options)
     opened.push(() => log.close())
-    const store = await openStore(config, { clock, logger })
+    const store = await openStore(config, options)
     opened.push(() => store.close())
     const schemas = await openSchemas(config, clock)
     opened.push(() => schemas.close())
@@ -66,14 +74,14 @@ export async function openProject(config: Config, { logger = silentLogger, clock
 }
 
 /**
- * Log and store on shared servers, for a process that owns nothing of the project and leaves nothing behind. The log is opened by
- * its first use, and throws then what opening it throws.
- * @throws as `openProject`, except what concerns the data directory
+ * Log and store on shared servers, for a process that owns nothing of the project and leaves nothing behind. Each is opened by its
+ * first use, and throws then as `openProject`.
  */
-export async function openPorts(config: Config, { logger = silentLogger, clock = Date.now }: ComposeOptions = {}): Promise<ProjectPorts> {
+export function openPorts(config: Config, options: ComposeOptions = {}): ProjectPorts {
+  const { logger = silentLogger, clock = Date.now } = options
   const kafka = { name: 'kafka', caps: { transactions: true, compaction: true, groups: 'cluster' } } as const
   const log = lazyLog(kafka, async () => {
-    const opened = await openLog(config, { clock, logger })
+    const opened = await openLog(config, options)
     try {
       await requireTopics(await opened.admin(), config)
       return opened
@@ -82,7 +90,7 @@ export async function openPorts(config: Config, { logger = silentLogger, clock =
       throw error
     }
   })
-  const store = await openStore(config, { clock, logger })
+  const store = lazyStore('redis', () => openStore(config, options))
   const close = async (): Promise<void> => {
     await store.close()
     await log.close()
@@ -169,7 +177,8 @@ async function openSchemas(config: Config, clock: () => number): Promise<WriterS
 }
 
 /** The log alone; it creates no topics. */
-export async function openLog(config: Config, { logger = silentLogger, clock = Date.now }: ComposeOptions = {}): Promise<LogDriver> {
+export async function openLog(config: Config, options: ComposeOptions = {}): Promise<LogDriver> {
+  const { logger = silentLogger, clock = Date.now, signal } = options
   const { openFileLog, openKafkaLog, openMemoryLog } = await import('../connectors/index.ts')
   const { recordBytes, sync, groupCommitMs, groupCommitBytes, segmentBytes, segmentMs, retentionBytes } = config.log
   const { compactionDirtyShare, deleteRetentionMs } = config.log
@@ -183,7 +192,7 @@ export async function openLog(config: Config, { logger = silentLogger, clock = D
       const { compression, sessionTimeoutMs, fetchWaitMs, connectTimeoutMs } = config.log.kafka
       const ssl = await readTls(config.log.kafka)
       const login = sasl === 'none' ? undefined : { mechanism: sasl, username: username ?? '', password: password ?? '' }
-      const options = {
+      const settings = {
         ...common,
         brokers,
         clientId,
@@ -199,8 +208,9 @@ export async function openLog(config: Config, { logger = silentLogger, clock = D
         retentionMs: config.log.retentionMs ?? -1, // for ever
         ...given({ replicationFactor }),
         logger,
+        signal,
       }
-      return namingOptions('log.kafka', () => openKafkaLog(options))
+      return reach(reachingOf('log.kafka', connectTimeoutMs, options), (onWaiting) => openKafkaLog({ ...settings, onWaiting }))
     }
     case 'file': {
       const log = await openFileLog({
@@ -241,7 +251,8 @@ function tellMaintenance(logger: Logger, report: MaintenanceReport): void {
 export type OpenedStore = Store & Partial<Pick<RedisStore, 'inspect'>>
 
 /** The store alone. */
-export async function openStore(config: Config, { clock = Date.now, logger = silentLogger }: ComposeOptions = {}): Promise<OpenedStore> {
+export async function openStore(config: Config, options: ComposeOptions = {}): Promise<OpenedStore> {
+  const { clock = Date.now, logger = silentLogger, signal } = options
   const { memoryStore, openLmdbStore, openRedisStore } = await import('../connectors/index.ts')
   switch (config.store.driver) {
     case 'memory':
@@ -249,7 +260,7 @@ export async function openStore(config: Config, { clock = Date.now, logger = sil
     case 'redis': {
       const { nodes, cluster, db, username, password, buckets, connectTimeoutMs, commandTimeoutMs } = config.store.redis
       const tls = await readTls(config.store.redis)
-      const options = {
+      const settings = {
         nodes: nodes.map(hostAndPort),
         cluster,
         db,
@@ -258,12 +269,21 @@ export async function openStore(config: Config, { clock = Date.now, logger = sil
         ...given({ username, password, buckets }),
         ...(tls !== undefined && { tls }),
         logger,
+        signal,
       }
-      return namingOptions('store.redis', () => openRedisStore(options))
+      return reach(reachingOf('store.redis', connectTimeoutMs, options), (onWaiting) => openRedisStore({ ...settings, onWaiting }))
     }
     case 'lmdb':
       return openLmdbStore({ directory: join(config.dataDir, 'store'), clock, mapSizeBytes: config.store.mapSizeBytes })
   }
+}
+
+function reachingOf(
+  group: Reaching['group'],
+  connectTimeoutMs: number,
+  { logger = silentLogger, onWaiting = (text) => logger.warn({}, text) }: ComposeOptions,
+): Reaching {
+  return { group, connectTimeoutMs, onWaiting }
 }
 
 async function openState(config: Config, name: string, inMemory: boolean): Promise<State> {

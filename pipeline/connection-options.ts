@@ -29,16 +29,40 @@ const optionsBehind: Readonly<Record<ConnectionGroup, Readonly<Record<'login' | 
   },
 }
 
-/** Opens a connection; an error that options can mend names them. */
-export async function namingOptions<T>(group: ConnectionGroup, open: () => Promise<T>): Promise<T> {
+/** How a connection is opened. */
+export interface Reaching {
+  readonly group: ConnectionGroup
+  readonly connectTimeoutMs: number
+  /** Told what is waited for, at once and every ten seconds, and when it has come. */
+  readonly onWaiting: (text: string) => void
+}
+
+const repeatMs = 10_000
+
+/** Opens a connection and tells what it waits for; an error that options can mend names them. */
+export async function reach<T>(
+  { group, connectTimeoutMs, onWaiting }: Reaching,
+  open: (onWaiting: (reason: SidestreamError) => void) => Promise<T>,
+): Promise<T> {
+  const begunMs = performance.now()
+  let toldMs = -Infinity
+  const afterMs = (): string => `${((performance.now() - begunMs) / 1000).toFixed(1)} s`
+  const tell = ({ message }: SidestreamError): void => {
+    if (performance.now() - toldMs < repeatMs) return
+    toldMs = performance.now()
+    onWaiting(`waiting: ${message}; given up after ${connectTimeoutMs / 1000} s (${group}.connectTimeoutMs)`)
+  }
   try {
-    return await open()
+    const opened = await open(tell)
+    if (toldMs > -Infinity) onWaiting(`what waited goes on, after ${afterMs()}`)
+    return opened
   } catch (error) {
     if (!isSidestreamError(error)) throw error
     const concerns = error.class === 'retryable' ? 'address' : error.details['concerns']
     if (concerns !== 'address' && concerns !== 'login' && concerns !== 'certificate') throw error
     const options = optionsBehind[group][concerns].join(', ')
-    throw new SidestreamError(error.code, `${error.message} (options: ${options})`, { ...error.details, cause: error })
+    const advice = concerns === 'address' ? `; given up after ${afterMs()}: start it, or mend its address` : ''
+    throw new SidestreamError(error.code, `${error.message}${advice} (options: ${options})`, { ...error.details, cause: error })
   }
 }
 

@@ -7,7 +7,7 @@ import type { Config } from '../schemas/index.ts'
 import type { LogDriver } from '../connectors/index.ts'
 import { listVersions } from './commands.ts'
 import { lockDataDirectory, makeDataDirectory, openLog, openRegistry, openStore } from './compose.ts'
-import type { OpenedStore } from './compose.ts'
+import type { ComposeOptions, OpenedStore } from './compose.ts'
 import { runningDaemon } from './open-commands.ts'
 import type { ProjectCommands } from './project-commands.ts'
 import { inspectTopics, limitAdvice, refuseDiffering, requireTopics } from './topics.ts'
@@ -35,6 +35,7 @@ export async function diagnose(
   configPath: string,
   env: Readonly<Record<string, string | undefined>>,
   topics: TopicRequest = 'check',
+  options: Pick<ComposeOptions, 'onWaiting'> = {},
 ): Promise<Diagnosis> {
   const findings: Finding[] = []
   const check: Check = async (name, body) => {
@@ -70,8 +71,8 @@ export async function diagnose(
   if (!usable) return { findings, topics: [] }
   try {
     if (daemon !== undefined) await check('daemon', () => checkDaemon(daemon!))
-    const found = daemon === undefined || isOnServers.log ? await checkLog(config, check, topics) : []
-    if (daemon === undefined || isOnServers.store) await checkStore(config, check)
+    const found = daemon === undefined || isOnServers.log ? await checkLog(config, check, topics, options) : []
+    if (daemon === undefined || isOnServers.store) await checkStore(config, check, options)
     if (config.schemaRegistry.url !== null) await check('schema registry', () => checkRegistry(config!))
     return { findings, topics: found }
   } finally {
@@ -121,12 +122,12 @@ async function checkDirectory(path: string): Promise<string> {
 }
 
 /** @returns what was found of the topics, for `--create-topics` */
-async function checkLog(config: Config, check: Check, topics: TopicRequest): Promise<readonly TopicFinding[]> {
+async function checkLog(config: Config, check: Check, topics: TopicRequest, options: ComposeOptions): Promise<readonly TopicFinding[]> {
   let log: LogDriver | undefined
   let found: readonly TopicFinding[] = []
   try {
     const reached = await check('log', async () => {
-      log = await openLog(config)
+      log = await openLog(config, options)
       const { length } = await (await log.admin()).list()
       const where = config.log.driver === 'kafka' ? ` at ${config.log.kafka.brokers.join(', ')}` : ''
       return `${config.log.driver} log${where}, ${length} topics`
@@ -167,11 +168,11 @@ async function checkRegistry(config: Config): Promise<string> {
   }
 }
 
-async function checkStore(config: Config, check: Check): Promise<void> {
+async function checkStore(config: Config, check: Check, options: ComposeOptions): Promise<void> {
   let store: OpenedStore | undefined
   try {
     await check('store', async () => {
-      store = await openStore(config)
+      store = await openStore(config, options)
       const versions = await listVersions({ store, config })
       const live = versions.find(({ state }) => state === 'live')
       const where = config.store.driver === 'redis' ? ` at ${config.store.redis.nodes.join(', ')}` : ''

@@ -29,7 +29,7 @@ export function isShared({ log, store }: Pick<Config, 'log' | 'store'>): boolean
  * daemon listens and does not answer; whatever opening the ports throws
  */
 export async function openCommands(config: Config, options: CommandOptions = {}): Promise<ProjectCommands> {
-  if (isShared(config)) return commandsShared(await openPorts(config, options), options)
+  if (isShared(config)) return commandsShared(openPorts(config, options), options)
   const running = await runningDaemon(config, options)
   if (running !== undefined) return running
   try {

@@ -71,6 +71,13 @@ const invalid: Readonly<Record<string, string>> = {
   UNSUPPORTED_FOR_MESSAGE_FORMAT: 'the topic has a message format of before Kafka 0.11',
 }
 
+/** Codes of the operating system, in the words of the Redis driver. */
+const away: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens there',
+  ENOTFOUND: 'its name is unknown (ENOTFOUND)',
+  EAI_AGAIN: 'its name is unknown (EAI_AGAIN)',
+}
+
 /** What may be behind errors that do not say it: they look like those of a broker that goes away. */
 const hints: readonly (readonly [said: string, hint: string])[] = [
   ['before secure TLS connection', ' (a port that does not speak TLS ends encrypted connections so)'],
@@ -89,6 +96,10 @@ export function kafkaError(error: unknown, doing: string): SidestreamError {
       const [code, advice, concerns] = translated
       return new SidestreamError(code, `${doing}: ${advice}`, { cause: error, ...(concerns !== undefined && { concerns }) })
     }
+  }
+  for (const { code } of chain(error)) {
+    const why = typeof code === 'string' ? away[code] : undefined
+    if (why !== undefined) return new SidestreamError('SIDESTREAM_LOG_UNAVAILABLE', `${doing}: ${why}`, { cause: error })
   }
   const told = [...new Set([...chain(error)].map(({ message }) => message).filter((message) => message !== undefined && message !== ''))]
   const hint = hints.find(([said]) => told.some((message) => message!.includes(said)))?.[1] ?? ''

@@ -38,19 +38,25 @@ export class KafkaView {
   static async connect(settings: KafkaSettings): Promise<KafkaView> {
     const handle = openCluster(settings)
     const view = new KafkaView(settings, handle)
+    const stop = (): void => view.#closing.abort()
+    settings.signal?.addEventListener('abort', stop)
+    if (settings.signal?.aborted === true) stop()
     try {
       const doing = `cannot reach Kafka at ${settings.brokers.join(', ')}`
-      await view.#trying(doing, settings.connectTimeoutMs, async () => {
+      const connect = async (): Promise<void> => {
         await handle.connect()
         await handle.cluster.metadata({ topics: ['never-there'] }).catch((error: unknown) => {
           // An answer is an answer; without a login where one is wanted there would be none.
           if (!isOfType(error, 'UNKNOWN_TOPIC_OR_PARTITION', 'TOPIC_AUTHORIZATION_FAILED')) throw error
         })
-      })
+      }
+      await view.#trying(doing, settings.connectTimeoutMs, connect, settings.onWaiting)
       return view
     } catch (error) {
       await handle.close()
       throw error
+    } finally {
+      settings.signal?.removeEventListener('abort', stop)
     }
   }
 
@@ -192,7 +198,12 @@ export class KafkaView {
   }
 
   /** Tries until it works, an error that stays, or the time is over. */
-  async #trying<T>(doing: string, patienceMs: number, work: () => Promise<T>): Promise<T> {
+  async #trying<T>(
+    doing: string,
+    patienceMs: number,
+    work: () => Promise<T>,
+    onFailure: (reason: SidestreamError) => void = () => {},
+  ): Promise<T> {
     const giveUpTs = Date.now() + patienceMs
     for (let pauseMs = 50; ; pauseMs = Math.min(pauseMs * 2, 2000)) {
       if (this.#closing.signal.aborted) throw new SidestreamError('SIDESTREAM_CLOSED', 'the kafka log is closed')
@@ -202,9 +213,11 @@ export class KafkaView {
         return answer
       } catch (error) {
         const told = kafkaError(error, doing)
-        if (told.class !== 'retryable' || Date.now() + pauseMs > giveUpTs) throw told
+        const leftMs = giveUpTs - Date.now()
+        if (told.class !== 'retryable' || leftMs <= 0) throw told
         this.#settings.logger.debug({ error: told.message }, 'asking Kafka again')
-        await sleep(pauseMs, undefined, { signal: this.#closing.signal }).catch(() => {})
+        onFailure(told)
+        await sleep(Math.min(pauseMs, leftMs), undefined, { signal: this.#closing.signal }).catch(() => {})
       }
     }
   }

@@ -4,6 +4,7 @@
  * own restarts are off, so that one supervisor decides. docs/decisions/0009-kafka-driver.md says what is promised and what not.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { SidestreamError } from '../../schemas/index.ts'
 import type { TlsOptions } from '../tls-failure.ts'
 import type { LogDriver } from './log.ts'
 
@@ -46,6 +47,10 @@ export interface KafkaLogOptions {
   readonly metadataMaxAgeMs?: number
   /** How long to wait, at the start, for brokers that cannot be reached. @default 60000 */
   readonly connectTimeoutMs?: number
+  /** Told why, with every try at the start that found no broker. @default nobody */
+  readonly onWaiting?: (reason: SidestreamError) => void
+  /** Ends the waiting at the start. @default never */
+  readonly signal?: AbortSignal | undefined
   /**
    * How long an answer may take before it counts as lost. A send that finds no broker is given up after about ten tries or
    * twice this time, whichever is longer. @default 30000
@@ -86,6 +91,8 @@ export const kafkaLogDefaults: Readonly<Omit<KafkaSettings, 'brokers'>> = {
   fetchWaitMs: 250,
   metadataMaxAgeMs: 30_000,
   connectTimeoutMs: 60_000,
+  onWaiting: () => {},
+  signal: undefined,
   requestTimeoutMs: 30_000,
   transactionTimeoutMs: 10_000,
   recordLimitBytes: 1_000_000,
@@ -98,7 +105,8 @@ export const kafkaLogDefaults: Readonly<Omit<KafkaSettings, 'brokers'>> = {
 /**
  * Connects to a cluster; waits up to `connectTimeoutMs` for brokers that are not there yet.
  * @throws SIDESTREAM_LOG_UNAVAILABLE after that time; SIDESTREAM_LOG_ACCESS_DENIED at once for a wrong password;
- * SIDESTREAM_CONFIG_INVALID at once for a certificate that is not trusted, and for options that do not fit together
+ * SIDESTREAM_CONFIG_INVALID at once for a certificate that is not trusted, and for options that do not fit together;
+ * SIDESTREAM_CLOSED when the signal aborts
  */
 export async function openKafkaLog(options: KafkaLogOptions): Promise<LogDriver> {
   const { KafkaLog } = await import('./kafka-driver.ts') // kafkajs is loaded by those who use it

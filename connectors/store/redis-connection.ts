@@ -59,6 +59,10 @@ type ScriptCalls = Record<string, (...args: readonly RedisArgument[]) => Promise
 const batchBytes = 1024 * 1024
 const batchCalls = 2_048
 
+/** When a server that says nothing at the start is told of. */
+const silenceMs = 5_000
+const notReadyText = 'took the connection but is not ready: it loads its data, or hangs'
+
 export class RedisConnection {
   readonly address: string
   readonly #client: Redis | Cluster
@@ -91,10 +95,19 @@ export class RedisConnection {
 
   /**
    * Connects; waits for a server that is not there yet.
-   * @throws SIDESTREAM_STORE_UNREACHABLE after `connectTimeoutMs`; SIDESTREAM_STORE_ACCESS_DENIED; SIDESTREAM_CONFIG_INVALID
+   * @throws SIDESTREAM_STORE_UNREACHABLE after `connectTimeoutMs`; SIDESTREAM_STORE_ACCESS_DENIED; SIDESTREAM_CONFIG_INVALID;
+   * SIDESTREAM_CLOSED when the signal aborts
    */
   static async open(options: RedisStoreOptions): Promise<RedisConnection> {
     const connection = new RedisConnection(options)
+    const { signal, onWaiting = () => {} } = options
+    const stop = (): void => connection.close()
+    signal?.addEventListener('abort', stop)
+    if (signal?.aborted === true) stop()
+    // One that refuses says so by events; one that loads its data, or hangs, says nothing.
+    const silent = setInterval(() => onWaiting(connection.#reason ?? connection.#noAnswer(notReadyText)), silenceMs)
+    const tell = (): void => void (connection.#reason?.class === 'retryable' && onWaiting(connection.#reason))
+    connection.#client.on('error', tell)
     try {
       connection.#client.connect().catch(() => undefined) // its failures come as events, and it tries again by itself
       await connection.#ready(options.connectTimeoutMs ?? redisStoreDefaults.connectTimeoutMs)
@@ -103,6 +116,10 @@ export class RedisConnection {
     } catch (error) {
       connection.close()
       throw error
+    } finally {
+      clearInterval(silent)
+      connection.#client.off('error', tell)
+      signal?.removeEventListener('abort', stop)
     }
   }
 
@@ -283,7 +300,7 @@ export class RedisConnection {
           const { status } = this.#client
           // A server that takes connections but answers nothing holds us in the handshake: start over.
           if (status === 'connect') this.#client.disconnect(true)
-          const silence = status === 'connect' ? 'took the connection but is not ready: it loads its data, or hangs' : unansweredText
+          const silence = status === 'connect' ? notReadyText : unansweredText
           reject(this.#reason ?? this.#noAnswer(`within ${Math.ceil(ms)} ms it ${silence}`))
         },
         Math.max(1, ms),
@@ -320,7 +337,7 @@ export class RedisConnection {
   }
 
   #noAnswer(what: string): SidestreamError {
-    return new SidestreamError('SIDESTREAM_STORE_UNREACHABLE', `redis at ${this.address}: ${what}; tried again`, { address: this.address })
+    return new SidestreamError('SIDESTREAM_STORE_UNREACHABLE', `redis at ${this.address}: ${what}`, { address: this.address })
   }
 }
 

@@ -31,7 +31,7 @@ export function redisFailure(error: unknown, place: RedisPlace): SidestreamError
   if (says('WRONGPASS', 'NOAUTH', 'invalid password', 'invalid username-password')) {
     return new SidestreamError(
       'SIDESTREAM_STORE_ACCESS_DENIED',
-      `${at} does not accept the user name and password: ${message}; set both as the server knows them`,
+      `${at} does not accept the user name and password: ${message.replace(/\.$/, '')}; set both as the server knows them`,
       { ...details, concerns: 'login' },
     )
   }
@@ -71,11 +71,7 @@ export function redisFailure(error: unknown, place: RedisPlace): SidestreamError
   }
   const tls = tlsFailure({ code, message }, at)
   if (tls !== undefined) return new SidestreamError('SIDESTREAM_CONFIG_INVALID', tls, { ...details, concerns: 'certificate' })
-  return new SidestreamError(
-    'SIDESTREAM_STORE_UNREACHABLE',
-    `${at} cannot be used now${call}: ${describe(cause, code)}; tried again`,
-    details,
-  )
+  return new SidestreamError('SIDESTREAM_STORE_UNREACHABLE', `${at} cannot be used now${call}: ${describe(cause, code)}`, details)
 }
 
 function describe(cause: Error, code: string): string {
@@ -83,7 +79,7 @@ function describe(cause: Error, code: string): string {
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return `its name is unknown (${code})`
   if (code === 'ETIMEDOUT') return `it ${unansweredText}`
   const text = cause.message === '' ? code : cause.message
-  if (text.includes('max retries per request')) return 'the connection was lost before it answered'
+  if (text.includes('max retries per request')) return 'the connection was lost before it answered (if always: does it expect TLS?)'
   if (text === 'Connection is closed.' || text.includes("Stream isn't writeable") || code === 'ECONNRESET' || code === 'EPIPE') {
     return 'it closed the connection (if always: does it expect TLS?)'
   }

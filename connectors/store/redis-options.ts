@@ -36,6 +36,10 @@ export interface RedisStoreOptions {
   readonly buckets?: number
   /** How long `open` waits for a server that does not answer yet, milliseconds. @default 30000 */
   readonly connectTimeoutMs?: number
+  /** Told why, again and again while a server is waited for at the start. @default nobody */
+  readonly onWaiting?: (reason: SidestreamError) => void
+  /** Ends the waiting at the start. @default never */
+  readonly signal?: AbortSignal | undefined
   /** How long a call waits for an answer, a lost connection included, milliseconds; then it fails as retryable. @default 10000 */
   readonly commandTimeoutMs?: number
   /** Most bytes of requests that wait for an answer at a time; further ones wait for room. @default 32 MiB */

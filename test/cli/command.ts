@@ -49,10 +49,13 @@ export interface Running {
   says(text: string): Promise<void>
 }
 
-/** Starts `sidestream ...args` in `cwd`. Nothing of this process's environment that configures sidestream reaches it. */
-export function start(args: readonly string[], cwd: string): Running {
-  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SIDESTREAM_')))
-  const child = spawn(process.execPath, [main, ...args], { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
+/**
+ * Starts `sidestream ...args` in `cwd`. Nothing of this process's environment that configures sidestream reaches it.
+ * @param own - further environment
+ */
+export function start(args: readonly string[], cwd: string, own: Readonly<Record<string, string>> = {}): Running {
+  const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SIDESTREAM_')))
+  const child = spawn(process.execPath, [main, ...args], { cwd, env: { ...inherited, ...own }, stdio: ['ignore', 'pipe', 'pipe'] })
   let stdout = ''
   let stderr = ''
   child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()))
@@ -74,8 +77,8 @@ export function start(args: readonly string[], cwd: string): Running {
 }
 
 /** Runs `sidestream ...args` to its end. */
-export function run(args: readonly string[], cwd: string): Promise<Ended> {
-  return start(args, cwd).ended
+export function run(args: readonly string[], cwd: string, own: Readonly<Record<string, string>> = {}): Promise<Ended> {
+  return start(args, cwd, own).ended
 }
 
 /** Runs with `--json`: stdout must be exactly one JSON object, which is the answer. */
