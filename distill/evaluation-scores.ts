@@ -3,9 +3,11 @@
  * Invariant: negatives are never sampled, ties count half in AUC, ranks are counted, not sorted (ties: lower item number first).
  */
 import { normalizeRows } from '../compute/index.ts'
-import { SidestreamError } from '../schemas/index.ts'
+import { SidestreamError, windowFigures } from '../schemas/index.ts'
+import type { WindowFigure } from '../schemas/index.ts'
 import type { EvaluationPlan } from './evaluation.ts'
 import type { OpenSimilarity, Similarity } from './ports.ts'
+import { blockRows, requireFinite } from './score-rows.ts'
 import { openSimilarity } from './similarity.ts'
 
 /** One value per event of the plan, in its order. */
@@ -18,29 +20,13 @@ export interface EvaluationScores {
   readonly ranks: Int32Array
 }
 
-/** Means over events; NaN where there is no event. */
-export interface EvaluationSummary {
-  readonly events: number
-  readonly warmEvents: number
-  readonly coldEvents: number
-  readonly warmUni: number
-  readonly warmPop: number
-  readonly warmRecall10: number
-  readonly coldUni: number
-  readonly coldPop: number
-  readonly coldRecall10: number
-  readonly uni: number
-  readonly pop: number
-  readonly recall10: number
-  readonly recall50: number
-}
-
-const block = 128
+/** Means over events, NaN where there is no event, and how many events there are. */
+export type EvaluationSummary = Readonly<Record<WindowFigure | 'events' | 'warmEvents' | 'coldEvents', number>>
 
 /**
  * Scores a vector set. User = mean of the unit vectors of the history; score = its dot product with unit item vectors.
  * @param vectors - row-major float32, shape [plan.items, dim], rows by item number; a zero row scores 0
- * @throws SIDESTREAM_SHAPE_MISMATCH
+ * @throws SIDESTREAM_SHAPE_MISMATCH when the shape is another or a number is not finite
  */
 export async function scoreVectors(
   plan: EvaluationPlan,
@@ -59,25 +45,30 @@ export async function scoreVectors(
     popularity: new Float64Array(plan.events),
     ranks: new Int32Array(plan.events),
   }
+  requireFinite('the vectors', vectors, dim)
   const units = unitRows(vectors, dim, plan.order)
+  const block = blockRows(plan.items)
   const { similarity, close } = await open(units, dim, block)
   try {
-    for (let first = 0; first < plan.events; first += block) await scoreBlock(plan, units, dim, first, similarity, scores)
+    for (let first = 0; first < plan.events; first += block) {
+      const count = Math.min(block, plan.events - first)
+      await scoreBlock({ plan, units, dim, first, count }, similarity, scores)
+    }
   } finally {
     await close()
   }
   return scores
 }
 
-async function scoreBlock(
-  plan: EvaluationPlan,
-  units: Float32Array,
-  dim: number,
-  first: number,
-  similarity: Similarity,
-  scores: EvaluationScores,
-): Promise<void> {
-  const count = Math.min(block, plan.events - first)
+interface EventBlock {
+  readonly plan: EvaluationPlan
+  readonly units: Float32Array
+  readonly dim: number
+  readonly first: number
+  readonly count: number
+}
+
+async function scoreBlock({ plan, units, dim, first, count }: EventBlock, similarity: Similarity, scores: EvaluationScores): Promise<void> {
   const users = new Float32Array(count * dim)
   for (let e = 0; e < count; e++) userVector(plan, units, dim, first + e, users.subarray(e * dim, (e + 1) * dim))
   const matrix = await similarity(users, count)
@@ -148,27 +139,27 @@ export function unitRows(vectors: Float32Array, dim: number, order: Int32Array):
   return units
 }
 
-/** Means of scores over warm, cold and all events. */
+/** Means of scores over all, warm and cold events. */
 export function summarize(plan: EvaluationPlan, scores: EvaluationScores): EvaluationSummary {
-  const hit = (k: number): Float64Array => hits(scores.ranks, k)
-  const warm = (values: Float64Array): number => meanWhere(values, plan.cold, 0)
-  const cold = (values: Float64Array): number => meanWhere(values, plan.cold, 1)
   const coldEvents = plan.cold.reduce((sum, flag) => sum + flag, 0)
-  return {
-    events: plan.events,
-    warmEvents: plan.events - coldEvents,
-    coldEvents,
-    warmUni: warm(scores.uniform),
-    warmPop: warm(scores.popularity),
-    warmRecall10: warm(hit(10)),
-    coldUni: cold(scores.uniform),
-    coldPop: cold(scores.popularity),
-    coldRecall10: cold(hit(10)),
-    uni: meanWhere(scores.uniform, plan.cold),
-    pop: meanWhere(scores.popularity, plan.cold),
-    recall10: meanWhere(hit(10), plan.cold),
-    recall50: meanWhere(hit(50), plan.cold),
-  }
+  const summary = { events: plan.events, warmEvents: plan.events - coldEvents, coldEvents } as Record<keyof EvaluationSummary, number>
+  for (const [name, values] of figureValues(plan, scores)) summary[name] = meanOf(values)
+  return summary
+}
+
+/** What each figure is the mean of: one value per event, NaN where the event does not count. */
+export function figureValues(plan: EvaluationPlan, scores: EvaluationScores): [WindowFigure, Float64Array][] {
+  return windowFigures.map((name) => {
+    const [, slice = '', measure = ''] = /^(warm|cold)?(.+)$/.exec(name)!
+    const values = measureValues(scores, measure.toLowerCase())
+    return [name, slice === '' ? values : values.map((value, e) => (plan.cold[e] === (slice === 'cold' ? 1 : 0) ? value : NaN))]
+  })
+}
+
+function measureValues({ uniform, popularity, ranks }: EvaluationScores, measure: string): Float64Array {
+  if (measure === 'uni') return uniform
+  if (measure === 'pop') return popularity
+  return hits(ranks, Number(measure.slice('recall'.length)))
 }
 
 /** 1 where the target is in the top k, else 0. */
@@ -176,13 +167,13 @@ export function hits(ranks: Int32Array, k: number): Float64Array {
   return Float64Array.from(ranks, (rank) => (rank < k ? 1 : 0))
 }
 
-/** Mean over the events with this flag (all without one); NaN values are left out. */
-function meanWhere(values: Float64Array, flags: Uint8Array, flag?: 0 | 1): number {
+/** Mean of the values that are not NaN. */
+function meanOf(values: Float64Array): number {
   let sum = 0
   let count = 0
-  for (let i = 0; i < values.length; i++) {
-    if ((flag !== undefined && flags[i] !== flag) || Number.isNaN(values[i]!)) continue
-    sum += values[i]!
+  for (const value of values) {
+    if (Number.isNaN(value)) continue
+    sum += value
     count++
   }
   return sum / count

@@ -3,6 +3,8 @@
  * Invariant: an event sees only what happened before it; the plan holds no vectors, so several vector sets are scored on
  * the very same events and their differences can be paired. The protocol of examples/globo-news in general form.
  */
+import { shuffle } from '../compute/index.ts'
+import { SidestreamError } from '../schemas/index.ts'
 
 /** Interactions of all users in time order; users and items by number. */
 export interface EvaluationStream {
@@ -22,6 +24,18 @@ export interface EvaluationOptions {
   readonly coldBefore?: number
   /** Most distinct items in a user's history. @default 10 */
   readonly historyLength?: number
+  /** How many of the user's newest distinct items `keep` chooses from. @default historyLength */
+  readonly reach?: number
+  /**
+   * Which of them make the history: the newest; some drawn at random (SAIL's Vanilla set, with reach 100); or the newest of
+   * the target's label (SAIL's Filtered set, with reach 1000), where an event without any is no event.
+   * @default 'newest'
+   */
+  readonly keep?: 'newest' | 'random' | 'same-label'
+  /** Tag or cluster of each item, shape [items]; -1 = none, which no item shares. Needed for `same-label`. */
+  readonly labels?: Int32Array
+  /** Of the random draw. @default 1 */
+  readonly seed?: number
   /** Every nth event is scored. Higher: faster, wider intervals. @default 1 */
   readonly every?: number
   /** Which of every n. @default 0 */
@@ -36,6 +50,8 @@ export interface EvaluationOptions {
 
 export const evaluationDefaults = {
   historyLength: 10,
+  keep: 'newest',
+  seed: 1,
   every: 1,
   offset: 0,
   maxEvents: Infinity,
@@ -70,8 +86,8 @@ export interface EvaluationPlan {
 }
 
 /**
- * Chooses the events. An event is an interaction inside the window whose user has a history, whose item is not in it, and
- * whose item is live. History = the user's newest distinct items before it.
+ * Chooses the events. An event is an interaction inside the window whose user has a history, whose item is not within its
+ * reach, and whose item is live. History = the user's newest distinct items before it, or some of them (`keep`).
  * @param since - when each item came to life, shape [items]; Infinity = never
  */
 export function planEvaluation(stream: EvaluationStream, since: Float64Array, options: EvaluationOptions): EvaluationPlan {
@@ -81,7 +97,7 @@ export function planEvaluation(stream: EvaluationStream, since: Float64Array, op
   order.forEach((item, place) => (places[item] = place))
   const warm = itemsBefore(stream, since.length, options.coldBefore ?? options.from)
 
-  const candidates = findCandidates(stream, since, historyLength, options)
+  const candidates = findCandidates(stream, since, options)
   const step = Math.max(every, Math.ceil(candidates.length / maxEvents))
   const scored = candidates.filter((_, i) => i % step === offset % step)
 
@@ -128,28 +144,43 @@ interface Candidate {
   readonly history: readonly number[]
 }
 
-function findCandidates(
-  { times, users, items }: EvaluationStream,
-  since: Float64Array,
-  historyLength: number,
-  { from, until }: EvaluationOptions,
-): Candidate[] {
+function findCandidates({ times, users, items }: EvaluationStream, since: Float64Array, options: EvaluationOptions): Candidate[] {
+  const { from, until } = options
+  const choose = historyChoice(options)
+  const reach = Math.max(options.reach ?? 0, options.historyLength ?? evaluationDefaults.historyLength)
   const histories = new Map<number, number[]>()
   const candidates: Candidate[] = []
   for (let i = 0; i < times.length && times[i]! < until; i++) {
     const item = items[i]!
     if (item < 0) continue
-    let history = histories.get(users[i]!)
-    if (!history) histories.set(users[i]!, (history = []))
-    const known = history.indexOf(item)
-    if (times[i]! >= from && known < 0 && history.length > 0 && since[item]! <= times[i]!) {
-      candidates.push({ at: i, history: [...history] })
+    let recent = histories.get(users[i]!)
+    if (!recent) histories.set(users[i]!, (recent = []))
+    const known = recent.indexOf(item)
+    if (times[i]! >= from && known < 0 && since[item]! <= times[i]!) {
+      const history = choose(recent, item, i)
+      if (history.length > 0) candidates.push({ at: i, history })
     }
-    if (known >= 0) history.splice(known, 1)
-    history.unshift(item)
-    if (history.length > historyLength) history.pop()
+    if (known >= 0) recent.splice(known, 1)
+    recent.unshift(item)
+    if (recent.length > reach) recent.pop()
   }
   return candidates
+}
+
+/** What `keep` takes of recent items, newest first; `at` numbers the draw. */
+function historyChoice(options: EvaluationOptions): (recent: readonly number[], target: number, at: number) => readonly number[] {
+  const { historyLength, keep, seed, labels } = { ...evaluationDefaults, ...options }
+  if (keep === 'newest') return (recent) => recent.slice(0, historyLength)
+  if (keep === 'random') {
+    return (recent, _, at) => {
+      const drawn = shuffle([...recent.keys()], seed, at).slice(0, historyLength)
+      return drawn.sort((a, b) => a - b).map((i) => recent[i]!)
+    }
+  }
+  if (labels === undefined) {
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', 'histories of the same label need `labels`, one number per item')
+  }
+  return (recent, target) => recent.filter((item) => labels[item]! >= 0 && labels[item] === labels[target]).slice(0, historyLength)
 }
 
 /** 1 for every item with an interaction before `time`. */

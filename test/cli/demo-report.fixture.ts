@@ -1,5 +1,7 @@
 /** A demo report as a run of a few thousand items gives it, drawn from a seed. */
 import type { DemoReport, QualityRow } from '../../cli/demo/demo-report.ts'
+import { windowFigures } from '../../schemas/index.ts'
+import type { WindowFigure } from '../../schemas/index.ts'
 
 type Level = DemoReport['versions'][number]['levels'][number]
 
@@ -16,8 +18,8 @@ export function exampleReport(): DemoReport {
     coldPop: coldPop!,
     coldRecall10: coldRecall10!,
   })
-  const summary = { events: 6120, warmEvents: 4080, coldEvents: 2040, warmUni: 0.75, coldUni: 0.73, uni: 0.74, recall50: 0.2 }
-  const figures = { ...summary, warmPop: 0.6, warmRecall10: 0.1, coldPop: 0.56, coldRecall10: 0.1, pop: 0.58, recall10: 0.1 }
+  const rates = Object.fromEntries(windowFigures.map((name) => [name, name.includes('ecall') ? 0.1 : 0.6])) as Record<WindowFigure, number>
+  const figures = { ...rates, events: 6120, warmEvents: 4080, coldEvents: 2040 }
   const from = Date.UTC(2026, 0, 6, 21)
   return {
     title: 'sidestream demo',

@@ -40,7 +40,7 @@ function definition(
   clicks: readonly Click[],
   since: Float64Array,
   vectors: readonly (readonly number[])[],
-  options: Required<EvaluationOptions>,
+  options: Required<Omit<EvaluationOptions, 'seed'>>,
 ): Scored[] {
   const events: Scored[] = []
   let index = 0
@@ -51,8 +51,11 @@ function definition(
   clicks.forEach(({ time, user, item }, at) => {
     if (time < options.from || time >= options.until || item < 0 || since[item]! > time) return
     const earlier = clicks.slice(0, at).filter((click) => click.user === user && click.item >= 0)
-    const history = [...new Set(earlier.map((click) => click.item).toReversed())].slice(0, options.historyLength)
-    if (history.length === 0 || history.includes(item)) return
+    const recent = [...new Set(earlier.map((click) => click.item).toReversed())].slice(0, options.reach)
+    const { labels } = options
+    const alike = recent.filter((i) => options.keep === 'newest' || (labels[i]! >= 0 && labels[i] === labels[item]))
+    const history = alike.slice(0, options.historyLength)
+    if (history.length === 0 || recent.includes(item)) return
     if (index++ % options.every !== options.offset) return
     const taste = unit[0]!.map((_, d) => history.reduce((sum, h) => sum + unit[h]![d]!, 0))
     const score = (i: number): number => unit[i]!.reduce((sum, x, d) => sum + x * taste[d]!, 0)
@@ -89,6 +92,14 @@ const world = fc.record({
   since: fc.array(fc.oneof(fc.nat({ max: 150 }), fc.constant(Infinity)), { minLength: items, maxLength: items }),
   // One axis per item: sums are exact, so that ties are ties in every arithmetic. 0 = no vector.
   axes: fc.array(fc.nat({ max: 3 }), { minLength: items, maxLength: items }),
+  histories: fc.oneof(
+    fc.constant({}),
+    fc.record({
+      reach: fc.integer({ min: 3, max: 6 }),
+      keep: fc.constantFrom('newest' as const, 'same-label' as const),
+      labels: fc.array(fc.integer({ min: -1, max: 1 }), { minLength: items, maxLength: items }).map((list) => Int32Array.from(list)),
+    }),
+  ),
 })
 
 const options = {
@@ -96,6 +107,9 @@ const options = {
   until: 180,
   coldBefore: 60,
   historyLength: 3,
+  reach: 3,
+  keep: 'newest' as const,
+  labels: new Int32Array(items),
   every: 2,
   offset: 1,
   maxEvents: Infinity,
@@ -106,9 +120,9 @@ const options = {
 test('AUCs, ranks and cold flags are those of the definition', async () => {
   let scored = 0
   await fc.assert(
-    fc.asyncProperty(world, async ({ clicks, since, axes }) => {
+    fc.asyncProperty(world, async ({ clicks, since, axes, histories }) => {
       const vectors = axes.map((axis) => [1, 2, 3].map((a) => (a === axis ? axis * 1.5 : 0)))
-      const plan = planEvaluation(streamOf(clicks), Float64Array.from(since), options)
+      const plan = planEvaluation(streamOf(clicks), Float64Array.from(since), { ...options, ...histories })
       const { uniform, popularity, ranks } = await scoreVectors(plan, Float32Array.from(vectors.flat()), 3, plainSimilarity)
       const actual = [...ranks].map((rank, e) => ({
         user: plan.users[e]!,
@@ -117,7 +131,7 @@ test('AUCs, ranks and cold flags are those of the definition', async () => {
         popularity: popularity[e]!,
         rank,
       }))
-      const expected = definition(clicks, Float64Array.from(since), vectors, options)
+      const expected = definition(clicks, Float64Array.from(since), vectors, { ...options, ...histories })
       strictEqual(actual.length, expected.length)
       actual.forEach(({ uniform, popularity, ...rest }, e) => {
         const { uniform: u, popularity: p, ...others } = expected[e]!

@@ -1,0 +1,35 @@
+/**
+ * The figures that a judgment holds, by name: what `guard.gate` may set thresholds on.
+ * Invariant: names are only ever added; each is a number between 0 and 1 unless it says otherwise, and higher is better
+ * unless it says otherwise.
+ */
+
+/**
+ * Next-item figures on a window: `uni` and `pop` = AUC against live items, taken evenly or by their recent interactions;
+ * `recallK` = share of events whose target is among the first K. Over all events, those of warm and those of cold targets.
+ */
+export const windowFigures = [
+  'uni',
+  'pop',
+  'recall1',
+  'recall10',
+  'recall25',
+  'recall50',
+  'recall100',
+  'warmUni',
+  'warmPop',
+  'warmRecall1',
+  'warmRecall10',
+  'warmRecall25',
+  'warmRecall50',
+  'warmRecall100',
+  'coldUni',
+  'coldPop',
+  'coldRecall1',
+  'coldRecall10',
+  'coldRecall25',
+  'coldRecall50',
+  'coldRecall100',
+] as const
+
+export type WindowFigure = (typeof windowFigures)[number]
