@@ -16,17 +16,22 @@ export interface GuardOptions extends BootstrapOptions {
   readonly popAucTolerance?: number
   /** Loss of recall@10 that is borne. @default 0.006 */
   readonly recallTolerance?: number
-  /** A clause over fewer events says `insufficient` and passes. @default 500 */
+  /** Loss of recall@50 of held-out content pairs that is borne. @default 0.025 */
+  readonly pairRecallTolerance?: number
+  /** A clause over fewer events (queries, for pairs) says `insufficient` and passes. @default 500 */
   readonly minEvents?: number
 }
 
 export const guardDefaults = {
   popAucTolerance: 0.003,
   recallTolerance: 0.006,
+  pairRecallTolerance: 0.025,
   minEvents: 500,
 } as const satisfies Partial<GuardOptions>
 
 export type ClauseName =
+  | 'finite-vectors'
+  | 'content-pair-recall-50'
   | 'content-neighbor-recall'
   | 'warm-popularity-auc'
   | 'warm-recall-10'
@@ -60,21 +65,22 @@ export interface GuardInput {
   readonly live?: EvaluationScores | undefined
   /** Neighbor recall of the candidate, and over how many items; undefined when there are too few items to tell. */
   readonly neighbors: { readonly recall: number; readonly items: number } | undefined
+  /** Recall@50 per query of held-out content pairs, shape [queries] on both sides; undefined when there are none. */
+  readonly pairs?: { readonly candidate: Float64Array; readonly raw: Float64Array } | undefined
 }
 
-/** Judges every clause. */
+/** Judges every clause. Content is judged by held-out pairs when there are enough of them, else by neighbors. */
 export function guard(input: GuardInput, options: GuardOptions): GuardClause[] {
   const { plan, candidate, raw, live } = input
   const { popAucTolerance, recallTolerance } = { ...guardDefaults, ...options }
   const warm = { flag: 0, against: live ? 'live' : 'raw', reference: live ?? raw } as const
   const cold = { flag: 1, against: 'raw', reference: raw } as const
-  const clause = (name: ClauseName, side: typeof warm | typeof cold, values: Values, tolerance: number | null): GuardClause =>
-    compare(
-      { name, against: side.against, plan, flag: side.flag, reference: values(side.reference), candidate: values(candidate), tolerance },
-      options,
-    )
+  const clause = (name: ClauseName, side: typeof warm | typeof cold, values: Values, tolerance: number | null): GuardClause => {
+    const counted = values(side.reference).map((value, e) => (plan.cold[e] === side.flag ? value : NaN))
+    return compare({ name, against: side.against, units: plan.users, reference: counted, candidate: values(candidate), tolerance }, options)
+  }
   return [
-    contentClause(input.neighbors, options),
+    ...contentClauses(input, options),
     clause('warm-popularity-auc', warm, popularity, popAucTolerance),
     clause('warm-recall-10', warm, recall10, recallTolerance),
     clause('cold-popularity-auc', cold, popularity, popAucTolerance),
@@ -90,28 +96,27 @@ const popularity: Values = (scores) => scores.popularity
 const uniform: Values = (scores) => scores.uniform
 const recall10: Values = (scores) => hits(scores.ranks, 10)
 
+/** Two values per event (or query), NaN on either side where it does not count. */
 interface Comparison {
   readonly name: ClauseName
   readonly against: GuardClause['against']
-  readonly plan: EvaluationPlan
-  /** Value of `plan.cold` that the clause is about. */
-  readonly flag: 0 | 1
+  /** What is drawn again together: the user of each event. */
+  readonly units: Int32Array
   readonly reference: Float64Array
   readonly candidate: Float64Array
   readonly tolerance: number | null
 }
 
-function compare({ name, against, plan, flag, reference, candidate, tolerance }: Comparison, options: GuardOptions): GuardClause {
-  const differences = new Float64Array(plan.events)
+function compare({ name, against, units, reference, candidate, tolerance }: Comparison, options: GuardOptions): GuardClause {
+  const differences = candidate.map((value, e) => value - reference[e]!)
   let referenceSum = 0
   let candidateSum = 0
-  for (let e = 0; e < plan.events; e++) {
-    differences[e] = plan.cold[e] === flag ? candidate[e]! - reference[e]! : NaN
+  for (let e = 0; e < differences.length; e++) {
     if (Number.isNaN(differences[e]!)) continue
     referenceSum += reference[e]!
     candidateSum += candidate[e]!
   }
-  const { mean, low, high, events } = bootstrapMean(differences, plan.users, options)
+  const { mean, low, high, events } = bootstrapMean(differences, units, options)
   const figures = {
     name,
     against,
@@ -129,7 +134,21 @@ function compare({ name, against, plan, flag, reference, candidate, tolerance }:
   return { ...figures, verdict: mean < -tolerance && high < 0 ? 'fail' : 'pass' }
 }
 
-function contentClause(neighbors: GuardInput['neighbors'], { minNeighborRecall }: GuardOptions): GuardClause {
+function contentClauses({ pairs, neighbors }: GuardInput, options: GuardOptions): GuardClause[] {
+  const byNeighbors = neighborClause(neighbors, options)
+  if (!pairs) return [byNeighbors]
+  const { pairRecallTolerance: tolerance } = { ...guardDefaults, ...options }
+  // Queries are independent questions: each is drawn for itself.
+  const units = Int32Array.from(pairs.raw.keys())
+  const byPairs = compare(
+    { name: 'content-pair-recall-50', against: 'raw', units, reference: pairs.raw, candidate: pairs.candidate, tolerance },
+    options,
+  )
+  if (byPairs.verdict === 'insufficient') return [byPairs, byNeighbors]
+  return [byPairs, { ...byNeighbors, verdict: 'reported' }]
+}
+
+function neighborClause(neighbors: GuardInput['neighbors'], { minNeighborRecall }: GuardOptions): GuardClause {
   const clause = {
     name: 'content-neighbor-recall',
     against: 'threshold',

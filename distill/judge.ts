@@ -1,14 +1,20 @@
 /**
  * Judges a checkpoint on the hours that followed it: evaluates candidate, live and raw vectors on the same events and
- * asks the guard.
+ * asks the guard and the gate.
  * Invariant: it encodes nothing and reads no store; what it says is a function of its input and the seed, as plain JSON.
  */
+import { windowFigures } from '../schemas/index.ts'
+import type { ContentFigure } from '../schemas/index.ts'
 import { evaluationDefaults, planEvaluation } from './evaluation.ts'
-import type { EvaluationOptions, EvaluationStream } from './evaluation.ts'
+import type { EvaluationOptions, EvaluationPlan, EvaluationStream } from './evaluation.ts'
 import { scoreVectors, summarize } from './evaluation-scores.ts'
-import type { EvaluationSummary } from './evaluation-scores.ts'
-import { guard } from './guard.ts'
+import type { EvaluationScores, EvaluationSummary } from './evaluation-scores.ts'
+import { gate, gateReason } from './gate.ts'
+import type { GateRow, GateRules, JudgedFigure } from './gate.ts'
+import { guard, guardDefaults } from './guard.ts'
 import type { GuardClause, GuardOptions } from './guard.ts'
+import { pairQuestions, scorePairs } from './held-out-pairs.ts'
+import type { HeldOutPairs, PairQuestions } from './held-out-pairs.ts'
 import { neighborRecall } from './neighbors.ts'
 import type { NeighborOptions } from './neighbors.ts'
 import type { OpenSimilarity } from './ports.ts'
@@ -17,10 +23,14 @@ import { openSimilarity } from './similarity.ts'
 export interface JudgeOptions extends GuardOptions, Omit<EvaluationOptions, 'from' | 'until' | 'coldBefore'> {
   /** Most scored events; more only narrow the interval. @default 20000 */
   readonly maxEvents?: number
+  /** Most queries of held-out pairs. Higher: steadier, linear cost. @default 2000 */
+  readonly maxPairQueries?: number
   readonly neighbors?: NeighborOptions
+  /** Thresholds on figures, beside the clauses of the guard. @default none */
+  readonly gate?: GateRules
 }
 
-export const judgeDefaults = { ...evaluationDefaults, maxEvents: 20_000 } as const
+export const judgeDefaults = { ...evaluationDefaults, maxEvents: 20_000, maxPairQueries: 2000 } as const
 
 /** Vectors of one set, row-major float32, shape [items, dim], rows by item number. */
 export interface VectorSet {
@@ -40,6 +50,8 @@ export interface JudgeInput {
   readonly live?: VectorSet | undefined
   /** Content vectors, centered. */
   readonly raw: VectorSet
+  /** Pairs that belong together by their content and that no training saw, by item number; undefined when there are none. */
+  readonly pairs?: HeldOutPairs | undefined
 }
 
 export interface Judgement {
@@ -49,6 +61,10 @@ export interface Judgement {
   readonly events: number
   readonly candidates: number
   readonly clauses: readonly GuardClause[]
+  /** One row per threshold of the gate. */
+  readonly gate: readonly GateRow[]
+  /** What a candidate was refused for, in words; empty when it passed. */
+  readonly reasons: readonly string[]
   readonly warnings: readonly string[]
   readonly metrics: {
     readonly candidate: Figures
@@ -57,8 +73,8 @@ export interface Judgement {
   }
 }
 
-/** A summary as JSON holds it: null where there is no event. */
-export type Figures = { readonly [name in keyof EvaluationSummary]: number | null }
+/** A summary as JSON holds it: null where there is no event, and no entry for what was not asked. */
+export type Figures = Readonly<Record<keyof EvaluationSummary, number | null> & Partial<Record<ContentFigure, number | null>>>
 
 /** Newest checkpoint whose evaluation window every source has passed; undefined when there is none. */
 export function pickCandidate<T extends { readonly trainedUntil: number }>(
@@ -74,34 +90,109 @@ export function pickCandidate<T extends { readonly trainedUntil: number }>(
   return newest
 }
 
-/** Scores the vector sets on the window and applies the guard. */
+/** Scores the vector sets on the window and applies guard and gate. */
 export async function judge(input: JudgeInput, options: JudgeOptions, open: OpenSimilarity = openSimilarity): Promise<Judgement> {
-  const { stream, since, window, candidate, raw, live } = input
-  const plan = planEvaluation(stream, since, { ...judgeDefaults, ...options, ...window, coldBefore: window.from })
-  const score = ({ vectors, dim }: VectorSet): ReturnType<typeof scoreVectors> => scoreVectors(plan, vectors, dim, open)
+  const { stream, since, window, candidate, raw, live, pairs } = input
+  const settings = { ...judgeDefaults, ...options }
+  const plan = planEvaluation(stream, since, { ...settings, ...window, coldBefore: window.from })
+  const about = { window: { from: window.from, until: window.until }, events: plan.events, candidates: plan.candidates }
+  const finite = finiteClause(candidate)
+  if (finite.verdict === 'fail') return refusedUnscored(about, finite)
+
+  const questions = pairs && pairQuestions(pairs, settings.maxPairQueries)
+  const score = (set: VectorSet): Promise<SetScores> => scoreSet(plan, questions, set, open)
   const scores = { candidate: await score(candidate), raw: await score(raw), live: live && (await score(live)) }
   const sets = { raw: raw.vectors, rawDim: raw.dim, candidate: candidate.vectors, dim: candidate.dim, items: since.length }
   const neighbors = await neighborRecall(sets, options.neighbors, open)
-  const clauses = guard({ plan, ...scores, neighbors }, options)
+  const metrics = {
+    candidate: { ...scores.candidate.figures, ...(neighbors && { neighborRecall: neighbors.recall }) },
+    live: scores.live?.figures ?? null,
+    raw: scores.raw.figures,
+  }
+
+  const recalls = questions && { candidate: scores.candidate.pairRecalls!, raw: scores.raw.pairRecalls! }
+  const { candidate: ours, raw: content, live: theirs } = scores
+  const clauses = guard({ plan, candidate: ours.events, raw: content.events, live: theirs?.events, neighbors, pairs: recalls }, options)
+  const counts = { pairs: questions?.self.length ?? 0, items: neighbors?.items ?? 0 }
+  const events = (name: JudgedFigure): number => countBehind(name, scores.candidate.figures, counts)
+  const rows = gate(options.gate ?? {}, { ...metrics, events }, options.minEvents ?? guardDefaults.minEvents)
+  const reasons = [...clauses.filter(failed).map(clauseReason), ...rows.filter(failed).map(gateReason)]
   return {
-    verdict: clauses.some(({ verdict }) => verdict === 'fail') ? 'refused' : 'pass',
-    window: { from: window.from, until: window.until },
-    events: plan.events,
-    candidates: plan.candidates,
+    verdict: reasons.length > 0 ? 'refused' : 'pass',
+    ...about,
     clauses,
-    warnings: clauses.filter(({ verdict }) => verdict === 'insufficient').map(warningOf),
-    metrics: {
-      candidate: figures(summarize(plan, scores.candidate)),
-      live: scores.live ? figures(summarize(plan, scores.live)) : null,
-      raw: figures(summarize(plan, scores.raw)),
-    },
+    gate: rows,
+    reasons,
+    warnings: [...clauses.filter(insufficient).map(warningOf), ...rows.filter(insufficient).map(gateWarning)],
+    metrics,
   }
 }
 
-function warningOf({ name, events }: GuardClause): string {
-  return name === 'content-neighbor-recall' ? `${name}: too few items to judge` : `${name}: only ${events} events, not judged`
+interface SetScores {
+  readonly events: EvaluationScores
+  /** Recall@50 per query of held-out pairs, when there are any. */
+  readonly pairRecalls: Float64Array | undefined
+  readonly figures: Figures
 }
 
-function figures(summary: EvaluationSummary): Figures {
+async function scoreSet(
+  plan: EvaluationPlan,
+  questions: PairQuestions | undefined,
+  { vectors, dim }: VectorSet,
+  open: OpenSimilarity,
+): Promise<SetScores> {
+  const events = await scoreVectors(plan, vectors, dim, open)
+  const pairs = questions && (await scorePairs(questions, vectors, dim, open))
+  return { events, pairRecalls: pairs?.recall50, figures: asJson({ ...summarize(plan, events), ...pairs?.figures }) }
+}
+
+/** Events, queries or items that a figure is a mean of. */
+function countBehind(name: JudgedFigure, figures: Figures, counts: { readonly pairs: number; readonly items: number }): number {
+  if (name === 'neighborRecall') return counts.items
+  if (name.startsWith('pair')) return counts.pairs
+  return figures[name.startsWith('warm') ? 'warmEvents' : name.startsWith('cold') ? 'coldEvents' : 'events'] ?? 0
+}
+
+/** Vectors of a head that diverged rank everywhere and nowhere: nothing else is asked of them. */
+function finiteClause({ vectors, dim }: VectorSet): GuardClause {
+  const items = vectors.length / dim
+  let broken = 0
+  for (let item = 0; item < items; item++) {
+    if (!vectors.subarray(item * dim, (item + 1) * dim).every(Number.isFinite)) broken++
+  }
+  const share = (items - broken) / items
+  const difference = share - 1
+  const figures = { reference: 1, candidate: share, difference, low: null, high: null, tolerance: 0, events: items }
+  return { name: 'finite-vectors', against: 'threshold', ...figures, verdict: broken > 0 ? 'fail' : 'pass' }
+}
+
+function refusedUnscored(about: Pick<Judgement, 'window' | 'events' | 'candidates'>, clause: GuardClause): Judgement {
+  const names = ['events', 'warmEvents', 'coldEvents', ...windowFigures]
+  const none = asJson(Object.fromEntries(names.map((name) => [name, NaN])) as EvaluationSummary)
+  const metrics = { candidate: none, live: null, raw: none }
+  return { verdict: 'refused', ...about, clauses: [clause], gate: [], reasons: [clauseReason(clause)], warnings: [], metrics }
+}
+
+const failed = ({ verdict }: GuardClause | GateRow): boolean => verdict === 'fail'
+const insufficient = ({ verdict }: GuardClause | GateRow): boolean => verdict === 'insufficient'
+
+function clauseReason({ name, against, candidate, reference }: GuardClause): string {
+  return `${name} ${fixed(candidate)} against ${fixed(reference)} (${against})`
+}
+
+function fixed(value: number | null): string {
+  return value === null ? 'none' : value.toFixed(4)
+}
+
+function warningOf({ name, events }: GuardClause): string {
+  if (name === 'content-neighbor-recall') return `${name}: too few items to judge`
+  return `${name}: only ${events} ${name === 'content-pair-recall-50' ? 'queries' : 'events'}, not judged`
+}
+
+function gateWarning({ figure, rule, events }: GateRow): string {
+  return `gate ${figure}.${rule}: not judged, too little to tell (${events})`
+}
+
+function asJson(summary: EvaluationSummary & Partial<Record<ContentFigure, number>>): Figures {
   return Object.fromEntries(Object.entries(summary).map(([name, value]) => [name, Number.isFinite(value) ? value : null])) as Figures
 }

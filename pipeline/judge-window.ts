@@ -69,6 +69,7 @@ export async function judgeWindow({ project, state, candidate, live, window }: J
       popAucTolerance: config.guard.popAucTolerance,
       recallTolerance: config.guard.recallTolerance,
       minEvents: config.guard.minEvents,
+      gate: config.guard.gate,
       seed: config.seed,
     },
   )

@@ -64,7 +64,7 @@ export async function decideRefresh(
         outcome: 'refused',
         version: null,
         code: 'SIDESTREAM_GUARD_REFUSED',
-        message: `the guard refused ${candidate}: ${failedClauses(judged.body.report as Judgement)}. Version ${live.version} stays live; the checkpoint is kept`,
+        message: `the guard refused ${candidate}: ${(judged.body.report as Judgement).reasons.join(', ')}. Version ${live.version} stays live; the checkpoint is kept`,
       }
     }
   }
@@ -123,15 +123,6 @@ async function judgeCandidate(
   await control.append('judged', candidate, { checkpoint: candidate, task, verdict, report })
   return control.find('judged', candidate)!
 }
-
-function failedClauses(report: Judgement): string {
-  return report.clauses
-    .filter(({ verdict }) => verdict === 'fail')
-    .map(({ name, against, candidate, reference }) => `${name} ${figure(candidate)} against ${figure(reference)} (${against})`)
-    .join(', ')
-}
-
-const figure = (value: number | null): string => (value === null ? 'none' : value.toFixed(4))
 
 /** Carries a planned build to its end. Safe to call again after a crash at any point. */
 export async function performBuild(context: RefreshContext, build: ControlEntry<'build'>): Promise<TaskResult> {

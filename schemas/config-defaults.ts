@@ -110,7 +110,11 @@ export const configDefaults = {
     popAucTolerance: 0.003,
     recallTolerance: 0.006,
     minEvents: 500,
+    gate: {},
   },
   metrics: { host: '127.0.0.1', port: 0, token: null },
   deadLetters: { valueBytes: 900_000 },
 } as const
+
+/** Defaults of one entry of `guard.gate`, which has none to begin with. */
+export const gateRuleDefaults = { min: null, max: null, maxLoss: null, against: null } as const

@@ -3,8 +3,9 @@
  * Invariant: objects are strict, and every option says its meaning and what raising it costs.
  */
 import { z } from 'zod'
-import { configDefaults as defaults } from './config-defaults.ts'
+import { configDefaults as defaults, gateRuleDefaults } from './config-defaults.ts'
 import { count, durationMs, name, option, share } from './config-option.ts'
+import { windowFigures } from './judged-figures.ts'
 import { limits } from './limits.ts'
 
 export const sequences = z
@@ -226,6 +227,24 @@ export const refresh = z
   .prefault({})
   .meta({ description: 'When new versions are built.' })
 
+const gateRule = z
+  .strictObject({
+    min: option(share.nullable(), gateRuleDefaults.min, 'Least value of the figure; null: none.'),
+    max: option(share.nullable(), gateRuleDefaults.max, 'Largest value of the figure; null: none.'),
+    maxLoss: option(
+      share.nullable(),
+      gateRuleDefaults.maxLoss,
+      'How far the figure may lie below that of its reference on the same events; null: however far. Higher: more lenient.',
+    ),
+    against: option(
+      z.enum(['raw', 'live']).nullable(),
+      gateRuleDefaults.against,
+      'Reference of `maxLoss`: the raw content vectors, or the live version (raw before there is one); null: `live` for warm items, else `raw`, so that small losses cannot add up over many versions.',
+    ),
+  })
+  .refine(({ min, max, maxLoss }) => min !== null || max !== null || maxLoss !== null, 'must set `min`, `max` or `maxLoss`')
+  .refine(({ against, maxLoss }) => against === null || maxLoss !== null, '`against` belongs to `maxLoss`')
+
 export const guard = z
   .strictObject({
     mode: option(
@@ -253,6 +272,11 @@ export const guard = z
       defaults.guard.minEvents,
       'Below this many events a clause says `insufficient` and passes with a warning. Higher: surer, silent for longer.',
       'events',
+    ),
+    gate: option(
+      z.partialRecord(z.enum([...windowFigures, 'neighborRecall']), gateRule),
+      defaults.guard.gate,
+      `Own thresholds on figures of the judgment, such as \`coldRecall10: { min: 0.05, maxLoss: 0.01 }\`. A candidate outside any of them is refused with the figure as its reason; one with less than \`minEvents\` behind it is not judged. Figures: ${[...windowFigures, 'neighborRecall'].map((figure) => `\`${figure}\``).join(', ')} (\`uni\`, \`pop\`: AUC against live items, even or by popularity; \`recallK\`: targets among the first K).`,
     ),
   })
   .prefault({})

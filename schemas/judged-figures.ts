@@ -33,3 +33,22 @@ export const windowFigures = [
 ] as const
 
 export type WindowFigure = (typeof windowFigures)[number]
+
+/**
+ * Figures about content. `neighborRecall` = share of an item's nearest raw neighbors that are still near. Of held-out pairs:
+ * `pairRecallK`; `pairSeparation`, the AUC of pairs against all other items, and `pairDPrime`, which has no upper bound;
+ * `pairBijective`, the share of queries that their nearest target leads back to.
+ */
+export const contentFigures = [
+  'neighborRecall',
+  'pairRecall1',
+  'pairRecall10',
+  'pairRecall25',
+  'pairRecall50',
+  'pairRecall100',
+  'pairSeparation',
+  'pairDPrime',
+  'pairBijective',
+] as const
+
+export type ContentFigure = (typeof contentFigures)[number]

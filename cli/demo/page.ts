@@ -261,7 +261,7 @@ async function guardSection({ judgement }: DemoReport): Promise<Section> {
   })
   blocks.push(
     text(
-      'Counted: events, or items for content neighbors. A clause with too few says so and does not count; uniform AUC is reported only.',
+      'Counted: events, queries for content pairs, or items for content neighbors. A clause with too few says so and does not count; uniform AUC is reported only.',
     ),
   )
   return { title, blocks }

@@ -138,13 +138,18 @@ export function guardText(judgement: DemoReport['judgement']): string {
   const unjudged = judgement.clauses.filter(({ verdict }) => verdict === 'insufficient').length
   const rest = unjudged === 0 ? '' : ` ${countText(unjudged, 'clause')} had too few events to be judged.`
   if (judgement.verdict === 'refused') {
-    return `The guard refused the candidate: ${failed.map(({ name }) => clauseNames[name] ?? name).join(', ')} lost more than is borne.${rest}`
+    const bounds = judgement.gate.filter(({ verdict }) => verdict === 'fail').map(({ figure, rule }) => `gate.${figure}.${rule}`)
+    const lost = failed.length === 0 ? [] : [`${failed.map(({ name }) => clauseNames[name] ?? name).join(', ')} lost more than is borne`]
+    const outside = bounds.length === 0 ? [] : [`outside ${bounds.join(', ')}`]
+    return `The guard refused the candidate: ${[...lost, ...outside].join('; ')}.${rest}`
   }
   return `The guard passed the candidate: ${clauses.length === 0 ? 'no clause failed' : `none of ${countText(clauses.length, 'judged clause')} lost more than is borne`}.${rest}`
 }
 
 /** Guard clauses as people read them. */
 export const clauseNames: Readonly<Record<string, string>> = {
+  'finite-vectors': 'finite vectors',
+  'content-pair-recall-50': 'recall@50, content pairs',
   'content-neighbor-recall': 'content neighbors kept',
   'warm-popularity-auc': 'popularity AUC, warm',
   'warm-recall-10': 'recall@10, warm',

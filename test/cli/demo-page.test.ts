@@ -51,6 +51,22 @@ test('the page is one file that loads and runs nothing', async () => {
   equal(/https?:/.test(html.replaceAll('xmlns="http://www.w3.org/2000/svg"', '')), false)
 })
 
+test('a refusal names every clause and threshold it was for', async () => {
+  const row = {
+    figure: 'coldUni',
+    rule: 'min',
+    bound: 0.9,
+    candidate: 0.7,
+    against: null,
+    reference: null,
+    events: 900,
+    verdict: 'fail',
+  } as const
+  const judgement = { ...refused.judgement!, gate: [row, { ...row, figure: 'warmUni', verdict: 'pass' } as const] }
+  const words = /refused the candidate: popularity AUC, cold lost more than is borne; outside gate\.coldUni\.min\./
+  match(await demoPage({ ...refused, judgement }), words)
+})
+
 test('the same report gives the same bytes, and it may have been through JSON', async () => {
   const html = await demoPage(report)
   equal(await demoPage(JSON.parse(JSON.stringify(report)) as DemoReport), html)

@@ -50,6 +50,8 @@ export function exampleReport(): DemoReport {
       window: { from, until: from + 10_800_000 },
       events: 6120,
       candidates: 6120,
+      gate: [],
+      reasons: [],
       warnings: ['cold-recall-10: only 412 events, not judged'],
       metrics: { candidate: figures, live: figures, raw: figures },
       clauses: [

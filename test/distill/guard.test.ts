@@ -100,6 +100,34 @@ test('losing content neighbors fails', () => {
   deepStrictEqual(verdicts(clauses), { ...reported, 'content-neighbor-recall': 'fail' })
 })
 
+/** Recall@50 of `queries` questions, of which `lost` of 100 lose their target in the candidate. */
+function pairsOf(queries: number, lost: number) {
+  const raw = Float64Array.from({ length: queries }, (_, q) => (q % 100 < 60 ? 1 : 0))
+  return { raw, candidate: raw.map((value, q) => (q % 100 < lost ? 0 : value)) }
+}
+
+test('with held-out pairs content is judged by them: 2.5 points of recall@50 are borne, neighbors are reported', () => {
+  const judged = (lost: number, queries = 1000) =>
+    guard({ plan, candidate: raw, raw, neighbors: { recall: 0.1, items: 1000 }, pairs: pairsOf(queries, lost) }, options)
+  deepStrictEqual(verdicts(judged(2)), { ...reported, 'content-neighbor-recall': 'reported' })
+  deepStrictEqual(verdicts(judged(3)), { ...reported, 'content-neighbor-recall': 'reported', 'content-pair-recall-50': 'fail' })
+  const clause = judged(3).find(({ name }) => name === 'content-pair-recall-50')!
+  ok(clause.low! < -0.03 && clause.high! > -0.03 && clause.high! < 0)
+  deepStrictEqual([clause.against, clause.reference, clause.candidate, clause.tolerance, clause.events], ['raw', 0.6, 0.57, 0.025, 1000])
+})
+
+test('a loss over pairs that chance explains passes, and too few pairs leave it to the neighbors', () => {
+  const swapped = pairsOf(600, 20)
+  // As many are found anew, less eighteen in six hundred: far from sure.
+  swapped.candidate.forEach((_, q) => q % 100 >= 60 && q % 100 < 77 && (swapped.candidate[q] = 1))
+  const noisy = guard({ plan, candidate: raw, raw, neighbors, pairs: swapped }, options)
+  const clause = noisy.find(({ name }) => name === 'content-pair-recall-50')!
+  ok(clause.difference! < -0.025 && clause.high! > 0, JSON.stringify(clause))
+  strictEqual(clause.verdict, 'pass')
+  const few = guard({ plan, candidate: raw, raw, neighbors: { recall: 0.69, items: 1000 }, pairs: pairsOf(400, 60) }, options)
+  deepStrictEqual(verdicts(few), { ...reported, 'content-pair-recall-50': 'insufficient', 'content-neighbor-recall': 'fail' })
+})
+
 test('under 500 events a clause says insufficient instead of failing', () => {
   const few = planOf(998)
   const bad = scoresOf(few, { warm: -0.2, cold: -0.2 })

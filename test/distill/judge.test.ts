@@ -70,6 +70,48 @@ test('a candidate worse than the live version, though better than raw, is refuse
   ok(metrics.live!.warmRecall10! > metrics.candidate.warmRecall10! && metrics.candidate.warmRecall10! > metrics.raw.warmRecall10!)
 })
 
+test('held-out pairs give figures of their own and decide about content', async () => {
+  const pairs = { queries: Int32Array.from({ length: items }, (_, item) => item), targets: new Int32Array(items) }
+  pairs.queries.forEach((query, p) => (pairs.targets[p] = (query + topics) % items))
+  const fewer = { ...options, minEvents: 100 }
+  const passed = await judge({ ...world, raw, candidate: raw, pairs }, fewer, plainSimilarity)
+  deepStrictEqual([passed.verdict, passed.reasons], ['pass', []])
+  const { candidate, raw: content } = passed.metrics
+  ok(candidate.pairRecall50! > 0.9 && candidate.pairSeparation! > 0.9 && candidate.pairRecall50 === content.pairRecall50)
+  const { clauses, reasons } = await judge({ ...world, raw, pairs, candidate: { vectors: vectorsOf(3, 2), dim } }, fewer, plainSimilarity)
+  const verdictOf = (wanted: string) => clauses.find(({ name }) => name === wanted)!.verdict
+  deepStrictEqual([verdictOf('content-pair-recall-50'), verdictOf('content-neighbor-recall')], ['fail', 'reported'])
+  ok(
+    reasons.some((reason) => /^content-pair-recall-50 0\.\d{4} against 1\.0000 \(raw\)$/.test(reason)),
+    reasons.join(),
+  )
+})
+
+test('a threshold of the gate refuses with its reason, beside clauses that pass', async () => {
+  const rules = { coldRecall10: { min: 0.99 }, warmUni: { min: 0.5 }, recall1: { maxLoss: 0 }, neighborRecall: { min: 0.5 } }
+  const judged = await judge({ ...world, raw, candidate: raw }, { ...options, gate: rules }, plainSimilarity)
+  strictEqual(judged.verdict, 'refused')
+  ok(judged.clauses.every(({ verdict }) => verdict !== 'fail'))
+  deepStrictEqual(
+    judged.gate.map(({ figure, verdict }) => [figure, verdict]),
+    [
+      ['coldRecall10', 'fail'],
+      ['warmUni', 'pass'],
+      ['recall1', 'pass'],
+      ['neighborRecall', 'pass'],
+    ],
+  )
+  const [reason, ...others] = judged.reasons
+  deepStrictEqual([reason, others], [`coldRecall10 ${judged.metrics.candidate.coldRecall10!.toFixed(4)}, at least 0.99 is allowed`, []])
+})
+
+test('vectors that are not finite are refused for that, instead of ranking first everywhere', async () => {
+  const broken = raw.vectors.map((value, at) => (Math.floor(at / dim) % 4 === 1 ? NaN : value))
+  const judged = await judge({ ...world, raw, candidate: { vectors: broken, dim } }, options, plainSimilarity)
+  deepStrictEqual([judged.verdict, judged.reasons], ['refused', ['finite-vectors 0.7500 against 1.0000 (threshold)']])
+  deepStrictEqual(JSON.parse(JSON.stringify(judged)), judged)
+})
+
 test('a short window passes with warnings', async () => {
   const window = { from: 3_000_000, until: 3_100_000 }
   const { verdict, warnings } = await judge(

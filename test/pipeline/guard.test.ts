@@ -50,6 +50,27 @@ test('a candidate that fails is refused and kept with its reason, and is not jud
   strictEqual(new Set(it.control.all('judged').map(({ id }) => id)).size, 2)
 })
 
+test('a threshold of the gate refuses a candidate that the guard lets through', async (t) => {
+  const gate = { coldPop: { max: 1 }, recall100: { min: 0.99, max: 1 }, neighborRecall: { min: 1 } }
+  const it = await TestProject.open(t, {
+    changes: { ...unmet, guard: { mode: 'enforce', minNeighborRecall: 0, minEvents: 0, popAucTolerance: 1, recallTolerance: 1, gate } },
+  })
+  await withRefusal(it)
+  const done = await it.daemon.refresh('one')
+  strictEqual(done.outcome, 'refused')
+  ok(/the guard refused .*neighborRecall \d\.\d{4}, at least 1 is allowed/.test(done.message), done.message)
+  const report = it.control.all('judged')[0]!.body.report as {
+    gate: { figure: string; rule: string; verdict: string }[]
+    reasons: string[]
+  }
+  deepStrictEqual(
+    report.gate.map(({ figure, rule }) => `${figure}.${rule}`),
+    ['coldPop.max', 'recall100.min', 'recall100.max', 'neighborRecall.min'],
+  )
+  strictEqual(report.gate[3]!.verdict, 'fail')
+  ok(report.reasons.length > 0)
+})
+
 test('refused again after a crash between verdict and answer, with exit code 3; guard.mode report lets it pass', async (t) => {
   const crashing = { on: true }
   const it = await TestProject.open(t, {

@@ -8,6 +8,7 @@ import {
   configReference,
   contentDims,
   describeConfig,
+  gateRuleDefaults,
   isSidestreamError,
   parseConfig,
   redactConfig,
@@ -249,8 +250,9 @@ function at(value: unknown, path: string): unknown {
 }
 
 test('schema and defaults agree: an option has a default exactly when it need not be given', () => {
+  const defaults = { ...configDefaults, guard: { ...configDefaults.guard, gate: { coldPop: gateRuleDefaults } } }
   for (const option of describeConfig()) {
-    deepStrictEqual(option.default, at(configDefaults, option.path), option.path)
+    if (option.path !== 'guard.gate') deepStrictEqual(option.default, at(defaults, option.path), option.path)
     strictEqual(option.required, option.default === undefined, option.path)
   }
 })
@@ -276,6 +278,17 @@ test('every option says what it means, and times and sizes name their unit', () 
     ok(type.length > 0, `${path} says what it takes`)
     for (const [end, wanted] of units) if (end.test(path)) strictEqual(unit, wanted, path)
   }
+})
+
+test('the gate takes thresholds on figures that there are, with something to hold', () => {
+  const yaml = (gate: string): string => `${smallest}guard: { gate: ${gate} }\n`
+  deepStrictEqual(parseConfig(yaml('{ coldRecall10: { min: 0.05, maxLoss: 0.01 } }')).guard.gate, {
+    coldRecall10: { ...gateRuleDefaults, min: 0.05, maxLoss: 0.01 },
+  })
+  const problem = (gate: string): string => refusal(yaml(gate))
+  match(problem('{ coldRecall11: { min: 0.05 } }'), /guard\.gate\.coldRecall11/)
+  match(problem('{ coldPop: {} }'), /guard\.gate\.coldPop: must set `min`, `max` or `maxLoss`/)
+  match(problem('{ coldPop: { min: 0.5, against: live } }'), /guard\.gate\.coldPop: `against` belongs to `maxLoss`/)
 })
 
 test('the reference page is the one made from the schema', () => {
