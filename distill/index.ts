@@ -109,6 +109,13 @@ export { trainingSources } from './sources.ts'
 export type { SourceKind, SourceOptions, TrainingSource } from './sources.ts'
 export { stepOrder, stepsPerPass } from './step-order.ts'
 export type { PlannedStep, SourceRows, StepOrderOptions } from './step-order.ts'
+export { createMiner, minerDefaults } from './miner.ts'
+export type { MinerOptions, MiningReport } from './miner.ts'
+export { contentPairs } from './content-pairs.ts'
+export { encodeItemsOf, rowVectors } from './row-vectors.ts'
+export type { ItemVectors, RowVectors } from './row-vectors.ts'
+export { runStages } from './stages.ts'
+export type { BalanceRequest, StageBalance, StageOptions, StagePosition, StageResult, StagesInput } from './stages.ts'
 export { Trainer, trainerDefaults } from './trainer.ts'
 export type {
   BatchStep,

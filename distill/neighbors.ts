@@ -41,8 +41,8 @@ export async function neighborRecall(
   if (items <= depth + 1) return undefined
   const asked = Math.min(items, maxItems)
   const numbers = Int32Array.from({ length: asked }, (_, i) => Math.floor((i * items) / asked))
-  const wanted = await nearest(raw, rawDim, numbers, relevant, open)
-  const found = await nearest(candidate, dim, numbers, depth, open)
+  const wanted = await nearestItems(raw, rawDim, numbers, relevant, open)
+  const found = await nearestItems(candidate, dim, numbers, depth, open)
   let kept = 0
   for (let i = 0; i < asked; i++) {
     const near = new Set(found.subarray(i * depth, (i + 1) * depth))
@@ -51,8 +51,17 @@ export async function neighborRecall(
   return { recall: kept / (asked * relevant), items: asked }
 }
 
-/** The k nearest items by cosine of some items, nearest first, shape [numbers.length, k]. */
-async function nearest(vectors: Float32Array, dim: number, numbers: Int32Array, k: number, open: OpenSimilarity): Promise<Int32Array> {
+/**
+ * The k nearest items by cosine of some items, nearest first, shape [numbers.length, k]; never the item itself.
+ * @param vectors - row-major float32, shape [items, dim]
+ */
+export async function nearestItems(
+  vectors: Float32Array,
+  dim: number,
+  numbers: Int32Array,
+  k: number,
+  open: OpenSimilarity,
+): Promise<Int32Array> {
   const out = new Int32Array(numbers.length * k)
   await withScores({ queries: rowsOf(vectors, dim, numbers), items: vectors, dim }, open, (walk) =>
     walk((q, scores) => out.set(topK(scores, k, numbers[q]).indices, q * k)),

@@ -196,6 +196,21 @@ export class Trainer {
     return this.#step
   }
 
+  /** What it trains on, defaults resolved. */
+  get sources(): readonly TrainingSource[] {
+    return this.#sources
+  }
+
+  /** Rows of a step, the most. */
+  get batchSize(): number {
+    return this.#options.batchSize
+  }
+
+  /** The head it was made from. */
+  get initialHead(): Head {
+    return this.#head
+  }
+
   /**
    * One step on rows prepared by `buildBatch`. The batch's arrays are given away.
    * @throws SIDESTREAM_TRAINING_DIVERGED when loss or gradient is not finite; every later call throws it again

@@ -1,0 +1,155 @@
+/** Training in stages: each with its own sources, rates and negatives; stopped where it is kept, it ends with the same bits. */
+import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Tensor } from '../../compute/index.ts'
+import {
+  contentPairs,
+  decodeCheckpoint,
+  encodeCheckpoint,
+  idRow,
+  pairRow,
+  runStages,
+  Trainer,
+  type Checkpoint,
+  type CheckpointParts,
+  type ContentVectors,
+  type MiningReport,
+  type StageOptions,
+  type StagePosition,
+  type StagesInput,
+  type TeacherRows,
+  type TrainerOptions,
+} from '../../distill/index.ts'
+import { worldHead, worldItems, worldRows } from './head-world.ts'
+
+const items = worldItems(40)
+const content = (id: string): ContentVectors | undefined => items.get(id)
+const rows = {
+  seq2item: worldRows(60, items.size),
+  tags: Array.from({ length: 50 }, (_, i) => pairRow({ queryId: `i${i % 40}`, targetId: `i${(i * 7 + 3) % 40}` })),
+  ids: [...items.keys()].map(idRow),
+}
+const teachers = (_: unknown, itemIds: readonly string[]): TeacherRows => ({
+  vectors: [Float32Array.from(itemIds.flatMap((id) => [0, 1, 2].map((k) => (Number(id.slice(1)) % 3 === k ? 1 : 0))))],
+  presence: new Float32Array(itemIds.length).fill(1),
+  weights: new Float32Array(itemIds.length).fill(1),
+})
+const options: TrainerOptions = {
+  batchSize: 16,
+  historyLength: 4,
+  sources: [
+    { name: 'seq2item', kind: 'sequences' },
+    { name: 'tags', kind: 'pairs', tauMode: 'learned' },
+    { name: 'ids', kind: 'ids', entities: [{ name: 'item', dim: 3 }] },
+  ],
+}
+const stages: StageOptions[] = [
+  { name: 'content', sources: ['tags'], passes: 2, learningRate: 5e-3 },
+  {
+    name: 'refined',
+    sources: ['tags', 'seq2item'],
+    steps: 9,
+    learningRate: 2e-3,
+    balance: { by: 'shares', shares: { tags: 1, seq2item: 3 } },
+    mining: { perQuery: 2, every: 3, sampleRows: 30, poolItems: 20 },
+  },
+  { name: 'collaboration', sources: ['seq2item', 'ids'], passes: 1, learningRate: 1e-3, schedule: 'cosine' },
+]
+const position = { trainedUntil: 0, round: 0, offsets: {}, seeds: {}, metrics: {} }
+
+function bits(checkpoint: Checkpoint): Record<string, Tensor['data']> {
+  const all = [...checkpoint.head.parameters, ...(checkpoint.training?.tensors ?? [])]
+  return Object.fromEntries(all.map(([name, { data }]) => [name, data]))
+}
+
+async function run(own: Partial<StagesInput> = {}, from?: Checkpoint) {
+  const trainer = await Trainer.create(from?.head ?? worldHead(items), options, from?.training)
+  const kept: { readonly at: StagePosition; readonly parts: CheckpointParts }[] = []
+  const input = { stages, rows, content, seed: 5, historyLength: 4, teachers, keepEvery: 3, ...own, trainer }
+  try {
+    const keep = async (at: StagePosition): Promise<void> =>
+      void kept.push({ at, parts: encodeCheckpoint(await trainer.checkpoint(position)) })
+    const ran = await runStages({ ...input, keep })
+    return { ...ran, kept, checkpoint: await trainer.checkpoint(position) }
+  } finally {
+    await trainer.close()
+  }
+}
+
+test('stages run in order on their own sources, and say what became of them', async () => {
+  const mined: { readonly at: StagePosition; readonly report: MiningReport }[] = []
+  const seen: string[] = []
+  const { results, position: end } = await run({
+    onMined: (at, report) => void mined.push({ at, report }),
+    onStep: (at, total, { source }) => void seen.push(`${at.name} ${at.done}/${total} ${source}`),
+  })
+  deepStrictEqual(
+    results.map(({ name, steps, stopped }) => [name, steps, stopped]),
+    [
+      ['content', 8, false],
+      ['refined', 9, false],
+      ['collaboration', 4 + 3, false],
+    ],
+  )
+  deepStrictEqual(end, { stage: 3, name: '', done: 0 })
+  strictEqual(seen[0], 'content 1/8 tags')
+  ok(seen.slice(8, 17).some((line) => line.endsWith('seq2item')) && seen.slice(8, 17).some((line) => line.endsWith('tags')))
+  deepStrictEqual(new Set(mined.map(({ at }) => at.name)), new Set(['refined']))
+  for (const { report } of mined) ok(report.lambda.f1 > 0 && report.lambda.positives <= 30, JSON.stringify(report))
+  ok(results[2]!.sources['ids']!.steps === 3)
+})
+
+test('a run that was stopped goes on from what was kept, mid-stage too, and ends with the same bits', async () => {
+  const through = await run()
+  const places = through.kept.map(({ at }) => `${at.stage}:${at.done}`)
+  ok(places.includes('0:3') && places.includes('1:3') && places.includes('2:0'), places.join(' '))
+  for (const { at, parts } of through.kept.filter((one) =>
+    ['0:3', '1:3', '1:6', '2:0', '2:3'].includes(`${one.at.stage}:${one.at.done}`),
+  )) {
+    const resumed = await run({ from: at }, decodeCheckpoint(parts))
+    deepStrictEqual(bits(resumed.checkpoint), bits(through.checkpoint), `from ${at.stage}:${at.done}`)
+  }
+})
+
+test('stages can be skipped and repeated', async () => {
+  const all = await run({ stages: [stages[0]!, stages[0]!] })
+  deepStrictEqual(
+    all.results.map(({ name }) => name),
+    ['content', 'content'],
+  )
+  const second = await run({ from: { stage: 1, name: 'refined', done: 0 } })
+  deepStrictEqual(
+    second.results.map(({ name }) => name),
+    ['refined', 'collaboration'],
+  )
+})
+
+test('a stage leaves out the share of pairs that lie farthest apart, the same ones whatever was trained before', async () => {
+  const clean: StageOptions = { name: 'clean', sources: ['tags'], passes: 1, learningRate: 1e-3, dropFarthest: 0.2 }
+  const [first, later] = [await run({ stages: [clean] }), await run({ stages: [stages[0]!, clean] })]
+  strictEqual(first.results[0]!.farthest, 10)
+  strictEqual(later.results[1]!.farthest, 10)
+  strictEqual(first.results[0]!.rows, 40)
+})
+
+test('a stage of an unknown source, or balanced by tasks that are not there, is refused by name', async () => {
+  const stage = { name: 'odd', sources: ['nothing'], learningRate: 1e-3 }
+  await rejects(run({ stages: [stage] }), { code: 'SIDESTREAM_USAGE_INVALID', message: /odd.*nothing/ })
+  const balanced: StageOptions = {
+    name: 'tasks',
+    sources: ['tags', 'seq2item'],
+    learningRate: 1e-3,
+    balance: { by: 'tasks', temperature: 0.1 },
+  }
+  await rejects(run({ stages: [balanced] }), { code: 'SIDESTREAM_USAGE_INVALID', message: /tasks/ })
+})
+
+test('the auxiliary pairs are each item and its nearest neighbor in content, whatever the head has learned', async () => {
+  const trained = (await run()).checkpoint.head
+  const ids = [...items.keys()]
+  const pairs = await contentPairs(trained, ids, content)
+  deepStrictEqual(pairs, await contentPairs(worldHead(items), ids, content))
+  strictEqual(pairs.length, 40)
+  ok(pairs.every(({ history, targetId }) => history.length === 1 && history[0] !== targetId))
+  deepStrictEqual(await contentPairs(trained, ['i3', 'gone'], content), [])
+})
