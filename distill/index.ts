@@ -61,7 +61,7 @@ export type { KendallOptions, Relevance, RetrievalInput, RetrievalMetrics, Space
 export { retrievalReport } from './retrieval-report.ts'
 export type { ReportFigure, RetrievalReport } from './retrieval-report.ts'
 export type { ScoreSpace } from './score-rows.ts'
-export { openSimilarity, plainSimilarity } from './similarity.ts'
+export { openSimilarity, plainSimilarity, similarityIn } from './similarity.ts'
 export { noNegatives } from './positive-pairs.ts'
 export type { PositivePairs } from './positive-pairs.ts'
 export {

@@ -5,11 +5,13 @@
  * recorded beside it and never varies within a run, but for sources with fewer rows.
  */
 
-import { shuffle } from '../compute/index.ts'
+import { shuffle, type ComputeWorker } from '../compute/index.ts'
 import type { ContentLookup, TrainingRow } from './batches.ts'
 import { mineHardNegatives, miningDefaults } from './hard-negatives.ts'
 import { lambdaStarOfPairs, type LambdaStar } from './lambda-star.ts'
+import type { OpenSimilarity } from './ports.ts'
 import { encodeItemsOf, rowVectors, type ItemVectors } from './row-vectors.ts'
+import { similarityIn } from './similarity.ts'
 import type { SourceRows } from './step-order.ts'
 import type { Mining } from './trainer.ts'
 
@@ -56,15 +58,18 @@ const sampleStream = 0xffff_0000
  * The mining of a training plan.
  * @param content - the same look-up that the plan trains with
  * @param historyLength - the trainer's
+ * @param worker - the trainer's thread, idle while it mines
  * @param onMined - told of every source, every time
  */
 export function createMiner(
   content: ContentLookup,
   historyLength: number,
+  worker: ComputeWorker,
   given: MinerOptions = {},
   onMined: (report: MiningReport) => void = () => {},
 ): Mining {
   const options = { ...minerDefaults, ...given }
+  const open = similarityIn(worker)
   return {
     hardNegatives: options.perQuery,
     maskInBatch: options.maskInBatch,
@@ -76,16 +81,17 @@ export function createMiner(
         head,
         batches.flatMap(({ rows }) => rows),
         content,
+        worker,
       )
       for (const source of new Set(batches.map((batch) => batch.source))) {
         const own = [...batches.keys()].filter((at) => batches[at]!.source === source && hasHistory(batches[at]!))
         const rows = own.flatMap((at) => batches[at]!.rows)
         if (rows.length === 0) continue
-        const lambda = await lambdaOf(sample(distinct(rows), options.sampleRows, options.seed), items, historyLength)
+        const lambda = await lambdaOf(sample(distinct(rows), options.sampleRows, options.seed), items, historyLength, open)
         lambdas.set(source, lambda.lambda)
         let counts = { dropped: 0, empty: 0 }
         if (options.perQuery > 0) {
-          const found = await mineRows(rows, items, historyLength, lambda.lambda, options)
+          const found = await mineRows(rows, items, historyLength, lambda.lambda, options, open)
           counts = found.counts
           let from = 0
           for (const at of own) hard[at] = found.hard.slice(from, (from += batches[at]!.rows.length))
@@ -112,8 +118,8 @@ function sample<T>(all: readonly T[], count: number, seed: number): T[] {
   return Array.from(places, (at) => all[at]!)
 }
 
-async function lambdaOf(rows: readonly TrainingRow[], items: ItemVectors, historyLength: number): Promise<LambdaStar> {
-  return lambdaStarOfPairs(rowVectors(rows, items, historyLength), pairsOf(rows))
+function lambdaOf(rows: readonly TrainingRow[], items: ItemVectors, historyLength: number, open: OpenSimilarity): Promise<LambdaStar> {
+  return lambdaStarOfPairs(rowVectors(rows, items, historyLength), pairsOf(rows), open)
 }
 
 /** Rows as positives: those of one user (or query item) share their targets; nobody's history is a negative. */
@@ -135,6 +141,7 @@ async function mineRows(
   historyLength: number,
   lambda: number,
   { perQuery, poolItems, seed }: Required<MinerOptions>,
+  open: OpenSimilarity,
 ): Promise<{ readonly hard: string[][]; readonly counts: { readonly dropped: number; readonly empty: number } }> {
   const poolIds = sample(distinct(rows.map(({ targetId }) => targetId)), poolItems, seed)
   const { dim } = items
@@ -148,7 +155,7 @@ async function mineRows(
     rows: found,
     dropped,
     empty,
-  } = await mineHardNegatives({ queries, pool, dim, pairs: pairsOf(rows), poolIds, lambda }, { perQuery })
+  } = await mineHardNegatives({ queries, pool, dim, pairs: pairsOf(rows), poolIds, lambda }, { perQuery }, open)
   const hard = rows.map((_, i) =>
     Array.from(found.subarray(i * perQuery, (i + 1) * perQuery))
       .filter((at) => at >= 0)

@@ -3,6 +3,7 @@
  * Invariant: each distinct item is encoded once.
  */
 
+import type { ComputeWorker } from '../compute/index.ts'
 import { HeadEncoder } from './head-encoder.ts'
 import type { ContentLookup, TrainingRow } from './batches.ts'
 import type { Head } from './head.ts'
@@ -28,15 +29,21 @@ export interface ItemVectors {
 /**
  * Encodes the distinct items of rows with the head's distilled part.
  * @param rows - rows that passed `usableRows` with the same content
+ * @param worker - encodes in this thread; one of its own when left out
  * @throws SIDESTREAM_VECTOR_DIM_MISMATCH, SIDESTREAM_VECTOR_NOT_FINITE, SIDESTREAM_SESSION_FAILED
  */
-export async function encodeItemsOf(head: Head, rows: Iterable<TrainingRow>, content: ContentLookup): Promise<ItemVectors> {
+export async function encodeItemsOf(
+  head: Head,
+  rows: Iterable<TrainingRow>,
+  content: ContentLookup,
+  worker?: ComputeWorker,
+): Promise<ItemVectors> {
   const places = new Map<string, number>()
   for (const { targetId, history } of rows) {
     for (const id of [targetId, ...history]) if (!places.has(id)) places.set(id, places.size)
   }
   const ids = [...places.keys()]
-  const encoder = await HeadEncoder.create(head)
+  const encoder = await HeadEncoder.create(head, worker ? { worker } : {})
   try {
     const { distilled } = await encoder.encode(ids.map((id) => content(id)!))
     return { ids, vectors: distilled, dim: head.spec.dims, places }

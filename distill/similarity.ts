@@ -3,20 +3,28 @@
  * reference.
  * Invariant: every run has the same shape, short ones are filled up, so a query's scores do not depend on its company.
  */
-import { Graph, Session, tensor, toModel } from '../compute/index.ts'
+import { Graph, Session, tensor, toModel, type ComputeWorker } from '../compute/index.ts'
 import type { OpenSimilarity } from './ports.ts'
 
 /** Most numbers of one bound matrix: an ONNX file holds less than 2 GiB. */
 const shardNumbers = 2 ** 27
 
-/** Items as constants of a matrix product in a worker thread, in shards when they are many. */
-export const openSimilarity: OpenSimilarity = async (items, dim, batch) => {
+/** Items as constants of a matrix product in a worker thread of their own, in shards when they are many. */
+export const openSimilarity: OpenSimilarity = (items, dim, batch) => open(items, dim, batch)
+
+/** The same in a thread that is there already; runs queue behind whatever else it does. */
+export function similarityIn(worker: ComputeWorker): OpenSimilarity {
+  return (items, dim, batch) => open(items, dim, batch, worker)
+}
+
+async function open(items: Float32Array, dim: number, batch: number, worker?: ComputeWorker): ReturnType<OpenSimilarity> {
   const count = items.length / dim
   const size = Math.max(1, Math.floor(shardNumbers / dim))
   const shards: { readonly first: number; readonly count: number; readonly session: Session }[] = []
   for (let first = 0; first < count; first += size) {
     const part = items.subarray(first * dim, Math.min(count, first + size) * dim)
-    shards.push({ first, count: part.length / dim, session: await Session.create(productModel(part, dim, batch), { name: 'similarity' }) })
+    const options = worker === undefined ? { name: 'similarity' } : { name: 'similarity', worker }
+    shards.push({ first, count: part.length / dim, session: await Session.create(productModel(part, dim, batch), options) })
   }
   const out = new Float32Array(shards.length > 1 ? batch * count : 0)
   return {

@@ -151,7 +151,11 @@ async function runStage(
         }
       : {}),
     ...(mining
-      ? { mining: createMiner(content, historyLength, { ...mining, seed }, (report) => input.onMined?.(at(trainer.step - begun), report)) }
+      ? {
+          mining: createMiner(content, historyLength, trainer.worker, { ...mining, seed }, (report) =>
+            input.onMined?.(at(trainer.step - begun), report),
+          ),
+        }
       : {}),
     ...(input.teachers ? { teachers: input.teachers } : {}),
     onStep: (step, stepResult) => input.onStep?.(at(step - begun + 1), total, stepResult),

@@ -3,7 +3,7 @@
  * Invariant: every source's plain graph is open from the start, so a saved state is taken up, and saved again, whole.
  */
 
-import { optimizerPrefix, TrainingSession, type Tensor } from '../compute/index.ts'
+import { ComputeWorker, optimizerPrefix, TrainingSession, type Tensor } from '../compute/index.ts'
 import type { Head } from './head.ts'
 import { plainStep, stepGraph, type StepOptions, type StepVariant } from './source-graph.ts'
 import type { TrainingSource } from './sources.ts'
@@ -13,13 +13,15 @@ interface SessionOptions extends StepOptions {
 }
 
 export class StepSessions {
+  readonly worker: ComputeWorker
   readonly #head: Head
   readonly #options: SessionOptions
   readonly #first: TrainingSession
   readonly #open = new Map<string, Promise<TrainingSession>>()
 
-  private constructor(head: Head, first: TrainingSession, source: TrainingSource, options: SessionOptions) {
+  private constructor(head: Head, worker: ComputeWorker, first: TrainingSession, source: TrainingSource, options: SessionOptions) {
     this.#head = head
+    this.worker = worker
     this.#options = options
     this.#first = first
     this.#open.set(sessionKey(source.name, plainStep), Promise.resolve(first))
@@ -33,19 +35,20 @@ export class StepSessions {
     state: Readonly<Record<string, Tensor>> | undefined,
   ): Promise<StepSessions> {
     const { threads } = options
+    const worker = new ComputeWorker({ name: 'training' })
     const [main, ...others] = sources.map((source) => stepGraph(head, source, plainStep, options))
-    const first = await TrainingSession.create(main!, { threads, ...(state ? { state } : {}) })
-    const sessions = new StepSessions(head, first, sources[0]!, options)
     try {
+      const first = await TrainingSession.create(main!, { threads, worker, ...(state ? { state } : {}) })
+      const sessions = new StepSessions(head, worker, first, sources[0]!, options)
       for (const [i, graph] of others.entries()) {
         const session = await first.withGraph(graph, { threads, ...(state ? { state } : {}) })
         sessions.#open.set(sessionKey(sources[i + 1]!.name, plainStep), Promise.resolve(session))
       }
+      return sessions
     } catch (error) {
-      await first.close()
+      await worker.close()
       throw error
     }
-    return sessions
   }
 
   /** The session of a source's step; a variant's is made when first wanted. */
@@ -68,7 +71,7 @@ export class StepSessions {
   }
 
   close(): Promise<void> {
-    return this.#first.close()
+    return this.worker.close()
   }
 }
 

@@ -5,7 +5,7 @@
  * one that wrote it would have; when training diverges, the state of the last good stretch is what is left.
  */
 
-import { adamWDefaults, type Schedule, type Tensor } from '../compute/index.ts'
+import { adamWDefaults, type ComputeWorker, type Schedule, type Tensor } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import { buildBatch, usableRows, type Batch, type ContentLookup, type TeacherRows, type TrainingRow } from './batches.ts'
 import type { Checkpoint, CheckpointPosition, TrainingState } from './checkpoint.ts'
@@ -204,6 +204,11 @@ export class Trainer {
   /** Rows of a step, the most. */
   get batchSize(): number {
     return this.#options.batchSize
+  }
+
+  /** The thread it trains in, for whatever else looks at the head between two steps. */
+  get worker(): ComputeWorker {
+    return this.#sessions.worker
   }
 
   /** The head it was made from. */
