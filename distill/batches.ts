@@ -155,13 +155,12 @@ export function buildBatch(rows: readonly TrainingRow[], content: ContentLookup,
     allowed: allowedNegatives(rows),
     weights: new Float32Array(rows.length).fill(1),
     scores: Float32Array.from(rows, ({ score }) => score ?? 0),
-    ...(wantsPlaces ? { history: historyPlaces(histories) } : {}),
+    ...(wantsPlaces ? { history: historyPlaces(histories, historyLength) } : {}),
     ...(hardItems && hard ? { hard: { count: hard.count, items: hardItems.items, mask: hardItems.mask } } : {}),
   }
 }
 
-function historyPlaces(histories: readonly (readonly number[])[]): NonNullable<Batch['history']> {
-  const length = Math.max(1, ...histories.map(({ length: own }) => own))
+function historyPlaces(histories: readonly (readonly number[])[], length: number): NonNullable<Batch['history']> {
   const { items, mask } = placed(histories.length, length, (i) => histories[i]!)
   return { length, items, mask: Float32Array.from(mask) }
 }

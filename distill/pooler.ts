@@ -126,7 +126,7 @@ export function appendPooler(graph: Graph, { spec, parameters }: Pooler, items: 
   if (typeof length !== 'number' || length > spec.historyLength) {
     throw invalid(`histories of ${length} items do not fit a pooler of historyLength ${spec.historyLength}`)
   }
-  const parameter = (name: string): Value => graph.parameter(name, parameters.get(name)!)
+  const parameter = (name: string): Value => graph.parameter(name, parameters.get(name)!, { clock: 'pooler' })
   const tokens = graph.add(
     mapTokens(graph, items, parameter('pooler.in')),
     graph.gather(parameter('pooler.age'), ages(graph, mask, length)),

@@ -11,7 +11,8 @@ import { appendFused, appendProjections, appendWhitening, headInputs } from './h
 import type { Head } from './head.ts'
 import { appendTeacher, createTeacher, idToItemNce, teacherInputs } from './id-losses.ts'
 import { infoNce, matryoshkaNce, prefixView, temperature, type InfoNceInputs } from './losses.ts'
-import { cosent, modalityNce, totalLoss, type LossTerms, type ModalityInputs } from './pair-losses.ts'
+import { appendPooler, createPooler } from './pooler.ts'
+import { cosent, modalityNce, totalLoss, type CosentOutputs, type LossTerms, type ModalityInputs } from './pair-losses.ts'
 import type { TrainingSource } from './sources.ts'
 
 /** What a stage changes in a source's step. */
@@ -25,14 +26,17 @@ export interface StepVariant {
 export const plainStep: StepVariant = { hardNegatives: 0, maskInBatch: false }
 
 export interface StepOptions {
+  /** History items that are pooled, the most. */
+  readonly historyLength: number
   readonly weightDecay: number
   readonly clipNorm: number
 }
 
 /** Outputs `loss`, `gradientNorm`, `tau` and one `loss/<term>` per term, scalars. Inputs: see `batchFeeds`. */
-export function stepGraph(head: Head, source: TrainingSource, variant: StepVariant, { weightDecay, clipNorm }: StepOptions): Graph {
+export function stepGraph(head: Head, source: TrainingSource, variant: StepVariant, options: StepOptions): Graph {
+  const { weightDecay, clipNorm, historyLength } = options
   const graph = new Graph({ name: source.name })
-  const { loss, terms, tau } = sourceLoss(graph, head, source, variant)
+  const { loss, terms, tau } = sourceLoss(graph, head, source, historyLength, variant)
   const learningRate = graph.input('learningRate', 'float32', [])
   graph.output('loss', loss)
   for (const [name, term] of Object.entries(terms)) graph.output(`loss/${name}`, term)
@@ -48,8 +52,17 @@ export interface SourceLoss {
   readonly tau: Value
 }
 
-/** The loss over the arrays of a `Batch`, which become the graph's inputs under their names. */
-export function sourceLoss(graph: Graph, head: Head, source: TrainingSource, variant: StepVariant = plainStep): SourceLoss {
+/**
+ * The loss over the arrays of a `Batch`, which become the graph's inputs under their names.
+ * @param historyLength - that of the batches
+ */
+export function sourceLoss(
+  graph: Graph,
+  head: Head,
+  source: TrainingSource,
+  historyLength: number,
+  variant: StepVariant = plainStep,
+): SourceLoss {
   const inputs = headInputs(graph, head, 'items')
   const projections = appendProjections(graph, head, appendWhitening(graph, head, inputs))
   const items = appendFused(graph, head, projections, inputs.presence)
@@ -63,11 +76,16 @@ export function sourceLoss(graph: Graph, head: Head, source: TrainingSource, var
     queries: graph.matmul(pool, rows),
     targets: graph.gather(rows, targetRows),
   })
-  const allowed = allowedInBatch(graph, variant, targetRows, sides(items))
+  const correction = source.pooler === 'transformer' ? poolerCorrection(graph, head, items, historyLength) : undefined
+  const ofPrefix = (prefix: number): Pick<InfoNceInputs, 'queries' | 'targets'> => {
+    const { queries, targets } = sides(prefixView(graph, items, prefix))
+    return correction ? { queries: graph.add(queries, graph.slice(correction, 1, 0, prefix)), targets } : { queries, targets }
+  }
+  const allowed = allowedInBatch(graph, variant, targetRows, ofPrefix(head.spec.dims))
   const hard = hardItems(graph, variant, items)
   const nce = matryoshkaNce(
     graph,
-    (prefix) => ({ ...sides(prefixView(graph, items, prefix)), logTau, allowed, weights, ...(hard ? { hard: hard(prefix) } : {}) }),
+    (prefix) => ({ ...ofPrefix(prefix), logTau, allowed, weights, ...(hard ? { hard: hard(prefix) } : {}) }),
     { prefixes: head.spec.prefixes },
   )
   const terms: LossTerms = { nce, ...(source.kind === 'pairs' ? pairTerms() : {}) }
@@ -82,16 +100,29 @@ export function sourceLoss(graph: Graph, head: Head, source: TrainingSource, var
       const rows = graph.l2norm(projection)
       return { ...sides(rows), queryPresence: column(presence.queries, m), targetPresence: column(presence.targets, m), logTau }
     })
-    const { losses, scored } = source
+    const { losses, scored, tauMode } = source
+    const scores = ({ queries, targets }: Pick<InfoNceInputs, 'queries' | 'targets'>): CosentOutputs => {
+      const labels = graph.input('scores', 'float32', ['rows'])
+      return cosent(graph, { queries, targets, labels, logTau: temperature(graph, `${source.name}.cosent`, { tau: cosentTau, tauMode }) })
+    }
     return {
-      ...(scored && losses.cosent > 0
-        ? { cosent: cosent(graph, { ...whole, labels: graph.input('scores', 'float32', ['rows']) }).loss }
-        : {}),
+      ...(scored && losses.cosent > 0 ? { cosent: scores(whole).loss } : {}),
       // With one modality its contrast, and that of the fused vector, is the full prefix once more.
       ...(projections.length > 1 && losses.modality > 0 ? { modality: modalityNce(graph, modalities, { allowed, weights }).loss } : {}),
       ...(projections.length > 1 && losses.lateFusion > 0 ? { lateFusion: infoNce(graph, { ...whole, allowed, weights }).loss } : {}),
     }
   }
+}
+
+/** Temperature of CoSENT: cosines of graded pairs lie close together. */
+const cosentTau = 0.05
+
+/** What the transformer adds to the mean of a history, [rows, dims]. */
+function poolerCorrection(graph: Graph, { spec }: Head, items: Value, historyLength: number): Value {
+  const places = graph.input('history', 'int64', ['rows', historyLength])
+  const mask = graph.input('historyMask', 'float32', ['rows', historyLength])
+  const pooler = createPooler({ dims: spec.dims, historyLength, seed: spec.seed })
+  return appendPooler(graph, pooler, graph.gather(items, places), mask).correction
 }
 
 /** Items taught by their ID embeddings, at every prefix. */
@@ -164,6 +195,10 @@ export function batchFeeds(
     const { vectors, presence } = batch.teachers
     feeds['idPresence'] = tensor('float32', [rows, source.entities.length], presence)
     for (const [k, { name, dim }] of source.entities.entries()) feeds[`id_${name}`] = tensor('float32', [rows, dim], vectors[k]!)
+  }
+  if (batch.history) {
+    feeds['history'] = tensor('int64', [rows, batch.history.length], batch.history.items)
+    feeds['historyMask'] = tensor('float32', [rows, batch.history.length], batch.history.mask)
   }
   if (batch.hard) {
     feeds['hard'] = tensor('int64', [rows, batch.hard.count], batch.hard.items)

@@ -353,7 +353,8 @@ export class Trainer {
     place: number,
   ): { readonly batch: Batch; readonly step: BatchStep } {
     const source = this.#source(name)
-    const options = { modalities: this.#head.spec.modalities, historyLength: this.#options.historyLength }
+    const { historyLength } = this.#options
+    const options = { modalities: this.#head.spec.modalities, historyLength, places: source.pooler === 'transformer' }
     if (source.kind === 'ids') {
       if (teachers === undefined)
         throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `source ${name} needs ID embeddings: give the plan its teachers`)

@@ -139,6 +139,23 @@ test('ID embeddings teach the head where items belong: taught items that share a
   }
 })
 
+test('a transformer that pools histories starts from the mean and lowers the loss further', async () => {
+  const losses = async (pooler: 'mean' | 'transformer'): Promise<readonly number[]> => {
+    const trainer = await Trainer.create(worldHead(items), { ...options, sources: [{ name: 'seq2item', kind: 'sequences', pooler }] })
+    try {
+      const steps: number[] = []
+      const onStep = (_: number, { loss }: StepResult): void => void steps.push(loss)
+      await trainer.train(sequences, content, { ...plan, passes: 12, onStep })
+      return steps
+    } finally {
+      await trainer.close()
+    }
+  }
+  const [mean, transformer] = [await losses('mean'), await losses('transformer')]
+  ok(Math.abs(mean[0]! - transformer[0]!) < 1e-5)
+  ok(transformer.at(-1)! < mean.at(-1)!, `${transformer.at(-1)} against ${mean.at(-1)}`)
+})
+
 test('a source that dried up takes no step, and the others go on', async () => {
   const result = await withTrainer((trainer) => trainer.train({ seq2item: sequences, tags: [] }, content, plan))
   deepStrictEqual(result.sources['tags'], { rows: 0, dropped: 0, steps: 0, loss: NaN })
