@@ -47,20 +47,21 @@ export type { Figures, JudgeInput, JudgeOptions, Judgement, VectorSet } from './
 export { neighborDefaults, neighborRecall } from './neighbors.ts'
 export type { NeighborOptions, NeighborSets } from './neighbors.ts'
 export {
-  kendallAgreement,
-  kendallDefaults,
+  clusterAgreement,
+  clusterDefaults,
   pairAuc,
   pairCosines,
   recallDepths,
   recallPerQuery,
   relevantRanks,
   retrievalMetrics,
-  topKIntersection,
 } from './retrieval-metrics.ts'
-export type { KendallOptions, Relevance, RetrievalInput, RetrievalMetrics, SpacePair } from './retrieval-metrics.ts'
+export type { ClusterOptions, Relevance, RetrievalInput, RetrievalMetrics } from './retrieval-metrics.ts'
 export { retrievalReport } from './retrieval-report.ts'
 export type { ReportFigure, RetrievalReport } from './retrieval-report.ts'
 export type { ScoreSpace } from './score-rows.ts'
+export { kendallAgreement, kendallDefaults, topKIntersection } from './space-agreement.ts'
+export type { KendallOptions, SpacePair } from './space-agreement.ts'
 export { openSimilarity, plainSimilarity, similarityIn } from './similarity.ts'
 export { noNegatives } from './positive-pairs.ts'
 export type { PositivePairs } from './positive-pairs.ts'

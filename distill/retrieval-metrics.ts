@@ -1,14 +1,14 @@
 /**
- * What SAIL-Embedding measures on pairs and between two spaces: recall@k, separability, bijective alignment, AUC of scored
- * pairs, top-k intersection, Kendall's tau (arXiv 2510.12709, section 4; NMI stands in `compute/`).
- * Invariant: exact on the cosines that the similarity gives, ties by the lower index, nothing sampled but the candidates of
- * Kendall's tau; memory is bounded by one block of scores.
+ * What SAIL-Embedding measures on pairs: recall@k, separability, bijective alignment, AUC of scored pairs, NMI of clusters
+ * (arXiv 2510.12709, section 4).
+ * Invariant: exact on the cosines that the similarity gives, ties by the lower index, nothing sampled; memory is bounded by
+ * one block of scores.
  */
-import { auc, kendallTau, ranksOf, SeparabilityCounter, shuffle, topK } from '../compute/index.ts'
+import { auc, kMeans, normalizedMutualInformation, ranksOf, SeparabilityCounter } from '../compute/index.ts'
 import type { Separability } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import type { OpenSimilarity } from './ports.ts'
-import { rowsOf, withScores } from './score-rows.ts'
+import { withScores } from './score-rows.ts'
 import type { ScoreSpace, ScoreWalk } from './score-rows.ts'
 import { openSimilarity } from './similarity.ts'
 
@@ -113,96 +113,36 @@ async function separate(walk: ScoreWalk, relevance: Relevance, positives: Float3
   return counter.result()
 }
 
-/** The same things in two spaces: what is near in one should be near in the other. */
-export interface SpacePair {
-  readonly a: ScoreSpace
-  /** Same queries and items in the same order; dims may differ. */
-  readonly b: ScoreSpace
-  /** As in `Relevance`. */
-  readonly self?: Int32Array
-}
-
-/**
- * Share of a query's k nearest in space A that are among its k nearest in space B, mean over queries.
- * @param k - at most the items that are ranked. SAIL leaves it open; 100 is what we report
- * @returns NaN without queries or items
- */
-export async function topKIntersection(pair: SpacePair, k = 100, open: OpenSimilarity = openSimilarity): Promise<number> {
-  const { queries } = requirePair(pair)
-  const nearest = (scores: Float32Array, q: number): Uint32Array => topK(scores, k, pair.self?.[q]).indices
-  let sum = 0
-  await walkBoth(pair, open, nearest, (inA, scores, q) => {
-    const known = new Set(inA)
-    const inB = nearest(scores, q)
-    sum += inB.reduce((kept, item) => kept + (known.has(item) ? 1 : 0), 0) / inB.length
-  })
-  return sum / queries
-}
-
-export interface KendallOptions {
-  /** Items that each query ranks, one draw for all. Higher: steadier, n log n. @default 1000 */
-  readonly candidates?: number
+export interface ClusterOptions {
+  /** Clusters, k. Higher: finer, and slower in proportion. @default 100 */
+  readonly clusters?: number
+  /** Rounds of k-means at most. @default 20 */
+  readonly iterations?: number
   /** @default 1 */
   readonly seed?: number
 }
 
-export const kendallDefaults: Readonly<Required<KendallOptions>> = { candidates: 1000, seed: 1 }
+export const clusterDefaults: Readonly<Required<ClusterOptions>> = { clusters: 100, iterations: 20, seed: 1 }
 
 /**
- * Kendall's tau of a query's ranking in both spaces, mean over the queries that have an untied pair.
- * @returns NaN when none has
+ * Normalized mutual information of the clusters of queries and of their targets, from one k-means by cosine over both. A
+ * pair with a zero row is left out. Runs in the calling thread: rows x k x dim x rounds.
+ * @param queries - row-major float32, shape [pairs, dim]
+ * @param targets - row i belongs to query i, same shape
+ * @returns NaN when all stand in one cluster
  */
-export async function kendallAgreement(
-  pair: SpacePair,
-  options: KendallOptions = {},
-  open: OpenSimilarity = openSimilarity,
-): Promise<number> {
-  const { items } = requirePair(pair)
-  const { candidates, seed } = { ...kendallDefaults, ...options }
-  const chosen = shuffle(
-    Int32Array.from({ length: items }, (_, i) => i),
-    seed,
-    kendallStream,
-  ).slice(0, candidates)
-  const place = new Map([...chosen].map((item, i) => [item, i]))
-  const drawn = ({ queries, items: all, dim }: ScoreSpace): ScoreSpace => ({ queries, items: rowsOf(all, dim, chosen), dim })
-  const ranked = (scores: Float32Array, q: number): Float32Array => {
-    const self = place.get(pair.self?.[q] ?? -1)
-    return scores.filter((_, i) => i !== self)
-  }
-  let sum = 0
-  let counted = 0
-  await walkBoth({ a: drawn(pair.a), b: drawn(pair.b) }, open, ranked, (inA, scores, q) => {
-    const { tau } = kendallTau(inA, ranked(scores, q))
-    if (Number.isNaN(tau)) return
-    sum += tau
-    counted++
-  })
-  return sum / counted
-}
-
-/** Stream of random numbers that no other draw uses. */
-const kendallStream = 0x6b656e64
-
-/** Queries for which something is kept from space A until space B is asked. */
-const chunk = 1024
-
-async function walkBoth<T>(
-  { a, b }: Pick<SpacePair, 'a' | 'b'>,
-  open: OpenSimilarity,
-  keep: (scores: Float32Array, query: number) => T,
-  compare: (kept: T, scores: Float32Array, query: number) => void,
-): Promise<void> {
-  const queries = a.queries.length / a.dim
-  await withScores(a, open, (walkA) =>
-    withScores(b, open, async (walkB) => {
-      for (let from = 0; from < queries; from += chunk) {
-        const until = Math.min(from + chunk, queries)
-        const kept: T[] = []
-        await walkA((q, scores) => kept.push(keep(scores, q)), from, until)
-        await walkB((q, scores) => compare(kept[q - from]!, scores, q), from, until)
-      }
-    }),
+export function clusterAgreement(queries: Float32Array, targets: Float32Array, dim: number, options: ClusterOptions = {}): number {
+  requirePairs(queries, targets, dim)
+  const { clusters, iterations, seed } = { ...clusterDefaults, ...options }
+  const rows = new Float32Array(queries.length + targets.length)
+  rows.set(queries)
+  rows.set(targets, queries.length)
+  const { codes } = kMeans(rows, dim, { size: clusters, iterations, seed, metric: 'cosine' })
+  const pairs = queries.length / dim
+  const kept = Int32Array.from({ length: pairs }, (_, i) => i).filter((i) => codes[i]! >= 0 && codes[pairs + i]! >= 0)
+  return normalizedMutualInformation(
+    kept.map((i) => codes[i]!),
+    kept.map((i) => codes[pairs + i]!),
   )
 }
 
@@ -234,6 +174,14 @@ export function pairCosines(queries: Float32Array, targets: Float32Array, dim: n
   })
 }
 
+function requirePairs(queries: Float32Array, targets: Float32Array, dim: number): void {
+  if (queries.length === targets.length && queries.length % dim === 0) return
+  throw new SidestreamError(
+    'SIDESTREAM_SHAPE_MISMATCH',
+    `pairs need as many numbers on both sides: ${queries.length} and ${targets.length}`,
+  )
+}
+
 function itemsOf({ offsets, items }: Relevance, query: number): Int32Array {
   return items.subarray(offsets[query], offsets[query + 1])
 }
@@ -259,13 +207,4 @@ function requireRelevance({ queries, items, dim, relevance }: RetrievalInput): R
     }
   }
   return relevance
-}
-
-function requirePair({ a, b, self }: SpacePair): { queries: number; items: number } {
-  const queries = a.queries.length / a.dim
-  const items = a.items.length / a.dim
-  if (b.queries.length / b.dim !== queries || b.items.length / b.dim !== items || (self !== undefined && self.length !== queries)) {
-    throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', 'two spaces must hold the same queries and items')
-  }
-  return { queries, items }
 }

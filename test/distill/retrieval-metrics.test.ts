@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { auc, kendallTau, normalizedMutualInformation, uniform } from '../../compute/index.ts'
 import {
+  clusterAgreement,
   kendallAgreement,
   openSimilarity,
   pairAuc,
@@ -183,6 +184,26 @@ test('AUC of scored pairs is that of their cosines; a zero row has none', () => 
   const expected = [1, Math.SQRT1_2, -Math.SQRT1_2, 0]
   cosines.forEach((value, i) => near(value, expected[i]!, 1e-15))
   strictEqual(pairAuc(queries, targets, 2, [1, 0, 0, 1]), 0.75)
+})
+
+test('clusters of queries tell those of their targets when pairs share a topic, and nothing when they are drawn', () => {
+  const [n, dim, topics] = [400, 8, 8]
+  const around = (seed: number, topicOf: (i: number) => number): Float32Array =>
+    Float32Array.from({ length: n * dim }, (_, at) => {
+      const axis = at % dim === topicOf(Math.floor(at / dim)) ? 1 : 0
+      return axis + 0.2 * (uniform(seed, 0, at) - 0.5)
+    })
+  const own = (i: number): number => i % topics
+  const queries = around(1, own)
+  // k-means may split one topic and join two others.
+  ok(clusterAgreement(queries, around(2, own), dim, { clusters: topics }) > 0.9)
+  const other = (i: number): number => Math.floor(uniform(9, 0, i) * topics)
+  ok(clusterAgreement(queries, around(2, other), dim, { clusters: topics }) < 0.15)
+  strictEqual(clusterAgreement(queries, around(2, other), dim), clusterAgreement(queries, around(2, other), dim), 'one seed, one figure')
+  const half = around(2, own).fill(0, 0, (n / 2) * dim)
+  ok(clusterAgreement(queries, half, dim, { clusters: topics }) > 0.9, 'zero rows take no part')
+  ok(Number.isNaN(clusterAgreement(queries, new Float32Array(n * dim), dim)))
+  ok(Number.isNaN(clusterAgreement(queries, queries, dim, { clusters: 1 })))
 })
 
 test('pairs that make no sense are refused', async () => {
