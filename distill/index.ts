@@ -116,7 +116,7 @@ export { contentPairs } from './content-pairs.ts'
 export { encodeItemsOf, rowVectors } from './row-vectors.ts'
 export type { ItemVectors, RowVectors } from './row-vectors.ts'
 export { runStages } from './stages.ts'
-export type { BalanceRequest, StageBalance, StageOptions, StagePosition, StageResult, StagesInput } from './stages.ts'
+export type { StageBalance, StageOptions, StagePosition, StageResult, StagesInput } from './stages.ts'
 export { Trainer, trainerDefaults } from './trainer.ts'
 export type {
   BatchStep,

@@ -5,12 +5,14 @@
  * two steps that are kept, it goes on and ends with the same bits.
  */
 
-import { constantAfterWarmup, cosineSchedule, oneCycleSchedule, uniform, type Schedule } from '../compute/index.ts'
+import { constantAfterWarmup, cosineSchedule, oneCycleSchedule, type Schedule } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import { usableRows, type ContentLookup, type TrainingRow } from './batches.ts'
 import { createHead, type Head } from './head.ts'
 import { createMiner, minerDefaults, type MinerOptions, type MiningReport } from './miner.ts'
 import { encodeItemsOf, rowVectors } from './row-vectors.ts'
+import { balanceDefaults, balanceSources, type SourceBalance, type VectorSample } from './source-balance.ts'
+import { drawSource } from './source-draw.ts'
 import { stepsPerPass, type SourceRows } from './step-order.ts'
 import type { RowsBySource, StepResult, Trainer, TrainingPlan, TrainingResult } from './trainer.ts'
 
@@ -67,25 +69,19 @@ export interface StagesInput {
   readonly content: ContentLookup
   readonly seed: number
   readonly historyLength: number
-  /** Needed by stages that are balanced by tasks. */
-  readonly shares?: (request: BalanceRequest) => Promise<Readonly<Record<string, number>>>
+  /** Rows of the validation tasks, by name: what stages that are balanced by tasks look at. They are never trained on. */
+  readonly tasks?: RowsBySource
   readonly teachers?: TrainingPlan['teachers']
   /** Goes on from here. The trainer was made from the checkpoint that was kept with it. */
   readonly from?: StagePosition
   readonly onStep?: (position: StagePosition, total: number, result: StepResult) => void
   readonly onMined?: (position: StagePosition, report: MiningReport) => void
+  readonly onBalanced?: (position: StagePosition, balance: SourceBalance) => void
   readonly shouldStop?: () => boolean
   /** Steps between two calls of `keep`. @default those of mining */
   readonly keepEvery?: number
   /** Awaited every `keepEvery` steps and after each stage. */
   readonly keep?: (position: StagePosition) => Promise<void>
-}
-
-/** What a stage that is balanced by tasks asks for. */
-export interface BalanceRequest {
-  readonly stage: StageOptions
-  readonly head: Head
-  readonly sources: readonly SourceRows[]
 }
 
 /** What became of one stage, plain JSON but for NaN. */
@@ -128,7 +124,7 @@ async function runStage(
   const { trainer, content, seed, historyLength } = input
   const { rows, farthest } = await rowsOf(input, stage)
   const sources = Object.entries(rows).map(([source, own]): SourceRows => ({ source, rows: own }))
-  const shares = from.shares ?? (await sharesOf(input, stage, sources))
+  const shares = from.shares ?? (await sharesOf(input, stage, sources, from))
   const total = stage.steps ?? (stage.passes ?? 1) * stepsPerPass(sources, trainer.batchSize)
   if (from.done === 0) await trainer.resetOptimizer()
   const at = (done: number): StagePosition => ({ stage: from.stage, name: stage.name, done, ...(shares ? { shares } : {}) })
@@ -147,7 +143,7 @@ async function runStage(
               drawn.map(({ source }) => shares[source] ?? 0),
               seed,
               begun + step,
-            ),
+            ).source,
         }
       : {}),
     ...(mining
@@ -203,16 +199,48 @@ async function rowsOf(
 }
 
 async function sharesOf(
-  { trainer, shares }: StagesInput,
+  { trainer, tasks, content, historyLength, onBalanced }: StagesInput,
   stage: StageOptions,
   sources: readonly SourceRows[],
+  position: StagePosition,
 ): Promise<Readonly<Record<string, number>> | undefined> {
   const { balance = { by: 'rows' } } = stage
   if (balance.by === 'rows' || sources.length < 2) return undefined
   if (balance.by === 'shares') return balance.shares
-  if (shares === undefined)
-    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `stage ${stage.name} is balanced by tasks, and there are none`)
-  return shares({ stage, head: await trainer.head(), sources })
+  const asked = Object.entries(tasks ?? {}).map(([source, rows]): SourceRows => ({ source, rows: usableRows(rows, content).rows }))
+  if (!asked.some(({ rows }) => rows.length > 0)) {
+    throw new SidestreamError('SIDESTREAM_ITEMS_TOO_FEW', `stage ${stage.name} is balanced by tasks, and no task has rows`)
+  }
+  const head = await trainer.head()
+  const vectors = async ({ source, rows }: SourceRows): Promise<VectorSample> => {
+    const taken = sample(rows, sampledRows)
+    const { queries, targets } = rowVectors(taken, await encodeItemsOf(head, taken, content, trainer.worker), historyLength)
+    // Both sides show what the source is about; a row of an item and its ID embeddings has one.
+    const both = new Float32Array(queries.length + targets.length)
+    both.set(queries)
+    both.set(targets, queries.length)
+    return { name: source, vectors: both }
+  }
+  const samples = async (all: readonly SourceRows[]): Promise<VectorSample[]> => {
+    const made: VectorSample[] = []
+    for (const one of all) made.push(await vectors(one))
+    return made
+  }
+  const found = await balanceSources(
+    { sources: await samples(sources), tasks: await samples(asked), dim: head.spec.dims },
+    { temperature: balance.temperature },
+  )
+  onBalanced?.(position, found)
+  return Object.fromEntries(found.sources.map((name, at) => [name, found.weights[at]!]))
+}
+
+/** Rows of a source or task that are looked at: two vectors each, as many as a balance looks at. */
+const sampledRows = balanceDefaults.vectors / 2
+
+/** At most `count` rows, taken evenly. */
+function sample<T>(rows: readonly T[], count: number): readonly T[] {
+  if (rows.length <= count) return rows
+  return Array.from({ length: count }, (_, i) => rows[Math.floor((i * rows.length) / count)]!)
 }
 
 function scheduleOf({ schedule = 'one-cycle', learningRate: max, warmupShare = 0.05 }: StageOptions, totalSteps: number): Schedule {
@@ -220,14 +248,4 @@ function scheduleOf({ schedule = 'one-cycle', learningRate: max, warmupShare = 0
   if (schedule === 'constant') return constantAfterWarmup({ max, warmupSteps })
   if (schedule === 'cosine') return cosineSchedule({ totalSteps, warmupSteps, max, min: max / 10 })
   return oneCycleSchedule({ totalSteps, max })
-}
-
-/** Random stream of the draws; minings use the one above it. */
-const drawStream = 0xfffe_0000
-
-/** Index of the source of a step: a function of (shares, seed, step), so a restart repeats it. */
-function drawSource(shares: readonly number[], seed: number, step: number): number {
-  let left = uniform(seed, drawStream, step) * shares.reduce((sum, share) => sum + share, 0)
-  for (const [at, share] of shares.entries()) if ((left -= share) < 0) return at
-  return shares.findLastIndex((share) => share > 0)
 }

@@ -14,6 +14,7 @@ import {
   type CheckpointParts,
   type ContentVectors,
   type MiningReport,
+  type SourceBalance,
   type StageOptions,
   type StagePosition,
   type StagesInput,
@@ -141,7 +142,30 @@ test('a stage of an unknown source, or balanced by tasks that are not there, is 
     learningRate: 1e-3,
     balance: { by: 'tasks', temperature: 0.1 },
   }
-  await rejects(run({ stages: [balanced] }), { code: 'SIDESTREAM_USAGE_INVALID', message: /tasks/ })
+  await rejects(run({ stages: [balanced] }), { code: 'SIDESTREAM_ITEMS_TOO_FEW', message: /no task has rows/ })
+})
+
+test('a stage balanced by tasks draws the source that is like them more often, and goes on with the same shares', async () => {
+  const near = rows.tags.slice(0, 20)
+  const stage: StageOptions = {
+    name: 'task',
+    sources: ['tags', 'seq2item'],
+    steps: 12,
+    learningRate: 1e-3,
+    balance: { by: 'tasks', temperature: 0.02 },
+  }
+  const balances: SourceBalance[] = []
+  const onBalanced = (_: StagePosition, balance: SourceBalance): void => void balances.push(balance)
+  const through = await run({ stages: [stage], tasks: { held: near }, onBalanced })
+  const [balance] = balances
+  ok(balance!.weights[0]! > balance!.weights[1]!, JSON.stringify(balance))
+  const shares = through.results[0]!.shares!
+  ok(Math.abs(shares['tags']! + shares['seq2item']! - 1) < 1e-9)
+  ok(through.results[0]!.sources['tags']!.steps > through.results[0]!.sources['seq2item']!.steps)
+  const { at, parts } = through.kept.find((one) => one.at.done === 6)!
+  const resumed = await run({ stages: [stage], tasks: { held: near }, from: at, onBalanced }, decodeCheckpoint(parts))
+  strictEqual(balances.length, 1)
+  deepStrictEqual(bits(resumed.checkpoint), bits(through.checkpoint))
 })
 
 test('the auxiliary pairs are each item and its nearest neighbor in content, whatever the head has learned', async () => {
