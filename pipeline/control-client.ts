@@ -1,11 +1,12 @@
 /**
  * Asks the owner of a project for something by the control log, from any process that reaches the log.
- * Invariant: a command is in the log once for one id; when this returns without an answer, no owner will do it any more.
+ * Invariants: only what stands behind the own command is read, however long the log is; when this returns without an answer, no
+ * owner will do what was asked here, except one that had taken the same id before.
  */
 
 import { isPoison, SidestreamError } from '../schemas/index.ts'
 import type { LogProducer, LogRecord } from '../connectors/index.ts'
-import { ControlView, encodeControl, requireSameCommand } from './control-records.ts'
+import { ControlView, encodeControl, requireSameCommand, usedFor, writtenAt } from './control-records.ts'
 import type { ControlBody, ControlCommand, ControlEntry } from './control-records.ts'
 import type { TaskResult } from './owner-commands.ts'
 import type { Project } from './project.ts'
@@ -54,9 +55,10 @@ class Asking {
   readonly #command: ControlCommand
   readonly #options: AskOptions
   readonly #deadlineMs: number
-  readonly #view: ControlView
   readonly #over = new AbortController()
-  #position = 0n
+  #view: ControlView
+  /** The owner has read what was asked here, and not only an earlier asking with the same id. */
+  #heard = false
 
   constructor(project: Pick<Project, 'log' | 'codec' | 'clock'>, producer: LogProducer, command: ControlCommand, options: AskOptions) {
     this.#project = project
@@ -67,34 +69,31 @@ class Asking {
     this.#view = new ControlView(project.codec)
   }
 
+  /** What was asked before with this id the owner knows, and tells. */
   async run(): Promise<TaskResult> {
-    const { id } = this.#options
-    const { log } = this.#project
-    // All of it: whose decisions count, and whether this was asked before, stands in the beginning as well.
-    ;[this.#position] = (await log.read('control', (batch) => batch.records.forEach((record) => this.#apply(record)))) as [bigint]
-    const known = this.#view.command(id)
-    requireSameCommand(known, this.#command)
-    if (known?.state === 'done') return this.#view.find('done', id)!.body
-    if (known?.state !== 'taken') await this.#append('command', { command: this.#command, waitMs: this.#deadlineMs })
-    return this.#wait()
+    const asked = await this.#append('command', { command: this.#command, waitMs: this.#deadlineMs })
+    this.#view = new ControlView(this.#project.codec, asked)
+    return this.#wait(asked)
   }
 
   /** Follows the log until there is an answer, or until giving up stands in it before any owner took the command. */
-  async #wait(): Promise<TaskResult> {
+  async #wait(asked: bigint): Promise<TaskResult> {
     const { id, signal, onWaiting, onEntry } = this.#options
     const begun = Date.now()
     let failed: unknown
     let gaveUp = false
+    let answer: TaskResult | undefined
+    const end = (error?: unknown): void => {
+      failed ??= error
+      this.#over.abort()
+    }
     const giveUp = (): void => {
       if (this.#isTaken) {
-        if (signal?.aborted === true) this.#over.abort()
+        if (signal?.aborted === true) end()
         return
       }
       gaveUp = true
-      this.#append('withdrawn', {}).catch((error: unknown) => {
-        failed = error
-        this.#over.abort()
-      })
+      this.#append('withdrawn', {}).catch(end)
     }
     const deadline = setTimeout(giveUp, this.#deadlineMs)
     const waiting = setInterval(() => this.#isTaken || onWaiting?.(Date.now() - begun), waitingMs)
@@ -104,13 +103,15 @@ class Asking {
       for (const record of batch.records) {
         const entry = this.#apply(record)
         if (entry !== undefined) onEntry?.(entry)
+        if (entry?.id !== id) continue
+        answer = this.#answerIn(entry, asked)
         const state = this.#view.command(id)?.state
-        if (state === 'done' || (gaveUp && state === 'withdrawn')) return this.#over.abort()
-        if (signal?.aborted === true && state === 'taken') return this.#over.abort()
+        if (answer !== undefined || (gaveUp && state === 'withdrawn')) return end()
+        if (signal?.aborted === true && state === 'taken') return end()
       }
     }
     try {
-      await this.#project.log.read('control', onBatch, { from: [this.#position], upTo: [noEnd], signal: this.#over.signal })
+      await this.#project.log.read('control', onBatch, { from: [asked], upTo: [noEnd], signal: this.#over.signal })
     } catch (error) {
       if (!this.#over.signal.aborted) throw error
     } finally {
@@ -119,12 +120,25 @@ class Asking {
       signal?.removeEventListener('abort', giveUp)
     }
     if (failed !== undefined) throw failed
-    if (this.#view.command(id)?.state !== 'done') throw this.#unanswered()
-    return this.#view.find('done', id)!.body
+    if (answer === undefined) throw this.#unanswered()
+    return answer
+  }
+
+  /** @throws SIDESTREAM_USAGE_INVALID when the id stands for another command */
+  #answerIn(entry: ControlEntry, asked: bigint): TaskResult | undefined {
+    if (entry.kind === 'done') return this.#heard ? (entry as ControlEntry<'done'>).body : undefined
+    if (entry.kind === 'command') requireSameCommand(this.#view.command(entry.id), this.#command)
+    if (entry.kind !== 'taken') return undefined
+    const { body } = entry as ControlEntry<'taken'>
+    if (body.asked === undefined || BigInt(body.asked) < asked) return undefined
+    if (body.usedFor !== undefined) throw usedFor(entry.id, body.usedFor)
+    this.#heard = true
+    return body.result
   }
 
   get #isTaken(): boolean {
-    return this.#view.command(this.#options.id)?.state === 'taken'
+    const state = this.#view.command(this.#options.id)?.state
+    return state === 'taken' || state === 'done'
   }
 
   #unanswered(): SidestreamError {
@@ -140,13 +154,15 @@ class Asking {
       return new SidestreamError('SIDESTREAM_CLOSED', `waiting was ended before an owner took ${action} ${id}: it will not be done`)
     return new SidestreamError(
       'SIDESTREAM_OWNER_UNAVAILABLE',
-      `no owner answered within ${this.#deadlineMs / 1000} s, and ${action} will not be done: is \`sidestream run\` running with the role distill?`,
+      `no owner answered within ${this.#deadlineMs / 1000} s, and ${action} ${id} will not be done, unless it had been taken before: is \`sidestream run\` running with the role distill?`,
     )
   }
 
-  async #append<K extends 'command' | 'withdrawn'>(kind: K, body: ControlBody<K>): Promise<void> {
+  /** @returns where it stands */
+  async #append<K extends 'command' | 'withdrawn'>(kind: K, body: ControlBody<K>): Promise<bigint> {
     const { codec, clock } = this.#project
-    await this.#producer.send('control', 0, [encodeControl(codec, { kind, id: this.#options.id, at: clock(), body }, null)])
+    const record = encodeControl(codec, { kind, id: this.#options.id, at: clock(), body }, null)
+    return writtenAt(await this.#producer.send('control', 0, [record]))
   }
 
   /** What is no control record is for the owner to say. */

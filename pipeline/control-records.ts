@@ -10,6 +10,8 @@ import type { Codec, ControlRecord } from '../schemas/index.ts'
 import type { LogRecord, ProducerRecord } from '../connectors/index.ts'
 import { ownerHeader, ownerOf } from './record-headers.ts'
 
+export const offsetText = z.string().regex(/^\d{1,19}$/)
+
 const position = z.object({ topic: z.string(), partition: z.number().int(), next: z.string() })
 
 /** One move of the live pointer, as the store tells it. */
@@ -34,6 +36,18 @@ export type ControlCommand = z.infer<typeof knownCommand>
 /** A command of a newer release, or a broken one: the owner says that it does not know it. */
 const unknownCommand = z.object({ action: z.literal('unknown'), text: z.string() })
 
+/** How a task or command ended: done, with the live version where it changed that, or refused with the reason. */
+const done = z.object({
+  outcome: z.enum(['live', 'refused', 'nothing-new', 'done']),
+  version: z.number().int().positive().nullable(),
+  code: z.string().nullable(),
+  message: z.string(),
+  /** The pointer's move, of `activate` and `rollback`. */
+  change: change.optional(),
+  /** Versions that are gone now, of `gc`. */
+  collected: z.array(z.number().int()).optional(),
+})
+
 const bodies = {
   /** A process took control: from here on its decisions count, and nobody else's. The id is its own and drawn at random. */
   owner: z.object({ process: z.string() }),
@@ -55,7 +69,14 @@ const bodies = {
   /** A command that waits for the owner. `waitMs`: how long its asker waits for an owner; without it for ever. */
   command: z.object({ command: z.union([knownCommand, unknownCommand]), waitMs: z.number().nullable() }),
   /** The owner has seen a command and will answer it, unless it was withdrawn before this. */
-  taken: z.object({}),
+  taken: z.object({
+    /** Offset of the command, as it was asked last; not in records of the first release. */
+    asked: offsetText.optional(),
+    /** The id stands for another command, which does this: what was asked is not done. */
+    usedFor: z.string().optional(),
+    /** The command was done before it was asked this time. */
+    result: done.optional(),
+  }),
   /** Whoever asked waits no more: a command that no owner has taken before this is not done. */
   withdrawn: z.object({}),
   /** A checkpoint was judged, for a refresh. */
@@ -69,18 +90,17 @@ const bodies = {
     cutTs: z.number(),
     positions: z.array(position),
   }),
-  /** A task or command ended: done, with the live version where it changed that, or refused with the reason. */
-  done: z.object({
-    outcome: z.enum(['live', 'refused', 'nothing-new', 'done']),
-    version: z.number().int().positive().nullable(),
-    code: z.string().nullable(),
-    message: z.string(),
-    /** The pointer's move, of `activate` and `rollback`. */
-    change: change.optional(),
-    /** Versions that are gone now, of `gc`. */
-    collected: z.array(z.number().int()).optional(),
-  }),
+  done,
 } as const
+
+/** Newest entries that a checkpoint keeps, whatever they are. Higher: ids of commands are known for longer, starts read more. */
+const keptEntries = 10_000
+
+/** A body as it was parsed before; undefined when it is none. */
+export function controlBody(kind: string, body: unknown): ControlBody<ControlKind> | undefined {
+  const parsed = Object.hasOwn(bodies, kind) ? bodies[kind as ControlKind].safeParse(body) : undefined
+  return parsed?.success === true ? (parsed.data as ControlBody<ControlKind>) : undefined
+}
 
 export type ControlKind = keyof typeof bodies
 export type ControlBody<K extends ControlKind> = z.infer<(typeof bodies)[K]>
@@ -109,14 +129,29 @@ export function encodeControl<K extends ControlKind>(
   return { key: new TextEncoder().encode(id), value, ...(owner !== null && { headers: [ownerHeader(owner)] }) }
 }
 
+/** Where a record stands, as `send` says. @throws SIDESTREAM_LOG_WRITE_FAILED when it does not */
+export function writtenAt(offsets: ReadonlyMap<number, bigint>): bigint {
+  const offset = offsets.get(0)
+  if (offset === undefined) throw new SidestreamError('SIDESTREAM_LOG_WRITE_FAILED', 'the control log did not say where it wrote')
+  return offset
+}
+
 /**
  * Refuses an id that names another command already.
  * @throws SIDESTREAM_USAGE_INVALID
  */
 export function requireSameCommand(known: CommandState | undefined, command: ControlCommand): void {
-  if (known === undefined || known.state === 'withdrawn' || JSON.stringify(known.entry.body.command) === JSON.stringify(command)) return
-  const { id, body } = known.entry
-  throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `the command id ${id} was used for ${body.command.action}: choose another`)
+  if (known === undefined || known.state === 'withdrawn' || isSameCommand(known.entry, command)) return
+  throw usedFor(known.entry.id, known.entry.body.command.action)
+}
+
+export function isSameCommand({ body }: ControlEntry<'command'>, command: ControlBody<'command'>['command']): boolean {
+  return JSON.stringify(body.command) === JSON.stringify(command)
+}
+
+/** The error for an id that stands for another command. */
+export function usedFor(id: string, action: string): SidestreamError {
+  return new SidestreamError('SIDESTREAM_USAGE_INVALID', `the command id ${id} was used for ${action}: choose another`)
 }
 
 function plainCommand({ command, waitMs }: ControlBody<'command'>): object {
@@ -125,24 +160,38 @@ function plainCommand({ command, waitMs }: ControlBody<'command'>): object {
 
 /** Where a command stands. One that was withdrawn before an owner took it can be asked again. */
 export interface CommandState {
-  /** As it was asked last. */
+  /** As it was asked last before an owner took it. */
   readonly entry: ControlEntry<'command'>
   readonly state: 'asked' | 'withdrawn' | 'taken' | 'done'
+  /** Asked once more since it was taken, and not told yet what became of it. */
+  readonly again?: ControlEntry<'command'>
 }
 
-/** What the control topic says up to some place. */
+/**
+ * What the control topic says up to some place.
+ *
+ * A view that begins in the middle of the log does not know who decides there. It learns it from the next claim, or from whoever
+ * takes a command that stands behind its beginning: a process takes a command when it has read the log up to it, so it was the
+ * owner there, and every later claim is in the view.
+ */
 export class ControlView {
   readonly #codec: Codec
+  readonly #since: bigint
   readonly #commands = new Map<string, CommandState>()
   readonly #byKind = new Map<ControlKind, ControlEntry[]>()
   readonly #first = new Map<string, ControlEntry>()
   #owner: ControlEntry<'owner'> | undefined
+  /** The claim whose decisions count; undefined in a log of the first release, null while it is not known. */
+  #claim: string | undefined | null
 
-  constructor(codec: Codec) {
+  /** @param since - first offset it will be given */
+  constructor(codec: Codec, since = 0n) {
     this.#codec = codec
+    this.#since = since
+    this.#claim = since === 0n ? undefined : null
   }
 
-  /** Who decides, at the place that was read last; undefined in a log of the first release. */
+  /** The last claim; undefined before the first. */
   get owner(): ControlEntry<'owner'> | undefined {
     return this.#owner
   }
@@ -176,31 +225,80 @@ export class ControlView {
   apply({ value, headers, offset }: LogRecord): ControlEntry | undefined {
     if (value === null) return undefined
     const record = decoded(this.#codec, value)
-    if (!open.has(record.kind) && ownerOf(headers) !== this.#owner?.id) return undefined
+    if (!open.has(record.kind) && !this.#decides(record, ownerOf(headers))) return undefined
     if (record.kind === 'owner' && this.find('owner', record.id) !== undefined) return undefined
     const entry = { kind: record.kind as ControlKind, id: record.id, at: record.at, offset, body: bodyOf(record) }
-    if (entry.kind === 'owner') this.#owner = entry as ControlEntry<'owner'>
+    this.#take(entry)
+    return entry
+  }
+
+  /**
+   * What another view needs to go on from here: all builds and judgements, commands that are not done, the last entry of each
+   * kind, and the newest entries of any kind; with each entry all others of its id, so that nothing is half known. Ticks are in the
+   * owner's state. Oldest first.
+   */
+  kept(newest = keptEntries): ControlEntry[] {
+    const all = [...this.#byKind].flatMap(([kind, entries]) => (kind === 'tick' ? [] : entries))
+    all.sort((a, b) => (a.offset < b.offset ? -1 : 1))
+    const last = new Set([...this.#byKind.values()].map((entries) => entries.at(-1)))
+    const isOpen = (state: CommandState | undefined): boolean => state !== undefined && state.state !== 'done'
+    const ids = new Set<string>()
+    for (const [i, entry] of all.entries()) {
+      const isNew = i >= all.length - newest || last.has(entry)
+      if (isNew || entry.kind === 'build' || entry.kind === 'judged' || isOpen(this.command(entry.id))) ids.add(entry.id)
+    }
+    return all.filter(({ id }) => ids.has(id))
+  }
+
+  /** Takes entries that another view has kept, before any record. */
+  restore(entries: readonly ControlEntry[]): void {
+    for (const entry of entries) this.#take(entry)
+  }
+
+  #take(entry: ControlEntry): void {
+    if (entry.kind === 'owner') {
+      this.#owner = entry as ControlEntry<'owner'>
+      this.#claim = entry.id
+    }
     const all = this.#byKind.get(entry.kind)
     if (all === undefined) this.#byKind.set(entry.kind, [entry])
     else all.push(entry)
     const key = `${entry.kind} ${entry.id}`
     if (!this.#first.has(key)) this.#first.set(key, entry)
     this.#followCommand(entry)
-    return entry
+  }
+
+  #decides(record: ControlRecord, claim: string | undefined): boolean {
+    if (this.#claim === null && record.kind === 'taken' && claim !== undefined) {
+      const { asked } = bodyOf(record) as ControlBody<'taken'>
+      if (asked !== undefined && BigInt(asked) >= this.#since) this.#claim = claim
+    }
+    return claim === this.#claim
   }
 
   /** Of `withdrawn` and `taken` the first in the log counts. */
   #followCommand(entry: ControlEntry): void {
     const known = this.#commands.get(entry.id)
-    const isOpen = known?.state === 'asked' || known?.state === 'withdrawn'
+    const isOpen = known === undefined || known.state === 'asked' || known.state === 'withdrawn'
     if (entry.kind === 'command') {
-      if (known === undefined || isOpen) this.#commands.set(entry.id, { entry: entry as ControlEntry<'command'>, state: 'asked' })
+      const asked = entry as ControlEntry<'command'>
+      this.#commands.set(entry.id, isOpen ? { entry: asked, state: 'asked' } : { ...known, again: asked })
     } else if (known !== undefined) {
-      if ((entry.kind === 'withdrawn' || entry.kind === 'taken') && known.state === 'asked') {
-        this.#commands.set(entry.id, { ...known, state: entry.kind })
-      } else if (entry.kind === 'done') this.#commands.set(entry.id, { ...known, state: 'done' })
+      if (entry.kind === 'done') this.#commands.set(entry.id, { ...known, state: 'done' })
+      else if (entry.kind === 'withdrawn' || entry.kind === 'taken') {
+        const { again, ...others } = known
+        const isTold = again === undefined || entry.kind === 'withdrawn' || tellsOf(entry as ControlEntry<'taken'>, again)
+        this.#commands.set(entry.id, {
+          ...(isTold ? others : known),
+          state: known.state === 'asked' ? entry.kind : known.state,
+        })
+      }
     }
   }
+}
+
+function tellsOf({ body: { asked } }: ControlEntry<'taken'>, { offset }: ControlEntry<'command'>): boolean {
+  return asked !== undefined && BigInt(asked) >= offset
 }
 
 function decoded(codec: Codec, value: Uint8Array): ControlRecord {

@@ -9,7 +9,9 @@ import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { isPoison, SidestreamError } from '../schemas/index.ts'
 import type { LogBatch, LogConsumer, LogProducer, LogRecord } from '../connectors/index.ts'
-import { ControlView, encodeControl } from './control-records.ts'
+import { loadControl, placeOf, saveControl } from './control-checkpoint.ts'
+import type { ControlPlace } from './control-checkpoint.ts'
+import { ControlView, encodeControl, writtenAt } from './control-records.ts'
 import type { CommandState, ControlBody, ControlEntry, ControlKind } from './control-records.ts'
 import { DeadLetters } from './dead-letters.ts'
 import { isRetryable } from './patience.ts'
@@ -21,6 +23,9 @@ export interface ControlOptions {
   /** How often to look, while this owner is without the partition, whether another process has claimed control; milliseconds. @default 3000 */
   readonly lookMs?: number
 }
+
+/** Records after which what was read is kept again. Higher: less writing, a longer start after a crash. */
+const checkpointRecords = 500
 
 interface Waiting {
   readonly offset: bigint
@@ -49,6 +54,10 @@ export class ControlLog {
   #consumer: LogConsumer | undefined
   /** Next offset of the topic to read. */
   #position = 0n
+  /** The last record that was read, and where the checkpoint ends. */
+  #last: ControlPlace | undefined
+  #savedOffset = -1n
+  #saving: Promise<void> = Promise.resolve()
   #assigned = false
   /** What this process claims control by, drawn for each assignment until one claim was read back; undefined without any. */
   #claim: string | undefined
@@ -77,6 +86,7 @@ export class ControlLog {
   /** Joins those that may own control. Resolves when it is known whether this process is assigned it, not when it has read it all. */
   static async join(project: Project, options: ControlOptions): Promise<ControlLog> {
     const control = new ControlLog(project, await project.log.producer(), options)
+    await control.#restore()
     const consumer = await project.log.consumer({ group: controlGroup(project), topics: ['control'], start: 'earliest' })
     control.#consumer = consumer
     try {
@@ -84,6 +94,9 @@ export class ControlLog {
         onAssigned: async () => control.#onAssigned(),
         onBatch: async (batch) => control.#take(batch),
         onRevoked: async () => control.#onRevoked(),
+        onGap: (_, expected, first) => {
+          throw shortened(expected, first)
+        },
         onFatal: (error) => control.#fail(error),
       })
       if (!control.#assigned) control.#settle('standby')
@@ -123,9 +136,7 @@ export class ControlLog {
     if (this.#failure !== undefined) throw this.#failure
     if (!this.#claimed) throw new SidestreamError('SIDESTREAM_EPOCH_FENCED', 'this process has not claimed control, and decides nothing')
     const record = encodeControl(this.#project.codec, { kind, id, at: this.#project.clock(), body }, this.#claim!)
-    const offset = (await this.#producer.send('control', 0, [record])).get(0)
-    if (offset === undefined) throw new SidestreamError('SIDESTREAM_LOG_WRITE_FAILED', 'the control log did not say where it wrote')
-    const entry = await this.#readBack(kind, offset)
+    const entry = await this.#readBack(kind, writtenAt(await this.#producer.send('control', 0, [record])))
     if (entry === undefined) throw this.#fail(this.#fenced())
     return entry as ControlEntry<K>
   }
@@ -165,7 +176,29 @@ export class ControlLog {
     this.#endWaiting(this.#failure)
     this.#disown(this.#failure)
     await this.#consumer?.stop({ drainMs: 1000 })
+    this.#save()
+    await this.#saving
     await this.#producer.close()
+  }
+
+  async #restore(): Promise<void> {
+    const kept = await loadControl(this.#project)
+    if (kept === undefined) return
+    this.#view.restore(kept.entries)
+    this.#last = kept.last
+    this.#savedOffset = kept.last.offset
+    this.#position = kept.last.offset + 1n
+  }
+
+  /** Keeps what was read, beside the work. Without it the next start reads more, so a failure is only told. */
+  #save(): void {
+    const last = this.#last
+    if (last === undefined || last.offset === this.#savedOffset || this.#project.config.log.driver === 'memory') return
+    this.#savedOffset = last.offset
+    const entries = this.#view.kept()
+    this.#saving = this.#saving
+      .then(() => saveControl(this.#project, { last, entries }))
+      .catch((error: Error) => this.#project.logger.warn({ error: error.message }, 'what was read of the control log is not kept'))
   }
 
   #onAssigned(): bigint {
@@ -215,7 +248,7 @@ export class ControlLog {
 
   /** Another process that has claimed control at `position` or after it, by its own account. */
   async #ownerAfter(position: bigint): Promise<string | undefined> {
-    const view = new ControlView(this.#project.codec)
+    const view = new ControlView(this.#project.codec, position)
     await this.#project.log.read(
       'control',
       ({ records }) => {
@@ -232,7 +265,8 @@ export class ControlLog {
     return view.owner === undefined || view.owner.id === this.#claim ? undefined : view.owner.body.process
   }
 
-  async #take({ records, next }: LogBatch): Promise<void> {
+  async #take({ records, first, next }: LogBatch): Promise<void> {
+    if (this.#position === 0n && first > 0n) return void this.#fail(shortened(0n, first))
     for (const record of records) {
       if (this.#failure !== undefined) return
       if (record.offset < this.#position) continue // again, after a rebalance
@@ -246,10 +280,12 @@ export class ControlLog {
       if (entry?.kind === 'owner') this.#onOwner(entry.id)
       if (this.#failure !== undefined) return
       this.#position = record.offset + 1n
+      this.#last = placeOf(record)
       this.#answer(record.offset, entry)
       if (entry !== undefined) for (const listener of this.#listeners) listener(entry)
     }
     if (next > this.#position) this.#position = next
+    if (this.#claimed && this.#last !== undefined && this.#last.offset - this.#savedOffset >= checkpointRecords) this.#save()
   }
 
   #onOwner(claim: string): void {
@@ -304,4 +340,13 @@ export class ControlLog {
     else this.#disown(error)
     return error
   }
+}
+
+function shortened(expected: bigint, first: bigint): SidestreamError {
+  return new SidestreamError(
+    'SIDESTREAM_STATE_GAP',
+    `the control log begins at ${first}, and what stood from ${expected} on is gone: which versions there are cannot be told; restore the topic, ` +
+      'and have Kafka keep it for ever (cleanup.policy=delete, retention.ms=-1, retention.bytes=-1)',
+    { topic: 'control' },
+  )
 }

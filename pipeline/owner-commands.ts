@@ -7,6 +7,7 @@
 
 import { isSidestreamError, SidestreamError } from '../schemas/index.ts'
 import type { ControlLog } from './control.ts'
+import { isSameCommand } from './control-records.ts'
 import type { ControlBody, ControlEntry } from './control-records.ts'
 import type { Project } from './project.ts'
 import type { Versions } from './versions.ts'
@@ -42,7 +43,10 @@ export class OwnerCommands {
 
   constructor(options: OwnerCommandsOptions) {
     this.#options = options
-    for (const { entry } of options.control.commands()) this.take(entry)
+    for (const { entry, again } of options.control.commands()) {
+      this.take(entry)
+      if (again !== undefined) this.take(again)
+    }
   }
 
   /** Takes a command, in log order; one that was seen before changes nothing. */
@@ -74,13 +78,33 @@ export class OwnerCommands {
   async #handle(command: Command): Promise<void> {
     const { control } = this.#options
     const { id } = command
+    if (!this.#stopped && control.command(id)?.again === command) return this.#tellAgain(command)
     if (this.#stopped || this.#settling.has(id) || this.#ready.some((other) => other.id === id)) return
     // As it was asked last: an earlier asker may have given up.
     if (control.command(id)?.entry !== command) return
-    if (control.command(id)?.state === 'asked' && !this.#isStale(command)) await control.append('taken', id, {})
+    if (control.command(id)?.state === 'asked' && !this.#isStale(command))
+      await control.append('taken', id, { asked: String(command.offset) })
     if (control.command(id)?.state !== 'taken') return // done, or whoever asked had gone before
     if (command.body.command.action === 'refresh') this.#settle(command)
     else await this.#answer(command)
+  }
+
+  /** Whoever asks with an id that was taken reads no further back than its own asking: it is told what became of it. */
+  async #tellAgain(command: Command): Promise<void> {
+    const { control } = this.#options
+    const { id } = command
+    if (this.#isStale(command)) return
+    const known = control.command(id)!.entry
+    const asked = String(command.offset)
+    if (!isSameCommand(known, command.body.command)) {
+      await control.append('taken', id, { asked, usedFor: known.body.command.action })
+      return
+    }
+    let told: ControlEntry<'done'> | undefined
+    do {
+      told = control.find('done', id)
+      await control.append('taken', id, { asked, ...(told !== undefined && { result: told.body }) })
+    } while (told !== control.find('done', id)) // it ended before this was read back
   }
 
   /** Whoever waited was killed; without a `withdrawn` record only its clock tells, so the clocks may differ a little. */

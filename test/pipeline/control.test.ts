@@ -386,6 +386,93 @@ test('an owner whose partition is gone ends when somebody else has taken control
   await rejects(failure, { code: 'SIDESTREAM_EPOCH_FENCED', message: /process 12 on elsewhere has taken over/ })
 })
 
+/** The project, and every control record that is read of its log without a group. */
+function watchingReads(project: Project): { project: Project; read: bigint[] } {
+  const read: bigint[] = []
+  const watched: LogDriver['read'] = (topic, onBatch, options) =>
+    project.log.read(
+      topic,
+      (batch) => {
+        if (topic === 'control') read.push(...batch.records.map(({ offset }) => offset))
+        return onBatch(batch)
+      },
+      options,
+    )
+  return { project: { ...project, log: { ...logOf(project), read: watched } }, read }
+}
+
+const logOf = ({ log }: Project): LogDriver => ({
+  name: log.name,
+  caps: log.caps,
+  producer: () => log.producer(),
+  consumer: (options) => log.consumer(options),
+  admin: () => log.admin(),
+  read: (topic, onBatch, options) => log.read(topic, onBatch, options),
+  close: () => log.close(),
+})
+
+test('whoever asks reads nothing of what stands before its command, however long the log is', async (t) => {
+  const it = await TestProject.open(t)
+  for (let i = 0; i < 30; i++) await it.control.append('tick', 's', { source: 's', watermarkTs: startTs })
+  const before = BigInt((await logged(it.project)).length)
+  const { project, read } = watchingReads(it.project)
+  const first = await ask(project, { action: 'gc' }, { id: 'once' })
+  ok(read.length > 0)
+  ok(
+    read.every((offset) => offset >= before),
+    `read ${read.join()} of a log of ${before}`,
+  )
+  read.splice(0)
+  const asked = BigInt((await logged(it.project)).length)
+  deepStrictEqual(await ask(project, { action: 'gc' }, { id: 'once' }), first)
+  ok(read.length > 0 && read.every((offset) => offset >= asked))
+  strictEqual((await logged(it.project)).filter((record) => record === 'done once').length, 1)
+})
+
+test('an answer counts of whoever was the owner when it read the command, and of nobody before', async (t) => {
+  const { project } = await opened(t)
+  await append(project, { kind: 'owner', id: 'old', body: '{"process":"p"}' })
+  await append(project, { kind: 'owner', id: 'new', body: '{"process":"q"}' })
+  const answer = (message: string): string => JSON.stringify({ outcome: 'done', version: null, code: null, message, collected: [] })
+  const asked = async (id: string): Promise<bigint> => {
+    await until('the command', async () => (await logged(project)).includes(`command ${id}`))
+    return BigInt((await logged(project)).indexOf(`command ${id}`))
+  }
+  // The old owner took the same id when it was asked before, and was cut off: what it says comes late.
+  const one = ask(project, { action: 'gc' }, { id: 'one' })
+  const at = await asked('one')
+  await append(project, { kind: 'taken', id: 'one', body: JSON.stringify({ asked: String(at - 1n) }) }, claimOf('old'))
+  await append(project, { kind: 'done', id: 'one', body: answer('by the old one') }, claimOf('old'))
+  await append(project, { kind: 'taken', id: 'one', body: JSON.stringify({ asked: String(at) }) }, claimOf('new'))
+  await append(project, { kind: 'done', id: 'one', body: answer('by the old one') }, claimOf('old'))
+  await append(project, { kind: 'done', id: 'one', body: answer('by the new one') }, claimOf('new'))
+  strictEqual((await one).message, 'by the new one')
+
+  // Two of one id with other words: the end of the one is no answer to the other.
+  const two = rejects(ask(project, { action: 'gc' }, { id: 'two' }), {
+    code: 'SIDESTREAM_USAGE_INVALID',
+    message: /two was used for rollback/,
+  })
+  const taken = JSON.stringify({ asked: String(await asked('two')) })
+  await append(project, { kind: 'taken', id: 'other', body: taken }, claimOf('new'))
+  await append(project, { kind: 'done', id: 'two', body: answer('of a rollback') }, claimOf('new'))
+  const told = JSON.stringify({ ...JSON.parse(taken), usedFor: 'rollback' })
+  await append(project, { kind: 'taken', id: 'two', body: told }, claimOf('new'))
+  await two
+})
+
+test('an asking that an owner did not live to tell about is told by the next one', async (t) => {
+  const { project, start } = await opened(t)
+  const daemon = await start()
+  const done = await daemon.ask('r', { action: 'refresh' })
+  await daemon.stop()
+  const again = ask(project, { action: 'refresh' }, { id: 'r' })
+  await until('the command', async () => (await logged(project)).filter((record) => record === 'command r').length === 2)
+  await start()
+  deepStrictEqual(await again, done)
+  strictEqual((await logged(project)).filter((record) => record === 'done r').length, 1)
+})
+
 const buildOf = (version: number): string =>
   JSON.stringify({ version, reason: 'command', parent: null, head: 'head-x', cutTs: startTs, positions: [] })
 
