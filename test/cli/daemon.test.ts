@@ -141,7 +141,7 @@ test('get and versions give the bytes and words that a closed project gives', as
   deepStrictEqual(await Promise.all(asked.slice(0, 1).map((args) => runJson(args, home))), answers.slice(0, 1))
   for (const [i, args] of asked.entries()) deepStrictEqual(await runJson(args, home), answers[i], args.join(' '))
   deepStrictEqual(
-    (await readdir(join(home, 'data'))).filter((name) => name.startsWith('control.')),
+    (await readdir(join(home, 'data'))).filter((name) => name === 'control.sock' || name === 'control.path'),
     [],
   )
   await startDaemon()
