@@ -1,11 +1,11 @@
 /**
  * Promise: what goes wrong with Kafka or Redis under a running daemon is told, and over when its cause is: out of memory, away for
  * long, slow, emptied. What waiting cannot mend ends the daemon with the name of what is missing.
+ * One project goes through all of it, in the order of the tests: most of the time would go into building versions anew.
  */
 import { deepStrictEqual, match, ok, rejects, strictEqual } from 'node:assert/strict'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import type { TestContext } from 'node:test'
 
 import { Redis } from 'ioredis'
 
@@ -21,13 +21,16 @@ import { onServers } from './server-config.ts'
 import { hourMs, smallConfig, startTs } from './small-world.ts'
 
 const skip = (await skipWithoutBroker()) || (await skipWithoutRedisServer())
-const options = { skip, timeout: 120_000 }
+const options = { skip, timeout: 240_000 }
 const soonMs = 60_000
 
 let [toKafka, toRedis]: FaultProxy[] = []
 let broker: Broker
 let redis: OwnRedis
 let admin: Redis
+let bench: Bench
+/** The daemon of the tests; the one that empties Redis starts another. */
+let running: Running
 
 before(async () => {
   if (skip !== false) return
@@ -36,24 +39,32 @@ before(async () => {
   toRedis!.leadTo(redis.host, redis.port)
   admin = new Redis(redis.port, redis.host)
   admin.on('error', () => {}) // while it is restarted
+  bench = await openBench()
+  running = await bench.start()
+  await bench.feed([...contents(items), ...clicks(60, items)], true)
+  await running.daemon.idle()
 })
 after(async () => {
+  toKafka?.heal()
+  toRedis?.heal()
+  await bench?.close()
   admin?.disconnect()
   await Promise.all([broker?.close(), redis?.close(), toKafka?.close(), toRedis?.close()])
 })
 
 const ids = (count: number, word: string): string[] => Array.from({ length: count }, (_, i) => `${word}-${i}`)
+const items = ids(60, 'item')
 const vector = (id: string, dim: number): Float32Array => Float32Array.from({ length: dim }, (_, d) => hashUnit(5, `${id}/${d}`) * 2 - 1)
-const contents = (items: readonly string[]): SourceEvent[] =>
-  items.map((itemId) => ({
+const contents = (of: readonly string[]): SourceEvent[] =>
+  of.map((itemId) => ({
     topic: 'item-content',
     itemId,
     eventTs: startTs,
     record: { itemId, eventTs: startTs, vectors: { image: vector(itemId, 12), text: vector(itemId, 8) } },
   }))
-const clicks = (count: number, items: readonly string[]): SourceEvent[] =>
+const clicks = (count: number, of: readonly string[]): SourceEvent[] =>
   Array.from({ length: count }, (_, i) => {
-    const record = { userId: `user-${i % 5}`, itemId: items[i % items.length]!, eventTs: startTs + i * 60_000, behaviors: ['click'] }
+    const record = { userId: `user-${i % 5}`, itemId: of[i % of.length]!, eventTs: startTs + i * 60_000, behaviors: ['click'] }
     return { topic: 'interactions', eventTs: record.eventTs, record }
   })
 
@@ -73,10 +84,12 @@ interface Bench {
   readonly direct: Project
   /** Appends straight to the broker. */
   feed(events: readonly SourceEvent[], end?: boolean): Promise<void>
+  /** Stops what was started. */
+  close(): Promise<void>
 }
 
 /** A project of its own, reached through the proxies. */
-async function bench(t: TestContext): Promise<Bench> {
+async function openBench(): Promise<Bench> {
   const { directory, remove } = await scratchDirectory()
   const servers = onServers({ kafka: { brokers: [toKafka!.address] }, redis: { host: '127.0.0.1', port: toRedis!.port }, partitions: 1 })
   const { log, store } = servers as { log: { kafka: object }; store: { redis: object } }
@@ -97,14 +110,7 @@ async function bench(t: TestContext): Promise<Bench> {
     log: { ...config.log, kafka: { ...config.log.kafka, brokers: broker.brokers } },
     store: { ...config.store, redis: { ...config.store.redis, nodes: [`${redis.host}:${redis.port}`] } },
   })
-  const running: Running[] = []
-  t.after(async () => {
-    toKafka!.heal()
-    toRedis!.heal()
-    for (const { stop } of running) await stop()
-    await direct.close()
-    await remove()
-  })
+  const started: Running[] = []
   return {
     configOf,
     direct,
@@ -117,8 +123,8 @@ async function bench(t: TestContext): Promise<Bench> {
       try {
         const daemon = await startDaemon(project)
         const stop = (): Promise<void> => (closed ??= daemon.stop().then(() => project.close()))
-        running.push({ project, daemon, told, stop })
-        return running.at(-1)!
+        started.push({ project, daemon, told, stop })
+        return started.at(-1)!
       } catch (error) {
         await project.close()
         throw error
@@ -130,44 +136,44 @@ async function bench(t: TestContext): Promise<Bench> {
       if (end) await feed.end()
       await feed.close()
     },
+    close: async () => {
+      for (const { stop } of started) await stop()
+      await direct.close()
+      await remove()
+    },
   }
 }
 
-async function missing(project: Project, items: readonly string[]): Promise<string[]> {
-  const { features } = await readFeatures(project, 'main', items)
-  return items.filter((_, i) => features[i] === undefined)
+async function missing(project: Project, wanted: readonly string[]): Promise<string[]> {
+  const { features } = await readFeatures(project, 'main', wanted)
+  return wanted.filter((_, i) => features[i] === undefined)
 }
 
 test('Redis out of memory: told, waited out; when there is room everything is there', options, async (t) => {
-  const { start, feed } = await bench(t)
-  const { project, daemon, told } = await start()
-  const first = ids(60, 'first')
-  await feed(contents(first), true)
-  await daemon.idle()
+  const { project, daemon, told } = running
   t.after(() => admin.config('SET', 'maxmemory', '0'))
   await admin.config('SET', 'maxmemory', '1')
   const later = ids(300, 'later')
-  await feed(contents(later))
+  await bench.feed(contents(later))
   await until('the warning', async () => told.some((line) => /waiting: redis .* is out of memory/.test(line)), soonMs)
-  deepStrictEqual(await missing(project, first), [], 'what is live can be read')
+  deepStrictEqual(await missing(project, items), [], 'what is live can be read')
   await admin.config('SET', 'maxmemory', '0')
   await daemon.idle()
-  deepStrictEqual(await missing(project, [...first, ...later]), [])
+  deepStrictEqual(await missing(project, [...items, ...later]), [])
   ok(told.some((line) => /what waited goes on/.test(line)))
   deepStrictEqual(await listDeadLetters(project), [])
 })
 
 test('Redis away for longer than a command may take: what was asked meanwhile is done when it is back', options, async (t) => {
-  const { start, feed } = await bench(t)
-  const { project, daemon, told } = await start()
-  await feed([...contents(ids(60, 'item')), ...clicks(60, ids(60, 'item'))], true)
-  await daemon.idle()
+  const { project, daemon, told } = running
   strictEqual((await daemon.refresh('again')).version, 2)
+  t.after(() => toRedis!.heal())
+  const toldBefore = told.length
   toRedis!.refuse()
   const rolledBack = daemon.ask('back', { action: 'rollback' })
   const more = ids(50, 'more')
-  await feed(contents(more))
-  await until('the warning', async () => told.some((line) => line.startsWith('waiting: redis')), soonMs)
+  await bench.feed(contents(more))
+  await until('the warning', async () => told.slice(toldBefore).some((line) => line.startsWith('waiting: redis')), soonMs)
   strictEqual((await daemon.status()).live, 2, 'as it was last known')
   toRedis!.heal()
   strictEqual((await rolledBack).version, 1)
@@ -175,13 +181,25 @@ test('Redis away for longer than a command may take: what was asked meanwhile is
   deepStrictEqual(await missing(project, more), [])
 })
 
-test('Redis emptied, under a running daemon and between two: the live version is written again, the same bytes', options, async (t) => {
-  const { start, feed } = await bench(t)
-  const { project, daemon, told, stop } = await start()
-  const items = ids(80, 'item')
-  await feed([...contents(items), ...clicks(100, items)], true)
+test('a slow broker and a slow Redis: all is done in the end, nothing is refused', options, async () => {
+  const { project, daemon } = running
+  const before = daemon.ingest!.counts.interactions
+  toKafka!.delay(200)
+  toRedis!.delay(200)
+  const more = ids(200, 'slow')
+  await bench.feed([...contents(more), ...clicks(50, more)])
+  const isDone = async (): Promise<boolean> =>
+    daemon.ingest!.counts.interactions === before + 50 && (await missing(bench.direct, more)).length === 0
+  await until('all is taken in', isDone, soonMs)
+  toKafka!.heal()
+  toRedis!.heal()
   await daemon.idle()
-  strictEqual((await daemon.refresh('again')).version, 2)
+  deepStrictEqual(await listDeadLetters(project), [])
+})
+
+test('Redis emptied, under a running daemon and between two: the live version is written again, the same bytes', options, async () => {
+  const { project, daemon, told, stop } = running
+  strictEqual((await daemon.ask('forward', { action: 'activate', version: 2 })).version, 2)
   const digest = await versionDigest(project, 2)
   const history = async (from: Project): Promise<object[]> =>
     (await from.store.history(from.config.project, 0)).map(({ at: _at, ...move }) => move)
@@ -192,43 +210,25 @@ test('Redis emptied, under a running daemon and between two: the live version is
   ok(told.some((line) => /the store has lost data: version 2 is written again/.test(line)))
   strictEqual(await versionDigest(project, 2), digest)
   deepStrictEqual(await history(project), moves)
-  await rejects(daemon.versions.rollback('back'), { code: 'SIDESTREAM_VERSION_UNKNOWN' })
+  await rejects(daemon.versions.rollback('after the loss'), { code: 'SIDESTREAM_VERSION_UNKNOWN' })
   await stop()
 
   await redis.server.kill()
   await redis.server.start()
-  const second = await start()
+  running = await bench.start()
+  const second = running
   await second.daemon.idle()
   strictEqual(await versionDigest(second.project, 2), digest)
-  await feed(contents(['new']))
+  await bench.feed(contents(['new']))
   await second.daemon.idle()
   deepStrictEqual(await missing(second.project, ['new']), [])
   strictEqual((await second.daemon.refresh('next')).version, 3)
   deepStrictEqual((await history(second.project)).slice(0, moves.length), moves)
 })
 
-test('a slow broker and a slow Redis: all is done in the end, nothing is refused', options, async (t) => {
-  const { start, feed, direct } = await bench(t)
-  const { project, daemon } = await start()
-  await feed(contents(ids(60, 'item')), true)
-  await daemon.idle()
-  toKafka!.delay(200)
-  toRedis!.delay(200)
-  const more = ids(200, 'more')
-  await feed([...contents(more), ...clicks(50, more)])
-  const isDone = async (): Promise<boolean> => daemon.ingest!.counts.interactions === 50 && (await missing(direct, more)).length === 0
-  await until('all is taken in', isDone, soonMs)
-  toKafka!.heal()
-  toRedis!.heal()
-  await daemon.idle()
-  deepStrictEqual(await listDeadLetters(project), [])
-})
-
-test('a topic that is deleted ends the daemon with its name; made anew, the start says which positions are gone', options, async (t) => {
-  const { start, feed, configOf } = await bench(t)
-  const { daemon, stop } = await start()
-  await feed([...contents(ids(60, 'item')), ...clicks(60, ids(60, 'item'))], true)
-  await daemon.idle()
+test('a topic that is deleted ends the daemon with its name; made anew, the start says which positions are gone', options, async () => {
+  const { start, feed, configOf } = bench
+  const { daemon, stop } = running
   const config = configOf('setup')
   const remove = async (topic: string): Promise<void> => {
     const log = await openLog(config)
@@ -239,11 +239,11 @@ test('a topic that is deleted ends the daemon with its name; made anew, the star
   const names = (topic: string, text = ''): RegExp => new RegExp(`${called(topic).replaceAll('.', '\\.')}.*${text}`)
   /** How a daemon ends, at its start or soon after. */
   const ending = async (name: string): Promise<never> => {
-    const running = await start(name)
+    const short = await start(name)
     try {
-      return await Promise.race([running.daemon.failed(), running.daemon.idle().then(() => Promise.reject(new Error('it is idle')))])
+      return await Promise.race([short.daemon.failed(), short.daemon.idle().then(() => Promise.reject(new Error('it is idle')))])
     } finally {
-      await running.stop()
+      await short.stop()
     }
   }
 
@@ -254,7 +254,7 @@ test('a topic that is deleted ends the daemon with its name; made anew, the star
   await createTopics(config)
   await rejects(ending('data'), { code: 'SIDESTREAM_STATE_GAP', message: names('interactions', 'start with a new data directory') })
   const anew = await start('anew') // as it says
-  await feed(clicks(7, ids(60, 'item')))
+  await feed(clicks(7, items))
   await anew.daemon.idle()
   strictEqual(anew.daemon.ingest!.counts.interactions, 7)
   await anew.stop()
@@ -268,7 +268,7 @@ test('a topic that is deleted ends the daemon with its name; made anew, the star
   await createTopics(config)
   await rejects(ending('fourth'), (error: { code: string; message: string }) => {
     strictEqual(error.code, 'SIDESTREAM_STORE_CORRUPT')
-    match(error.message, /version 1 .* topic control was emptied, or another project uses this name/)
+    match(error.message, /version 3 .* topic control was emptied, or another project uses this name/)
     return true
   })
 })
