@@ -38,6 +38,11 @@ export async function withScores<T>(space: ScoreSpace, open: OpenSimilarity, use
   const queries = unit('queries', space.queries, dim)
   const items = space.items === space.queries ? queries : unit('items', space.items, dim)
   const count = items.length / dim
+  if (count === 0) {
+    return use(async (visit, from = 0, until = queries.length / dim) => {
+      for (let q = from; q < until; q++) visit(q, new Float32Array(0))
+    })
+  }
   const block = blockRows(count)
   const { similarity, close } = await open(items, dim, block)
   try {

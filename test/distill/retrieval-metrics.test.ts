@@ -206,6 +206,12 @@ test('clusters of queries tell those of their targets when pairs share a topic, 
   ok(Number.isNaN(clusterAgreement(queries, queries, dim, { clusters: 1 })))
 })
 
+test('without items there is nothing to find', async () => {
+  const nothing = { ...golden, items: new Float32Array(0), relevance: { offsets: new Int32Array(9), items: new Int32Array(0) } }
+  const { ranks, separability, bijective } = await retrievalMetrics(nothing)
+  deepStrictEqual([ranks.length, separability.auc, bijective], [0, NaN, 0])
+})
+
 test('pairs that make no sense are refused', async () => {
   const refused = { code: 'SIDESTREAM_SHAPE_MISMATCH' }
   await rejects(retrievalMetrics({ ...golden, relevance: oneEach(7) }, plainSimilarity), refused)
