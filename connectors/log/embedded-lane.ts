@@ -3,13 +3,12 @@
  * Invariant: one handler at a time; the position moves only when a handler has returned; at most one batch of at most
  * `laneBytes` is held. A lane stops reading first (`drain`) and is aborted after.
  */
-import { isSidestreamError, SidestreamError } from '../../schemas/index.ts'
+import { SidestreamError } from '../../schemas/index.ts'
 import type { LogCore } from './embedded.ts'
+import { asError, tried } from './lane-tries.ts'
 import type { Lane, LogBatch, LogHandlers } from './log.ts'
 import type { Partition, PartitionReader, ReadLimits } from './partition.ts'
-
-const backoffMs = 100
-const backoffLimitMs = 5000
+import { nextTurn } from './waiting.ts'
 
 export interface LaneOptions {
   readonly core: LogCore
@@ -156,25 +155,22 @@ export class EmbeddedLane implements Lane {
     handlers.onGap?.(this, BigInt(this.#position), BigInt(Math.min(found, start)))
   }
 
-  /** Hands the batch over until it is taken, given up by a seek or stop, or fails for good. */
-  async #deliver(batch: LogBatch, handlers: LogHandlers): Promise<void> {
+  #deliver(batch: LogBatch, handlers: LogHandlers): Promise<void> {
     const { handlerRetries, wait, clock } = this.#options.core.options
-    let failures = 0
-    for (let pauseMs = backoffMs; ; pauseMs = Math.min(pauseMs * 2, backoffLimitMs)) {
-      try {
-        await handlers.onBatch(batch, this)
-        this.#position = Number(batch.next)
-        this.#moved = true
-        this.#progressTs = clock()
-        return
-      } catch (error) {
-        if (this.#draining.signal.aborted) return
-        if (!isRetryable(error) && ++failures > handlerRetries) throw error
-      }
-      await wait(pauseMs, this.#draining.signal)
-      while (this.#paused && this.#seek === undefined && !this.#draining.signal.aborted) await this.#woken()
-      if (this.#seek !== undefined || this.#draining.signal.aborted) return
+    const handOver = async (): Promise<void> => {
+      await handlers.onBatch(batch, this)
+      this.#position = Number(batch.next)
+      this.#moved = true
+      this.#progressTs = clock()
     }
+    return tried(handOver, {
+      handlerRetries,
+      wait,
+      stopped: this.#draining.signal,
+      isSought: () => this.#seek !== undefined,
+      isPaused: () => this.#paused,
+      woken: () => this.#woken(),
+    })
   }
 
   #woken(): Promise<void> {
@@ -191,17 +187,4 @@ export class EmbeddedLane implements Lane {
     const message = `cannot ${what} offset ${offset} of ${this.topic}/${this.partition}: the log ends at ${this.#source.end}`
     throw new SidestreamError('SIDESTREAM_STATE_GAP', message, { topic: this.topic, partition: this.partition })
   }
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
-}
-
-/** True for errors that may go away by waiting. */
-export function isRetryable(error: unknown): boolean {
-  return isSidestreamError(error) && error.class === 'retryable'
-}
-
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error), { cause: error })
 }

@@ -5,13 +5,11 @@
  */
 import type { Batch, KafkaMessage } from 'kafkajs'
 import { SidestreamError } from '../../schemas/index.ts'
-import { isRetryable } from './embedded-lane.ts'
 import { heldBytes, toRecord } from './kafka-records.ts'
 import type { KafkaSettings } from './kafka.ts'
+import { asError, tried } from './lane-tries.ts'
 import type { ConsumerOptions, Lane, LogBatch, LogHandlers, LogRecord } from './log.ts'
-
-const backoffMs = 100
-const backoffLimitMs = 5000
+import { nextTurn } from './waiting.ts'
 
 export interface KafkaLaneOptions {
   readonly settings: KafkaSettings
@@ -282,25 +280,22 @@ export class KafkaLane implements Lane {
     return { topic: this.topic, partition: this.partition, records, first: records[0]?.offset ?? first, next }
   }
 
-  /** Hands the batch over until it is taken, given up by a seek or stop, or fails for good. */
-  async #deliver(batch: LogBatch, handlers: LogHandlers): Promise<void> {
+  #deliver(batch: LogBatch, handlers: LogHandlers): Promise<void> {
     const { handlerRetries, wait, clock } = this.#options.settings
-    let failures = 0
-    for (let pauseMs = backoffMs; ; pauseMs = Math.min(pauseMs * 2, backoffLimitMs)) {
-      try {
-        await handlers.onBatch(batch, this)
-        this.#position = batch.next
-        this.#moved = true
-        this.#progressTs = clock()
-        return
-      } catch (error) {
-        if (this.#draining.signal.aborted) return
-        if (!isRetryable(error) && ++failures > handlerRetries) throw error
-      }
-      await wait(pauseMs, this.#draining.signal)
-      while (this.#paused && this.#seek === undefined && !this.#draining.signal.aborted) await this.#woken()
-      if (this.#seek !== undefined || this.#draining.signal.aborted) return
+    const handOver = async (): Promise<void> => {
+      await handlers.onBatch(batch, this)
+      this.#position = batch.next
+      this.#moved = true
+      this.#progressTs = clock()
     }
+    return tried(handOver, {
+      handlerRetries,
+      wait,
+      stopped: this.#draining.signal,
+      isSought: () => this.#seek !== undefined,
+      isPaused: () => this.#paused,
+      woken: () => this.#woken(),
+    })
   }
 
   /** Drops what waits and has fetching go on at `offset`. */
@@ -333,12 +328,4 @@ export class KafkaLane implements Lane {
 
 function gone({ topic, partition }: Lane, what: string): SidestreamError {
   return new SidestreamError('SIDESTREAM_STATE_GAP', `${what} of ${topic}/${partition}: there is none`, { topic, partition })
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
-}
-
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error), { cause: error })
 }

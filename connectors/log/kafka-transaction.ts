@@ -35,11 +35,12 @@ const offsetsBackoffLimitMs = 1000
 
 export class KafkaTransaction implements LogTransaction {
   readonly #options: KafkaTransactionOptions
-  readonly #beganTs = Date.now()
   readonly #consumed = new Map<KafkaLane, bigint>()
   /** `ending`: nothing more is sent; it can be aborted. */
   #state: 'open' | 'ending' | 'ended' = 'open'
   #broken: SidestreamError | undefined
+  /** When the brokers heard of it first: their time-out runs from there. */
+  #firstTs: number | undefined
 
   constructor(options: KafkaTransactionOptions) {
     this.#options = options
@@ -96,6 +97,7 @@ export class KafkaTransaction implements LogTransaction {
 
   /** Sends one batch; for the producer's queues. */
   async append(topic: string, partition: number, messages: Message[]): Promise<SendOutcome> {
+    this.#firstTs ??= Date.now()
     if (this.#broken !== undefined) return { kind: 'unknown', error: this.#broken }
     const { sender, begun } = this.#options
     const doing = `cannot send to ${topic}/${partition}`
@@ -112,13 +114,14 @@ export class KafkaTransaction implements LogTransaction {
   /** Before this the transaction may be the first thing that the brokers hear of, which they refuse while they end the last one. */
   async #sendPositions(): Promise<void> {
     const { settings, begun, closing } = this.#options
+    this.#firstTs ??= Date.now()
     for (const [consumerGroupId, topics] of this.#positions()) {
       for (let pauseMs = offsetsBackoffMs; ; pauseMs = Math.min(pauseMs * 1.5, offsetsBackoffLimitMs)) {
         try {
           await this.#inTime(begun.sendOffsets({ consumerGroupId, topics }))
           break
         } catch (error) {
-          const late = Date.now() - this.#beganTs > settings.transactionTimeoutMs
+          const late = this.#openMs > settings.transactionTimeoutMs
           if (late || !isOfType(error, 'CONCURRENT_TRANSACTIONS')) throw this.#break(error, 'cannot store positions')
         }
         await settings.wait(pauseMs, closing)
@@ -156,12 +159,16 @@ export class KafkaTransaction implements LogTransaction {
   #fencing(error: unknown): SidestreamError | undefined {
     if (!isOfType(error, 'INVALID_PRODUCER_EPOCH', 'PRODUCER_FENCED')) return undefined
     const { settings, transactionalId } = this.#options
-    const openMs = Date.now() - this.#beganTs
+    const openMs = this.#openMs
     const message =
       openMs < settings.transactionTimeoutMs
         ? `another producer has the transactional id ${transactionalId}: this one is given up`
         : `a transaction of ${transactionalId} was open for ${openMs} ms, longer than transactionTimeoutMs (${settings.transactionTimeoutMs}), or another producer has its id: this one is given up`
     return new SidestreamError('SIDESTREAM_EPOCH_FENCED', message, { transactionalId, cause: error })
+  }
+
+  get #openMs(): number {
+    return this.#firstTs === undefined ? 0 : Date.now() - this.#firstTs
   }
 
   #refuseEnded(): void {

@@ -57,7 +57,7 @@ export interface KafkaLogOptions {
    */
   readonly requestTimeoutMs?: number
   /**
-   * How long a transaction may be open before the brokers take it back: for so long readers of committed records wait when its
+   * How long a transaction may be open, from its first record on, before the brokers take it back: for so long readers of committed records wait when its
    * producer dies. Higher: slow batches end in time, a crash is felt for longer. @default 10000
    */
   readonly transactionTimeoutMs?: number

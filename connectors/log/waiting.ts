@@ -16,6 +16,11 @@ export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await sleep(ms, undefined, { signal, ref: false }).catch(() => {})
 }
 
+/** Resolves when timers and files have had their turn. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
 export interface Handle<T> {
   readonly promise: Promise<T>
   resolve(value: T): void
