@@ -11,6 +11,7 @@ import type { KafkaLogOptions, Lane, LogBatch, LogDriver, LogProducer, LogTransa
 import { SidestreamError } from '../../../schemas/index.ts'
 import { gate, numbered, record, start, text, until, values } from '../../contract/log-fixture.ts'
 import { bareKafka, freshTopic, openTestLog, skipWithoutKafka } from './kafka-bench.ts'
+import { copy, copyGroup } from './kafka-copy.ts'
 
 const options = { skip: skipWithoutKafka, timeout: 60_000 }
 
@@ -118,6 +119,45 @@ test('a batch whose transaction was aborted comes again; a commit moves the posi
   await stop()
   deepStrictEqual(await committed(), 3n)
 })
+
+test('members come and go while they copy in transactions: every record is there once, in order', options, async (t) => {
+  const [log, other] = [await open(t), await open(t)]
+  const [from, to] = [await freshTopic(log, 3, 'in'), await freshTopic(log, 3, 'out')]
+  const input = await log.producer()
+  const admin = await log.admin()
+  const positions = async (): Promise<(bigint | undefined)[]> => admin.committed(copyGroup(from), from)
+  let sent = 0
+  const feeding = new AbortController()
+  const feeder = (async () => {
+    while (!feeding.signal.aborted) {
+      await Promise.all([0, 1, 2].map((p) => input.send(from, p, numbered(2, `${sent++}.`))))
+      await until('the copy to keep up', async () => (await positions()).every((next) => sent * 2 < 3 * (Number(next ?? 0n) + 20)))
+    }
+  })()
+  const first = await copy(log, from, to)
+  for (const drainMs of [1000, 0]) {
+    const second = await copy(other, from, to)
+    await until('both to copy', () => second.batches() > 3)
+    await second.consumer.stop({ drainMs })
+    const before = first.batches()
+    await until('the first to copy alone', () => first.batches() > before + 3)
+  }
+  feeding.abort()
+  await feeder
+  const { end } = await admin.describe(from)
+  await until('the end', async () => (await positions()).every((next, p) => next === end[p]))
+  const all = Number(end.reduce((sum, next) => sum + next))
+  await until('the last records', async () => (await contents(log, to)).length >= all)
+  for (const p of [0, 1, 2]) deepStrictEqual(await inOrder(log, to, p), await inOrder(log, from, p), `partition ${p}`)
+  await first.consumer.stop({ drainMs: 1000 })
+})
+
+/** Committed values of one partition. */
+async function inOrder(log: LogDriver, topic: string, partition: number): Promise<(string | null)[]> {
+  const found: (string | null)[] = []
+  await log.read(topic, (batch) => void (batch.partition === partition && found.push(...values(batch.records))))
+  return found
+}
 
 test('a second producer of an id fences the first in the middle of its transaction, and what it sent is taken back', options, async (t) => {
   const [log, other] = [await open(t), await open(t)]

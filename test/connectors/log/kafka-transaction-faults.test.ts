@@ -3,14 +3,13 @@ import { deepStrictEqual, rejects } from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import type { TestContext } from 'node:test'
 
-import { kafkaLogDefaults, openKafkaLog, transactionalIdOf } from '../../../connectors/index.ts'
-import type { KafkaLogOptions, LogConsumer, LogDriver, LogProducer, LogTransaction } from '../../../connectors/index.ts'
-import { isSidestreamError } from '../../../schemas/index.ts'
-import type { SidestreamError } from '../../../schemas/index.ts'
+import { kafkaLogDefaults, openKafkaLog } from '../../../connectors/index.ts'
+import type { KafkaLogOptions, LogDriver, LogProducer, LogTransaction } from '../../../connectors/index.ts'
 import { faultProxy, ownBroker, skipWithoutBroker } from '../../services/index.ts'
 import type { Broker, FaultProxy } from '../../services/index.ts'
-import { numbered, start, until, values } from '../../contract/log-fixture.ts'
+import { numbered, until, values } from '../../contract/log-fixture.ts'
 import { freshTopic, quickSettings } from './kafka-bench.ts'
+import { copy, copyGroup } from './kafka-copy.ts'
 
 const skip = await skipWithoutBroker()
 const options = { skip, timeout: 90_000 }
@@ -39,6 +38,11 @@ async function open(t: TestContext, changes: Partial<KafkaLogOptions> = {}): Pro
   return { log, sound }
 }
 
+/** Asks the sound log how far the copy of a topic has come. */
+function positionIn(sound: LogDriver, topic: string): () => Promise<bigint | undefined> {
+  return async () => (await (await sound.admin()).committed(copyGroup(topic), topic))[0]
+}
+
 async function contents(log: LogDriver, topic: string): Promise<(string | null)[]> {
   const found: (string | null)[] = []
   await log.read(topic, ({ records }) => void found.push(...values(records)))
@@ -46,54 +50,6 @@ async function contents(log: LogDriver, topic: string): Promise<(string | null)[
 }
 
 const begin = (producer: LogProducer): Promise<LogTransaction> => producer.begin!()
-
-interface Copy {
-  readonly consumer: LogConsumer
-  /** Errors of transactions, in order. */
-  readonly errors: SidestreamError[]
-  committed(): Promise<bigint | undefined>
-}
-
-/** Copies records in transactions, as the port's documentation says: after an error the committed offset decides where to go on. */
-async function copy(log: LogDriver, sound: LogDriver, from: string, to: string): Promise<Copy> {
-  const group = `${from}-g`
-  const admin = await log.admin()
-  const position = async (): Promise<bigint> => (await admin.committed(group, from))[0] ?? 0n
-  const errors: SidestreamError[] = []
-  let producer: LogProducer
-  let unsure = false
-  const consumer = await start(
-    log,
-    { group, topics: [from], commits: 'handler', batchRecords: 7 },
-    {
-      onAssigned: async (lane) => {
-        producer = await log.producer({ transactionalId: transactionalIdOf(group, lane) })
-        return position()
-      },
-      onBatch: async (batch, lane) => {
-        const transaction = await begin(producer) // waits for the end of the last one
-        try {
-          const at = unsure ? await position() : batch.first
-          unsure = false
-          if (at !== batch.first) {
-            await transaction.abort()
-            return lane.seek(at)
-          }
-          await transaction.send(to, 0, batch.records)
-          transaction.consumed(lane, batch.next)
-          await transaction.commit()
-        } catch (error) {
-          unsure = true
-          if (isSidestreamError(error)) errors.push(error)
-          await transaction.abort()
-          throw error
-        }
-      },
-    },
-  )
-  const soundAdmin = await sound.admin()
-  return { consumer, errors, committed: async () => (await soundAdmin.committed(group, from))[0] }
-}
 
 for (const { lost, apiKey, outcome } of [
   { lost: 'answer', apiKey: api.endTransaction, outcome: 'unknown' },
@@ -105,7 +61,8 @@ for (const { lost, apiKey, outcome } of [
     const { log, sound } = await open(t)
     const [from, to] = [await freshTopic(sound, 1), await freshTopic(sound, 1)]
     const input = await sound.producer()
-    const { consumer, errors, committed } = await copy(log, sound, from, to)
+    const { consumer, errors } = await copy(log, from, to)
+    const committed = positionIn(sound, from)
     await input.send(from, 0, numbered(3, 'a'))
     await until('the first batch', async () => (await committed()) === 3n)
     const done = proxy.lose(lost, apiKey)
@@ -149,7 +106,8 @@ test('a copy in transactions has every record once, in order, however often conn
   const { log, sound } = await open(t, { transactionTimeoutMs: 5000 })
   const [from, to] = [await freshTopic(sound, 1), await freshTopic(sound, 1)]
   const input = await sound.producer()
-  const { consumer, committed } = await copy(log, sound, from, to)
+  const { consumer } = await copy(log, from, to)
+  const committed = positionIn(sound, from)
   let sent = 0
   for (let cuts = 0; cuts < 10; cuts++) {
     for (let i = 0; i < 10; i++) await input.send(from, 0, numbered(3, `${(sent += 3)}.`))
