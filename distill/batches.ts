@@ -6,13 +6,14 @@
  */
 
 import type { DistillSample, ItemPair } from '../schemas/index.ts'
+import { keepHistory } from './samples.ts'
 import { requireVector, type ContentVectors, type Modality } from './statistics.ts'
 
 /** Content of an item, or undefined when it is not known (yet). */
 export type ContentLookup = (itemId: string) => ContentVectors | undefined
 
 /** What a training row needs; every `DistillSample` is one. */
-export interface TrainingRow extends Pick<DistillSample, 'userId' | 'targetId' | 'history'> {
+export interface TrainingRow extends Pick<DistillSample, 'userId' | 'targetId' | 'history' | 'marks'> {
   /** How well the two sides belong together; only pairs have one, and more is closer. */
   readonly score?: number | null
 }
@@ -107,9 +108,9 @@ export function usableRows<Row extends TrainingRow>(
   const usable: Row[] = []
   let dropped = 0
   for (const row of rows) {
-    const history = row.history.filter((id) => id !== row.targetId && isKnown(id))
-    if ((needsHistory && history.length === 0) || !isKnown(row.targetId)) dropped++
-    else usable.push(history.length === row.history.length ? row : { ...row, history })
+    const kept = keepHistory(row, (id) => id !== row.targetId && isKnown(id))
+    if ((needsHistory && kept.history.length === 0) || !isKnown(row.targetId)) dropped++
+    else usable.push(kept)
   }
   return { rows: usable, dropped }
 }

@@ -10,6 +10,7 @@ import { splitRows, usableRows } from './batches.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import { HeadEncoder, type HeadEncoderOptions } from './head-encoder.ts'
 import { createHead, type Head, type HeadOptions, type HeadSpec } from './head.ts'
+import { rowsOfSets, type SampleSetOptions, type SetRows } from './sample-sets.ts'
 import { sampleDefaults, SampleBuilder, sampleKey, type SampleOptions } from './samples.ts'
 import { fitStatistics, type ContentVectors } from './statistics.ts'
 import { Trainer, trainerDefaults, type TrainerOptions } from './trainer.ts'
@@ -26,6 +27,11 @@ export interface ContentRecord {
 export interface OfflineOptions {
   readonly head: HeadOptions
   readonly samples: SampleOptions
+  /**
+   * Which rows are made of the samples. The filtered sets need `samples.marks`.
+   * @default the plain set, with `samples.historyLength` items
+   */
+  readonly sets?: SampleSetOptions
   readonly trainer?: TrainerOptions
   /**
    * How often the samples are gone through.
@@ -66,6 +72,10 @@ export interface OfflineReport {
   readonly duplicates: number
   /** Samples without content for their target, or for all of their history. */
   readonly dropped: number
+  /** What became of the histories of each sample set. */
+  readonly sets: SetRows['counts']
+  /** Rows of all sets together: what one pass goes through. */
+  readonly rows: number
   readonly head: HeadSpec
   readonly trainer: Required<TrainerOptions>
   readonly passes: number
@@ -100,18 +110,20 @@ export async function distillOffline({
 }: OfflineInput): Promise<{ readonly checkpoint: Checkpoint; readonly report: OfflineReport }> {
   const { passes = offlineDefaults.passes, learningRate = offlineDefaults.learningRate, seed = offlineDefaults.seed } = options
   const trainerOptions = { ...trainerDefaults, ...options.trainer }
-  const items = new Map<string, ContentVectors>()
+  const items = new Map<string, ItemContent>()
   let done = 0
   for await (const batch of content) {
     for (const row of batch) {
       if (row.content === null) items.delete(row.itemId)
-      else items.set(row.itemId, row.content.vectors)
+      else items.set(row.itemId, row.content)
     }
     onProgress?.({ phase: 'content', done: (done += batch.length) })
   }
-  const lookup = (id: string): ContentVectors | undefined => items.get(id)
+  const lookup = (id: string): ContentVectors | undefined => items.get(id)?.vectors
   const history = await readHistory(interactions, options.samples, onProgress)
-  const { rows, dropped } = usableRows(history.samples.values(), lookup)
+  const { rows: samples, dropped } = usableRows(history.samples.values(), lookup)
+  const { historyLength: length = sampleDefaults.historyLength } = options.samples
+  const { rows, counts: sets } = rowsOfSets(samples, (id) => items.get(id), { length, seed, ...options.sets })
   if (rows.length === 0) {
     throw new SidestreamError(
       'SIDESTREAM_ITEMS_TOO_FEW',
@@ -125,7 +137,7 @@ export async function distillOffline({
     options.head,
     fitStatistics(
       options.head.modalities,
-      warm.map((id) => items.get(id)!),
+      warm.map((id) => items.get(id)!.vectors),
     ),
   )
   const total = passes * splitRows(rows, trainerOptions.batchSize).length
@@ -152,9 +164,11 @@ export async function distillOffline({
       items: items.size,
       warmItems: warm.length,
       interactions: history.interactions,
-      samples: rows.length,
+      samples: samples.length,
       duplicates: history.duplicates,
       dropped,
+      sets,
+      rows: rows.length,
       head: head.spec,
       trainer: trainerOptions,
       passes,

@@ -5,6 +5,10 @@
  */
 import { hashUnit } from '../compute/index.ts'
 import type { DistillSample } from '../schemas/index.ts'
+import { rowsOfSets } from './sample-sets.ts'
+import type { SampleItem, SampleSet, SampleSetOptions } from './sample-sets.ts'
+import { keepHistory, sampleKey } from './samples.ts'
+import type { FilterCounts } from './sequence-filters.ts'
 
 /** A sample that waits in a round. */
 export interface RoundRow {
@@ -49,12 +53,13 @@ function uniqueRows(rows: Iterable<RoundRow>): Map<string, RoundRow> {
 
 /**
  * Samples of one key differ only when their histories were read at different states. A row that has waited wins (it must
- * not wait twice), then the longer history, then text order.
+ * not wait twice), then the longer history, then text order, then the order of the marks.
  */
 function precedes(a: RoundRow, b: RoundRow): boolean {
   if (a.waited !== b.waited) return a.waited
   if (a.sample.history.length !== b.sample.history.length) return a.sample.history.length > b.sample.history.length
-  return JSON.stringify(a.sample.history) < JSON.stringify(b.sample.history)
+  const [x, y] = [a, b].map(({ sample: { history, marks = [] } }) => JSON.stringify([history, [...marks]]))
+  return (x ?? '') < (y ?? '')
 }
 
 /**
@@ -77,11 +82,10 @@ export function prepareRound(
       empty++
       continue
     }
-    const history = row.sample.history.filter(isKnown)
-    if (history.length > 0 && isKnown(row.sample.targetId)) {
-      historyItemsUnknown += row.sample.history.length - history.length
-      const order = hashUnit(seed, `${round}/${row.key}`)
-      ready.push({ order, key: row.key, sample: history.length === row.sample.history.length ? row.sample : { ...row.sample, history } })
+    const sample = keepHistory(row.sample, isKnown)
+    if (sample.history.length > 0 && isKnown(sample.targetId)) {
+      historyItemsUnknown += row.sample.history.length - sample.history.length
+      ready.push({ order: hashUnit(seed, `${round}/${row.key}`), key: row.key, sample })
     } else if (row.waited) dropped++
     else waiting.push({ ...row, waited: true })
   }
@@ -97,4 +101,30 @@ export function prepareRound(
     historyItemsUnknown,
   }
   return { round, rows: ready.map(({ sample }) => sample), waiting, counts }
+}
+
+/** The training rows of a round's sample sets. */
+export interface RoundSets {
+  /** In order; each set is a source of its own. */
+  readonly rows: readonly DistillSample[]
+  readonly counts: Readonly<Partial<Record<SampleSet, FilterCounts>>>
+  /** Least cosine in `content-single`; NaN when there is none. */
+  readonly contentCut: number
+}
+
+/**
+ * Makes the rows of the sample sets of a prepared round, all together ordered by hash(seed, round, key).
+ * @param item - an item's content as of the round's end
+ */
+export function prepareSets(
+  { round, rows }: Pick<PreparedRound, 'round' | 'rows'>,
+  { seed, item, ...options }: SampleSetOptions & { readonly seed: number; readonly item: (itemId: string) => SampleItem | undefined },
+): RoundSets {
+  const made = rowsOfSets(rows, item, { ...options, seed })
+  const keyed = made.rows.map((row) => {
+    const key = sampleKey(row)
+    return { row, key, order: hashUnit(seed, `${round}/${key}`) }
+  })
+  keyed.sort((a, b) => a.order - b.order || (a.key < b.key ? -1 : 1))
+  return { ...made, rows: keyed.map(({ row }) => row) }
 }

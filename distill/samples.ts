@@ -6,6 +6,8 @@
 import { hash } from 'node:crypto'
 import { limits } from '../schemas/index.ts'
 import type { DistillSample, Interaction } from '../schemas/index.ts'
+import { behaviorMark } from './behavior-marks.ts'
+import type { MarkOptions } from './behavior-marks.ts'
 import { UserSequence } from './sequence.ts'
 import type { Insertion } from './sequence.ts'
 
@@ -24,9 +26,15 @@ export interface SampleOptions {
    * @default false
    */
   readonly emptyHistories?: boolean
+  /**
+   * Marks each item of a history with what the filters ask of its behaviors; a history then starts that many liked items
+   * back, for the filters to choose from. Higher: longer rows in the log.
+   * @default undefined: no marks, and `historyLength` items
+   */
+  readonly marks?: MarkOptions & { readonly candidates: number }
 }
 
-export const sampleDefaults: Readonly<Required<Omit<SampleOptions, 'positiveBehaviors'>>> = {
+export const sampleDefaults: Readonly<Required<Omit<SampleOptions, 'positiveBehaviors' | 'marks'>>> = {
   historyLength: 10,
   sequenceEvents: limits.history,
   source: 'seq2item',
@@ -56,9 +64,52 @@ export function arrive(sequence: UserSequence, interaction: Interaction, options
   const before = positive ? positiveExposure(sequence, interaction, isPositive) : false
   const insertion = sequence.insert({ itemId, eventTs, behaviors })
   if (!positive || before || insertion.index < 0) return { insertion, sample: undefined }
-  const history = sequence.itemsBefore(insertion.index, historyLength, itemId, isPositive)
-  if (history.length === 0 && !emptyHistories) return { insertion, sample: undefined }
-  return { insertion, sample: { kind: 'sample', source, userId, targetId: itemId, eventTs, history } }
+  const history =
+    options.marks === undefined
+      ? { history: sequence.itemsBefore(insertion.index, historyLength, itemId, isPositive) }
+      : markedHistory(sequence, insertion.index, options.positiveBehaviors, options.marks)
+  if (history.history.length === 0 && !emptyHistories) return { insertion, sample: undefined }
+  return { insertion, sample: { kind: 'sample', source, userId, targetId: itemId, eventTs, ...history } }
+}
+
+/**
+ * The newest distinct liked items before the event at `index`, oldest first, each with its mark. The kinds of an item are those
+ * of all its exposures before the event; the target's are those up to and with it.
+ */
+function markedHistory(
+  sequence: UserSequence,
+  index: number,
+  positive: ReadonlySet<string>,
+  { candidates, ...options }: MarkOptions & { readonly candidates: number },
+): Required<Pick<DistillSample, 'history' | 'marks'>> {
+  const kindsOf = (behaviors: readonly string[]): Set<string> => new Set(behaviors.filter((kind) => positive.has(kind)))
+  const { itemId, behaviors } = sequence.events[index]!
+  const united = sequence.behaviorsBefore(index)
+  const targetKinds = kindsOf([...behaviors, ...(united.get(itemId) ?? [])])
+  united.delete(itemId)
+  /** Marks by list of behaviors, -1 for none that is positive: most items share theirs. */
+  const marks = new Map<readonly string[], number>()
+  const newestFirst: { readonly itemId: string; readonly mark: number }[] = []
+  for (const [id, done] of united) {
+    if (newestFirst.length === candidates) break
+    let mark = marks.get(done)
+    if (mark === undefined) {
+      const kinds = kindsOf(done)
+      marks.set(done, (mark = kinds.size === 0 ? -1 : behaviorMark(kinds, targetKinds, options)))
+    }
+    if (mark >= 0) newestFirst.push({ itemId: id, mark })
+  }
+  const chosen = newestFirst.reverse()
+  return { history: chosen.map((item) => item.itemId), marks: Uint8Array.from(chosen, (item) => item.mark) }
+}
+
+/** The sample with the items of its history that pass, and their marks. The same object when all do. */
+export function keepHistory<Row extends Pick<DistillSample, 'history' | 'marks'>>(row: Row, keeps: (itemId: string) => boolean): Row {
+  const places = row.history.flatMap((itemId, i) => (keeps(itemId) ? [i] : []))
+  if (places.length === row.history.length) return row
+  const history = places.map((i) => row.history[i] ?? '')
+  const { marks } = row
+  return marks === undefined ? { ...row, history } : { ...row, history, marks: Uint8Array.from(places, (i) => marks[i] ?? 0) }
 }
 
 /** True when the same exposure stands in the history as liked already: it has had its sample. */

@@ -90,6 +90,24 @@ export class UserSequence {
   }
 
   /**
+   * What was done with each item before `index`: exposures of one item are united. Items come in order of their newest
+   * exposure, newest first. Items with equal behaviors in one exposure may share their list.
+   */
+  behaviorsBefore(index: number): Map<string, readonly string[]> {
+    const united = new Map<string, readonly string[]>()
+    for (let i = index - 1; i >= this.start; i--) {
+      const { itemId, behaviors } = this.events[i]!
+      const known = united.get(itemId)
+      if (known === undefined) united.set(itemId, behaviors)
+      else if (known !== behaviors) {
+        const added = behaviors.filter((behavior) => !known.includes(behavior))
+        if (added.length > 0) united.set(itemId, [...known, ...added])
+      }
+    }
+    return united
+  }
+
+  /**
    * Numbers of the chunks to write again, ascending; the last one is the tail. Empty when nothing changed. A tail that
    * filled up is among them: it moves to the key of a full chunk.
    */

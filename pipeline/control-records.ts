@@ -63,6 +63,8 @@ const bodies = {
     dropped: z.number().int(),
     losses: z.array(z.number()),
     diverged: z.string().nullable(),
+    /** What the filters did, per sample set and rule; not in records of the first release. */
+    sets: z.record(z.string(), z.record(z.string(), z.number())).optional(),
   }),
   /** An idle source is advanced: no event before `watermarkTs` is expected from it. */
   tick: z.object({ source: z.string(), watermarkTs: z.number() }),

@@ -34,6 +34,8 @@ export interface DaemonStatus {
   readonly lag: Readonly<Record<string, number>>
   readonly ingest: Ingest['counts'] | null
   readonly owner: (Owner['lanes']['counts'] & { readonly late: number }) | null
+  /** What became of the histories of each sample set, over the rounds trained by this process: histories, rows, items by rule. */
+  readonly sets: Owner['sets'] | null
   /** From log append to readable, of records appended while a version was live. */
   readonly freshness: FreshnessSummary
 }
@@ -127,6 +129,7 @@ export class Daemon {
       lag,
       ingest: this.ingest?.counts ?? null,
       owner: this.owner === undefined ? null : { ...this.owner.lanes.counts, late: this.owner.lanes.clock.late },
+      sets: this.owner?.sets ?? null,
       freshness: this.versions.freshness.summary(),
     }
   }

@@ -6,7 +6,7 @@
  */
 
 import { applyInteractions, checkEventTime, LaneWatermark, sampleKey } from '../distill/index.ts'
-import type { SampleOptions } from '../distill/index.ts'
+import type { SampleOptions, SampleSetOptions } from '../distill/index.ts'
 import type { Config, DistillSample, Interaction } from '../schemas/index.ts'
 import type { Lane, LogBatch, LogConsumer, LogProducer, State } from '../connectors/index.ts'
 import { floatBytes, readFloat } from './bytes.ts'
@@ -46,14 +46,26 @@ export async function ingestLag({ config, log }: Pick<Project, 'config' | 'log'>
   return new Map(end.map((next, p) => [positionName(topic, p), max(0n, next - max(start[p]!, committed[p] ?? 0n))]))
 }
 
+/** Candidates of a sample when a filtered set is made and nothing else is said. */
+const filteredCandidates = 200
+
 /** Sample options that follow from the configuration. */
-export function sampleOptions(config: Config): SampleOptions {
+export function sampleOptions({ interactions, sequences }: Config): SampleOptions {
+  const { events, history, sets, candidates, minKinds, jaccard } = sequences
+  const isFiltered = sets.some((set) => set !== 'plain')
   return {
-    positiveBehaviors: new Set(config.interactions.positiveBehaviors),
-    historyLength: config.sequences.history,
-    sequenceEvents: config.sequences.events,
+    positiveBehaviors: new Set(interactions.positiveBehaviors),
+    historyLength: candidates ?? history,
+    sequenceEvents: events,
     emptyHistories: true,
+    ...(isFiltered && { marks: { candidates: candidates ?? Math.max(history, filteredCandidates), minKinds, jaccard } }),
   }
+}
+
+/** Which training rows a configuration wants. */
+export function setOptions({ sequences }: Config): SampleSetOptions {
+  const { sets, history, minItems, contentCut, contentQuantile, clusters } = sequences
+  return { sets, length: history, minItems, contentCut, contentQuantile, clusters }
 }
 
 const groupOf = (config: Config): string => `${config.project}-ingest`

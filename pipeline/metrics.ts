@@ -77,6 +77,7 @@ function registryOf(daemon: Daemon): Registry {
   const lag = gauge('lag_records', 'Records behind the end of the log', ['lane'])
   const ingested = gauge('ingest_records', 'Interactions by what became of them', ['outcome'])
   const owned = gauge('owner_records', 'Records of the content and sample lanes by what became of them', ['outcome'])
+  const sets = gauge('sample_sets', 'Histories, rows and items of each sample set by what became of them', ['set', 'outcome'])
   const freshness = gauge('freshness_ms', 'From log append to readable, milliseconds', ['quantile'])
   registry.setDefaultLabels({})
   live.reset()
@@ -86,6 +87,9 @@ function registryOf(daemon: Daemon): Registry {
     for (const [lane, behind] of Object.entries(status.lag)) lag.set({ lane }, behind)
     for (const [outcome, count] of Object.entries(status.ingest ?? {})) ingested.set({ outcome }, count)
     for (const [outcome, count] of Object.entries(status.owner ?? {})) owned.set({ outcome }, count)
+    for (const [set, counts] of Object.entries(status.sets ?? {})) {
+      for (const [outcome, count] of Object.entries(counts)) sets.set({ set, outcome }, count)
+    }
     for (const [quantile, ms] of [
       ['0.5', status.freshness.p50Ms],
       ['0.99', status.freshness.p99Ms],

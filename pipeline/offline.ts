@@ -17,7 +17,7 @@ import {
 } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
 import { openArtifacts } from './compose.ts'
-import { sampleOptions } from './ingest.ts'
+import { sampleOptions, setOptions } from './ingest.ts'
 import { headOptions, trainerOptions } from './training.ts'
 
 export interface DistillFiles {
@@ -50,6 +50,7 @@ export async function distillFiles(config: Config, files: DistillFiles): Promise
     options: {
       head: headOptions({ config }),
       samples: { ...sampleOptions(config), emptyHistories: false },
+      sets: setOptions(config),
       trainer: trainerOptions(config),
       passes: config.training.epochs,
       learningRate: config.training.learningRate,

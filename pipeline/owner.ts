@@ -4,7 +4,8 @@
  * found there and their steps are redone, with the same result.
  */
 
-import { pickCandidate } from '../distill/index.ts'
+import { noCounts, pickCandidate } from '../distill/index.ts'
+import type { FilterCounts } from '../distill/index.ts'
 import { isSidestreamError, SidestreamError } from '../schemas/index.ts'
 import { bootstrapCut } from './bootstrap.ts'
 import type { ControlLog } from './control.ts'
@@ -49,6 +50,8 @@ const catchUpPollMs = 25
 export class Owner {
   readonly lanes: OwnerLanes
   readonly control: ControlLog
+  /** What became of the histories of each sample set, over the rounds trained by this process. */
+  readonly sets: Record<string, FilterCounts> = {}
   readonly #project: Project
   readonly #versions: Versions
   readonly #training: RoundTraining
@@ -259,7 +262,7 @@ export class Owner {
       cut = control.all('cut').at(-1)!
     }
     await lanes.change((clock) => (clock.close(round), {}))
-    const record = async ({ counts, replayed, losses, diverged }: TrainedRound): Promise<void> => {
+    const record = async ({ counts, sets, replayed, losses, diverged }: TrainedRound): Promise<void> => {
       if (control.find('trained', `round-${round}`) !== undefined) return
       await control.append('trained', `round-${round}`, {
         round,
@@ -269,9 +272,11 @@ export class Owner {
         dropped: counts.dropped,
         losses: [...losses],
         diverged,
+        sets: Object.fromEntries(Object.entries(sets).map(([set, counted]) => [set, { ...counted }])),
       })
     }
     const trained = await this.#training.train(round, cut.body.positions, record, (step, loss) => this.#events.onStep?.(step, loss))
+    for (const [set, counts] of Object.entries(trained.sets)) addCounts((this.sets[set] ??= noCounts()), counts)
     lanes.closedTs = await closedUntil(this.#project, lanes)
     await this.#forget(round)
     this.#events.onRound?.(trained)
@@ -345,6 +350,10 @@ export class Owner {
     for (const source of idle) await this.control.append('tick', source, { source, watermarkTs: furthest })
     await this.lanes.tick(idle, furthest)
   }
+}
+
+function addCounts(sum: FilterCounts, counts: FilterCounts): void {
+  for (const rule of Object.keys(sum) as (keyof FilterCounts)[]) sum[rule] += counts[rule]
 }
 
 function pause(ms: number): Promise<void> {

@@ -5,12 +5,22 @@
  */
 
 import { constantAfterWarmup } from '../compute/index.ts'
-import { createHead, decodeCheckpoint, encodeCheckpoint, fitStatistics, headSpec, prepareRound, Trainer } from '../distill/index.ts'
-import type { Checkpoint, ContentVectors, Head, HeadOptions, HeadSpec, PreparedRound, TrainerOptions } from '../distill/index.ts'
+import {
+  createHead,
+  decodeCheckpoint,
+  encodeCheckpoint,
+  fitStatistics,
+  headSpec,
+  prepareRound,
+  prepareSets,
+  Trainer,
+} from '../distill/index.ts'
+import type { Checkpoint, ContentVectors, Head, HeadOptions, HeadSpec, PreparedRound, RoundSets, TrainerOptions } from '../distill/index.ts'
 import { contentDims, isSidestreamError, SidestreamError } from '../schemas/index.ts'
-import type { Config } from '../schemas/index.ts'
+import type { Config, ItemContent } from '../schemas/index.ts'
 import { modalitiesOf } from './catalogue.ts'
 import { catalogueAsOf, itemAsOf } from './content-state.ts'
+import { setOptions } from './ingest.ts'
 import type { OwnerLanes } from './owner-lanes.ts'
 import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
@@ -101,7 +111,10 @@ export function trainerOptions({ training, sequences }: Config): TrainerOptions 
 /** What became of a round. */
 export interface TrainedRound {
   readonly round: number
+  /** `rows`: what was trained on, over all sample sets. */
   readonly counts: PreparedRound['counts']
+  /** What became of the histories of each sample set. */
+  readonly sets: RoundSets['counts']
   /** Rows of earlier rounds among those. */
   readonly replayed: number
   /** Loss of every step; empty when there was nothing to train on, or a checkpoint of the round stood already. */
@@ -137,11 +150,11 @@ export class RoundTraining {
     const { config, codec } = this.#project
     const { state, clock } = this.#lanes
     const endTs = clock.endOf(round)
-    const known = new Map<string, ContentVectors | undefined>()
-    const content = (itemId: string): ContentVectors | undefined => {
+    const known = new Map<string, ItemContent | undefined>()
+    const item = (itemId: string): ItemContent | undefined => {
       if (!known.has(itemId)) {
         const value = itemAsOf(state, itemId, endTs)
-        known.set(itemId, value === undefined ? undefined : codec.decode('item-content', value).vectors)
+        known.set(itemId, value === undefined ? undefined : codec.decode('item-content', value))
       }
       return known.get(itemId)
     }
@@ -152,14 +165,17 @@ export class RoundTraining {
       rounds: Math.ceil(config.training.replayMs / clock.roundMs),
       count: Math.round(config.training.replayShare * own.length),
     })
-    const isKnown = (itemId: string): boolean => content(itemId) !== undefined
+    const isKnown = (itemId: string): boolean => item(itemId) !== undefined
     const usable = replayed.filter(({ sample }) => isKnown(sample.targetId) && sample.history.some(isKnown))
     const prepared = prepareRound([...own, ...usable], { round, seed: config.seed, isKnown })
+    const { rows, counts: sets } = prepareSets(prepared, { ...setOptions(config), seed: config.seed, item })
     // The process may have ended between the checkpoint and the commit: the checkpoint stands.
     const stands = (await listCheckpoints(this.#project)).includes(checkpointName(round))
     const { checkpoint, ...outcome } =
-      prepared.rows.length > 1 && !stands ? await this.#pass(round, cut, prepared, content, onStep) : { losses: [], diverged: null }
-    const trained = { round, counts: prepared.counts, replayed: usable.length, ...outcome }
+      rows.length > 1 && !stands
+        ? await this.#pass(round, cut, rows, (itemId) => item(itemId)?.vectors, onStep)
+        : { losses: [], diverged: null }
+    const trained = { round, counts: { ...prepared.counts, rows: rows.length }, sets, replayed: usable.length, ...outcome }
     await record(trained)
     if (checkpoint !== undefined) {
       const { parts, about } = encodeCheckpoint(checkpoint)
@@ -177,7 +193,7 @@ export class RoundTraining {
   async #pass(
     round: number,
     cut: readonly TopicPosition[],
-    prepared: PreparedRound,
+    rows: RoundSets['rows'],
     content: (itemId: string) => ContentVectors | undefined,
     onStep: (step: number, loss: number) => void,
   ): Promise<Pick<TrainedRound, 'losses' | 'diverged'> & { readonly checkpoint?: Checkpoint }> {
@@ -185,7 +201,7 @@ export class RoundTraining {
     const trainer = await this.#resume()
     try {
       const stepLosses: number[] = []
-      const { losses } = await trainer.train(prepared.rows, content, {
+      const { losses } = await trainer.train(rows, content, {
         schedule: constantAfterWarmup({ max: config.training.learningRate, warmupSteps: config.training.warmupSteps }),
         onStep: (step, { loss }) => {
           stepLosses.push(loss)
@@ -200,7 +216,7 @@ export class RoundTraining {
         round,
         offsets,
         seeds: { head: config.seed, rows: config.seed },
-        metrics: { loss: losses[0] ?? NaN, rows: prepared.rows.length },
+        metrics: { loss: losses[0] ?? NaN, rows: rows.length },
       })
       return { losses: stepLosses, diverged: null, checkpoint }
     } catch (error) {

@@ -44,6 +44,8 @@ export interface AvroField {
   readonly type: unknown
   readonly aliases?: readonly string[]
   readonly default?: unknown
+  /** Version of the record type that added the field. @default 1 */
+  readonly since?: number
 }
 
 /** A record schema as JSON, as far as it is looked at here. */
@@ -116,4 +118,13 @@ export function ownSchema(name: SchemaName): OwnSchema {
     loaded.set(name, own)
   }
   return own
+}
+
+/** What earlier releases wrote as `own`: its versions without the fields that were added since, newest first. */
+export function earlierSchemas({ json }: OwnSchema): WriterSchema[] {
+  const newest = Math.max(...json.fields.map(({ since = 1 }) => since))
+  return Array.from({ length: newest - 1 }, (_, i) => {
+    const fields = json.fields.filter(({ since = 1 }) => since < newest - i)
+    return parseWriterSchema({ ...json, fields })
+  })
 }

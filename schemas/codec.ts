@@ -5,7 +5,7 @@
  * that only the registry knows must have been prepared, else the error is retryable.
  */
 import type { Type } from 'avsc'
-import { ownSchema, parseWriterSchema } from './avro-types.ts'
+import { earlierSchemas, ownSchema, parseWriterSchema } from './avro-types.ts'
 import type { OwnSchema, WriterSchema } from './avro-types.ts'
 import { findBodyFault } from './avro-bounds.ts'
 import { SidestreamError, isSidestreamError } from './errors.ts'
@@ -244,7 +244,7 @@ export class Codec {
     const fingerprint = value.readBigUInt64LE(2)
     let readers = this.#readers.get(topic)
     if (readers === undefined) {
-      readers = new Map(topicMappings[topic].map((mapping) => [ownSchema(mapping.schema).fingerprint, ownReader(mapping)]))
+      readers = new Map(topicMappings[topic].flatMap(ownReaders))
       this.#readers.set(topic, readers)
     }
     let reader = readers.get(fingerprint)
@@ -295,6 +295,16 @@ export class Codec {
 function ownReader(mapping: AnyMapping): Reader {
   const { type } = ownSchema(mapping.schema)
   return { mapping, writer: type, isOwn: true, read: (bytes, start) => type.decode(bytes, start).value as Record<string, unknown> }
+}
+
+/** Readers of what this release writes as a record type and of what earlier ones wrote, by fingerprint. */
+function ownReaders(mapping: AnyMapping): [fingerprint: bigint, reader: Reader][] {
+  const own = ownSchema(mapping.schema)
+  const earlier = earlierSchemas(own).map(({ fingerprint, type }): [bigint, Reader] => [
+    fingerprint,
+    { mapping, writer: type, isOwn: false, read: foreignReader(own, type) },
+  ])
+  return [[own.fingerprint, ownReader(mapping)], ...earlier]
 }
 
 /** Where the body of a framed value begins. */

@@ -22,6 +22,53 @@ export const sequences = z
       'Items of the history in one sample, newest before the target. Higher: longer training steps.',
       'items',
     ),
+    sets: option(
+      z
+        .array(z.enum(['plain', 'content-single', 'content-multi', 'collaborative-single', 'collaborative-multi']))
+        .min(1)
+        .refine((sets) => new Set(sets).size === sets.length, 'must not name a set twice'),
+      defaults.sequences.sets,
+      'Which training rows are made of a liked item. `plain`: the newest `history` liked items before it. `content-single`: those with `minKinds` kinds of positive behavior whose content is like its content. `content-multi`: those whose kinds agree with its kinds. `collaborative-single`: both rules on kinds, chosen in proportion to the clusters of the history. `collaborative-multi`: any liked items, chosen in the same way. More sets: proportionally more rows.',
+    ),
+    candidates: option(
+      count.max(limits.history).nullable(),
+      defaults.sequences.candidates,
+      'Newest liked items that a sample carries for the filters to choose from; null: `history` when `sets` is `plain` alone, else 200. Higher: longer records of distill-samples.',
+      'items',
+    ),
+    minKinds: option(
+      count.max(limits.behaviors),
+      defaults.sequences.minKinds,
+      'Distinct kinds of positive behavior on an item that the single-peak sets ask for. Higher: fewer, surer items.',
+      'kinds',
+    ),
+    jaccard: option(
+      share,
+      defaults.sequences.jaccard,
+      "An item's kinds of positive behavior agree with the target's when their Jaccard index is above this. Higher: fewer items.",
+    ),
+    contentCut: option(
+      z.number().min(-1).max(1).nullable(),
+      defaults.sequences.contentCut,
+      'Least cosine between the content of an item and of the target in `content-single`; null: found for every round by `contentQuantile`. Higher: fewer items, more alike.',
+    ),
+    contentQuantile: option(
+      share,
+      defaults.sequences.contentQuantile,
+      "Where `contentCut` is null: share of the round's pairs of a target and the newest item before it that lie below the cut. Higher: fewer items, more alike.",
+    ),
+    clusters: option(
+      count.max(100_000),
+      defaults.sequences.clusters,
+      'Most clusters of items that have no label, for the collaborative sets; an item with labels is in the cluster of its first one. Higher: finer shares, slower rounds.',
+      'clusters',
+    ),
+    minItems: option(
+      count.max(limits.history),
+      defaults.sequences.minItems,
+      'Filtered histories with fewer items make no row. Higher: fewer, better-founded rows.',
+      'items',
+    ),
   })
   .prefault({})
   .meta({ description: 'Per-user sequences.' })

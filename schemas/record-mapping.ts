@@ -167,7 +167,7 @@ function historyChunk(value: Loose): records.HistoryChunk {
 }
 
 function distillSample(value: Loose): records.DistillSample {
-  return {
+  const record: Mutable<records.DistillSample> = {
     kind: 'sample',
     source: check.checkText('source', value['source']),
     userId: check.checkId('userId', value['userId']),
@@ -175,6 +175,13 @@ function distillSample(value: Loose): records.DistillSample {
     eventTs: check.checkTs('eventTs', value['eventTs']),
     history: check.checkList('history', value['history'], limits.history).map((id) => check.checkId('history', id)),
   }
+  if (isGiven(value['marks'])) {
+    record.marks = bytesOf('marks', value['marks'])
+    if (record.marks.length !== record.history.length) {
+      throw check.invalid('marks', `are ${record.marks.length} for a history of ${record.history.length} items`)
+    }
+  }
+  return record
 }
 
 function watermarkFrom(value: Loose): records.Watermark {
@@ -301,7 +308,14 @@ export const mappings = {
   idEmbedding: plain('id-embedding', idEmbedding),
   itemPair: plain('item-pair', itemPair),
   historyChunk: plain('history-chunk', historyChunk),
-  distillSample: plain('distill-sample', distillSample),
+  distillSample: {
+    schema: 'distill-sample',
+    fromAvro: distillSample,
+    toAvro: (record) => {
+      const { marks, ...fields } = distillSample(record as unknown as Loose)
+      return { ...fields, marks: marks === undefined ? null : bufferOf(marks) }
+    },
+  } satisfies RecordMapping<records.DistillSample>,
   watermark: { schema: 'watermark', fromAvro: watermarkFrom, toAvro: watermarkTo } satisfies RecordMapping<records.Watermark>,
   itemFeature: {
     schema: 'item-feature',

@@ -62,7 +62,7 @@ export interface HistoryChunk {
 /** A sequence-to-item training row: ids and times, never content vectors. */
 export interface DistillSample {
   readonly kind: 'sample'
-  /** Which sample set it belongs to (`seq2item`, later the four filtered sets and `id2item`). */
+  /** Which sample set it belongs to (`seq2item`, or one of the four filtered sets such as `seq2item/content-single`). */
   readonly source: string
   readonly userId: string
   readonly targetId: string
@@ -70,6 +70,8 @@ export interface DistillSample {
   readonly eventTs: number
   /** Item ids, oldest first, the target never among them. */
   readonly history: readonly string[]
+  /** One byte per item of the history: what the filters ask of its behaviors. Absent when no filtered set is made. */
+  readonly marks?: Uint8Array
 }
 
 /** Says in the log that a source partition will bring no earlier event time any more. */

@@ -51,6 +51,20 @@ test('later rows of an item win, deleted items teach nothing', async () => {
   ok(never.report.dropped > 0)
 })
 
+test('filtered sets give rows of their own beside the plain ones', async () => {
+  const samples = { ...options.samples, marks: { candidates: 40, minKinds: 1 } }
+  const { report } = await distillOffline({
+    interactions: [interactions],
+    content: [content],
+    options: { ...options, samples, sets: { sets: ['plain', 'collaborative-single', 'content-multi'] } },
+  })
+  const plain = (await distillOffline({ interactions: [interactions], content: [content], options })).report
+  strictEqual(report.samples, plain.samples)
+  strictEqual(report.sets.plain!.rows, plain.rows)
+  strictEqual(report.rows, report.sets.plain!.rows + report.sets['collaborative-single']!.rows + report.sets['content-multi']!.rows)
+  ok(report.sets['collaborative-single']!.rows > 0 && report.steps > plain.steps)
+})
+
 test('nothing to train on is refused with a way out', async () => {
   const once = interactions.slice(0, 1)
   await rejects(distillOffline({ interactions: [once], content: [content], options }), {

@@ -70,3 +70,25 @@ test('the key of a sample names source, user, target and time, and nothing else'
     notStrictEqual(sampleKey({ ...sample, ...other }), sampleKey(sample))
   }
 })
+
+const marked = { ...options, positiveBehaviors: new Set(['like', 'finish', 'share']), marks: { candidates: 20 } }
+
+test('marks unite the kinds of all exposures of an item before the target, and those of the target up to its own', () => {
+  const builder = new SampleBuilder(marked)
+  builder.add(interaction('u', 'a', 1, 'like'))
+  builder.add(interaction('u', 't', 2, 'finish'))
+  builder.add(interaction('u', 'a', 3, 'finish', 'view'))
+  builder.add(interaction('u', 'b', 4, 'share'))
+  builder.add(interaction('u', 'a', 9, 'share')) // after the target
+  deepStrictEqual(builder.add(interaction('u', 't', 5, 'like'))?.marks, Uint8Array.of(2, 0))
+  deepStrictEqual(builder.add(interaction('u', 'z', 10, 'like', 'share'))?.marks, Uint8Array.of(0, 0, 3))
+})
+
+test('with marks a history reaches as many liked items back as there are candidates', () => {
+  const builder = new SampleBuilder(marked)
+  for (let i = 0; i < 40; i++) builder.add(interaction('u', `i${i}`, i, i % 2 === 0 ? 'like' : 'view'))
+  const sample = builder.add(interaction('u', 't', 50))
+  strictEqual(sample?.history.length, 20)
+  strictEqual(sample.marks?.length, 20)
+  deepStrictEqual([sample.history[0], sample.history.at(-1)], ['i0', 'i38'])
+})

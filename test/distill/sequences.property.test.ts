@@ -103,7 +103,10 @@ test('a history is the newest distinct liked items before the target, and never 
         const liked = row.behaviors.some((behavior) => likes.has(behavior))
         // An act united with an exposure stands where the exposure arrived.
         const place = places.indexOf(exposure)
-        const arrived = rows.slice(0, i).filter((other, at) => other.eventTs < row.eventTs || places.indexOf(places[at]!) < place)
+        const arrived = rows
+          .slice(0, i)
+          .filter((other, at) => other.eventTs < row.eventTs || places.indexOf(places[at]!) < place)
+          .toSorted((a, b) => places.indexOf(exposureOf(a)) - places.indexOf(exposureOf(b)))
         if (!sample) {
           ok(!liked || exposures.has(exposure) || definition(arrived, row).length === 0)
         } else {

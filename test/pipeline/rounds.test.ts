@@ -35,6 +35,36 @@ test('an idle partition is advanced by a logged tick, so that rounds close', asy
   ok(ticks.some(({ source }) => source.startsWith('item-content/')) && ticks.some(({ source }) => source.startsWith('interactions/')))
 })
 
+test('the four filtered sets are trained beside the plain one, and what the filters took is counted', async (t) => {
+  const it = await TestProject.open(t, {
+    changes: {
+      interactions: { positiveBehaviors: ['click', 'like', 'share'], otherBehaviors: ['view'] },
+      sequences: { sets: ['plain', 'content-single', 'content-multi', 'collaborative-single', 'collaborative-multi'] },
+    },
+  })
+  await it.bootstrap()
+  const acts = [['click'], ['click', 'like', 'share'], ['click', 'like']]
+  for (const hour of [1, 2]) {
+    const events = clicks(64, startTs + hour * hourMs, known).map(({ record, eventTs }, n) => {
+      const { userId, itemId } = record as { userId: string; itemId: string }
+      return clickOf(userId, itemId, eventTs, acts[n % 3])
+    })
+    await it.feed(events)
+    await it.advance(startTs + (hour + 1) * hourMs)
+  }
+  const { rows, replayed, sets } = it.control.all('trained').at(-1)!.body
+  ok(sets !== undefined && replayed > 0)
+  for (const [set, counts] of Object.entries(sets)) ok(counts['rows']! > 0, set)
+  strictEqual(
+    Object.values(sets).reduce((sum, counts) => sum + counts['rows']!, 0),
+    rows,
+  )
+  ok(sets['content-single']!['fewKinds']! > 0 && sets['content-single']!['otherContent']! > 0)
+  ok(sets['content-multi']!['otherKinds']! > 0)
+  const { sets: total } = await it.daemon.status()
+  ok(total!['plain']!.rows > sets['plain']!['rows']!)
+})
+
 test('late rows are counted and join the next round; duplicates and out-of-order events are counted', async (t) => {
   const it = await TestProject.open(t)
   await it.bootstrap()

@@ -2,6 +2,7 @@
 import { deepStrictEqual, notStrictEqual, ok, strictEqual } from 'node:assert/strict'
 import { test } from 'node:test'
 
+import { hashUnit } from '../../compute/index.ts'
 import { scratchDirectory } from '../connectors/scratch-directory.ts'
 import { smallConfig, smallWorld } from './small-world.ts'
 import { runWorld } from './world-run.ts'
@@ -9,11 +10,11 @@ import type { RunOptions, RunOutcome } from './world-run.ts'
 
 const events = smallWorld()
 
-async function run(changes: { partitions: number; seed?: number } & Partial<RunOptions>): Promise<RunOutcome> {
+async function run(changes: { partitions: number; seed?: number; groups?: object } & Partial<RunOptions>): Promise<RunOutcome> {
   const { directory, remove } = await scratchDirectory()
-  const { partitions, seed = 1, ...options } = changes
+  const { partitions, seed = 1, groups = {}, ...options } = changes
   try {
-    return await runWorld({ config: smallConfig({ dataDir: directory, partitions, seed }), name: 'equal-runs', events, ...options })
+    return await runWorld({ config: smallConfig({ dataDir: directory, partitions, seed }, groups), name: 'equal-runs', events, ...options })
   } finally {
     await remove()
   }
@@ -48,4 +49,22 @@ test('equal input gives equal versions, with 1 or 3 partitions, fed slowly or at
     strictEqual(other.versions.length, first.versions.length)
     for (const [i, digest] of digests(other).entries()) notStrictEqual(digest, digests(first)[i])
   })
+})
+
+test('so they do with the filtered sample sets, whatever the partitions', async () => {
+  const kinds = ['click', 'like', 'share', 'finish']
+  const acts = events.map((event) => {
+    if (event.topic !== 'interactions' || !event.record.behaviors.includes('click')) return event
+    // An event that is told twice is told twice alike.
+    const behaviors = kinds.filter((kind, k) => k === 0 || hashUnit(k, `${event.record.userId} ${event.record.itemId} ${kind}`) < 0.5)
+    return { ...event, record: { ...event.record, behaviors } }
+  })
+  const groups = {
+    interactions: { positiveBehaviors: kinds, otherBehaviors: ['view'] },
+    sequences: { sets: ['plain', 'content-single', 'content-multi', 'collaborative-single', 'collaborative-multi'], clusters: 5 },
+  }
+  const first = await run({ partitions: 3, groups, events: acts })
+  strictEqual(first.late, 0)
+  ok(first.rounds.some(({ rows, losses }) => rows > 100 && losses.length > 1))
+  deepStrictEqual(await run({ partitions: 1, groups, events: acts, mostBehind: 40 }), first)
 })

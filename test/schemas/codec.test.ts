@@ -37,6 +37,18 @@ for (const [name, topic, record] of allSamples()) {
   })
 }
 
+test('samples of the first release, whose schema had no marks, are read without any', () => {
+  const bytes = Buffer.from('c301bd215c6e173215e010736571326974656d06752d3106692d333c0406692d3106692d3200', 'hex')
+  const record = sampleRecords['distill-samples']['distill-sample']!
+  deepStrictEqual(codec.decode('distill-samples', bytes), record)
+  deepStrictEqual(codec.toOwn('distill-samples', bytes), codec.encode('distill-samples', record))
+})
+
+test('marks that do not go with the history are poison', () => {
+  const record = { ...sampleRecords['distill-samples']['distill-sample-marked']!, history: ['i-1'] }
+  throws(() => codec.encode('distill-samples', record), poison('SIDESTREAM_RECORD_INVALID', /marks are 2 for a history of 1 items/))
+})
+
 test('every golden record and every topic is covered', () => {
   deepStrictEqual(
     allSamples().map(([name]) => name),

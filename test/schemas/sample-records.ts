@@ -47,6 +47,15 @@ export const sampleRecords: { [T in TopicName]: Record<string, TopicRecords[T]> 
   },
   'distill-samples': {
     'distill-sample': { kind: 'sample', source: 'seq2item', userId: 'u-1', targetId: 'i-3', eventTs: 30, history: ['i-1', 'i-2'] },
+    'distill-sample-marked': {
+      kind: 'sample',
+      source: 'seq2item',
+      userId: 'u-1',
+      targetId: 'i-3',
+      eventTs: 30,
+      history: ['i-1', 'i-2'],
+      marks: new Uint8Array([3, 0]),
+    },
     watermark: { kind: 'watermark', topic: 'interactions', partition: 2, watermarkTs: -5, next: 9_007_199_254_740_993n },
     'watermark-end': { kind: 'watermark', topic: 'interactions', partition: 0, watermarkTs: Infinity, next: 0n },
   },
@@ -169,17 +178,17 @@ export const arbitraryRecords: { [T in TopicName]: fc.Arbitrary<TopicRecords[T]>
     [],
   ),
   'distill-samples': fc.oneof(
-    record<TopicRecords['distill-samples'] & { kind: 'sample' }, never>(
-      {
+    fc
+      .record({
         kind: fc.constant('sample' as const),
         source: id,
         userId: id,
         targetId: id,
         eventTs: time,
         history: fc.array(id, { maxLength: 5 }),
-      },
-      [],
-    ),
+        mark: fc.option(fc.nat({ max: 255 }), { nil: undefined }),
+      })
+      .map(({ mark, ...sample }) => (mark === undefined ? sample : { ...sample, marks: new Uint8Array(sample.history.length).fill(mark) })),
     record<TopicRecords['distill-samples'] & { kind: 'watermark' }, never>(
       {
         kind: fc.constant('watermark' as const),
