@@ -3,6 +3,35 @@
  * Invariant: the schema of `config-options.ts` takes its defaults from here and from nowhere else.
  */
 
+/** Defaults of one entry of `training.sources`. */
+export const sourceDefaults = {
+  kind: 'sequences',
+  temperature: null,
+  learnTemperature: false,
+  losses: { cosent: 0.5, modality: 0.2, lateFusion: 0.2 },
+  scored: false,
+  pooler: 'mean',
+  entities: [],
+  from: 'topic',
+} as const
+
+/** Defaults of one entry of `training.stages`. */
+export const stageDefaults = {
+  sources: null,
+  when: 'round',
+  passes: null,
+  steps: null,
+  learningRate: null,
+  schedule: null,
+  balance: 'rows',
+  balanceTemperature: 0.1,
+  shares: {},
+  hardNegatives: 0,
+  maskInBatch: false,
+  mineEvery: 1000,
+  dropFarthest: 0,
+} as const
+
 export const configDefaults = {
   project: 'default',
   dataDir: './sidestream-data',
@@ -101,6 +130,8 @@ export const configDefaults = {
     replayShare: 2,
     replayMs: 86_400_000,
     epochs: 6,
+    sources: { seq2item: sourceDefaults },
+    stages: [{ name: 'collaboration', ...stageDefaults }],
     threads: 1,
   },
   semanticIds: {

@@ -73,6 +73,7 @@ function options(schema: JsonSchema, prefix: string): ConfigOption[] {
       description: inner.description ?? '',
       ...(environment !== undefined && { environment }),
     }
+    if (inner.items?.properties !== undefined) return [own, ...options(inner.items, `${path}[]`)]
     const entry = inner.additionalProperties
     return entry !== undefined && entry !== false ? [own, ...options(entry, `${path}.<name>`)] : [own]
   })

@@ -1,5 +1,5 @@
 /**
- * The groups of `sidestream.yaml` about learning and judging: sequences, head, training, semantic IDs, views, refresh, guard.
+ * The groups of `sidestream.yaml` about learning and judging: sequences, head, semantic IDs, views, refresh, guard.
  * Invariant: objects are strict, and every option says its meaning and what raising it costs.
  */
 import { z } from 'zod'
@@ -102,81 +102,6 @@ export const head = z
   })
   .prefault({})
   .meta({ description: 'The head: the small network from content vectors to the embedding.' })
-
-export const training = z
-  .strictObject({
-    roundMs: option(
-      durationMs.min(1000),
-      defaults.training.roundMs,
-      'Event time of one training round. Higher: fewer, larger rounds; later learning.',
-      'ms',
-    ),
-    latenessMs: option(
-      durationMs,
-      defaults.training.latenessMs,
-      'How far the watermark stays behind the newest event time. Higher: fewer late rows, later rounds.',
-      'ms',
-    ),
-    idleMs: option(
-      durationMs.min(100),
-      defaults.training.idleMs,
-      'After this long without records an idle partition is advanced by a logged tick, so that it holds up no round. Higher: later rounds when a partition is quiet.',
-      'ms',
-    ),
-    batch: option(
-      count.min(2).max(65_536),
-      defaults.training.batch,
-      'Rows of one step, and so in-batch negatives per row. Higher: more memory, time grows with its square.',
-      'rows',
-    ),
-    temperature: option(
-      z.number().min(0.001).max(10),
-      defaults.training.temperature,
-      'Scale of similarities in the contrastive loss. Lower favors warm items, higher favors cold items.',
-    ),
-    learningRate: option(
-      z.number().gt(0).max(1),
-      defaults.training.learningRate,
-      'Peak step size of AdamW. Higher: faster, and less stable.',
-    ),
-    warmupSteps: option(
-      z.int().min(0),
-      defaults.training.warmupSteps,
-      'Steps in which the rate rises from 0 to its peak. Higher: a slower start.',
-      'steps',
-    ),
-    weightDecay: option(
-      z.number().min(0).max(1),
-      defaults.training.weightDecay,
-      'Decay of weight matrices per step, times the rate. Higher: closer to the start.',
-    ),
-    clipNorm: option(
-      z.number().gt(0),
-      defaults.training.clipNorm,
-      'Largest norm of the whole gradient. Higher: fewer steps are cut, outliers weigh more.',
-    ),
-    replayShare: option(
-      z.number().min(0).max(100),
-      defaults.training.replayShare,
-      'Rows of earlier rounds trained again per row of a round, so that in-batch negatives are not of one round alone. Higher: proportionally longer rounds, less drift towards the newest items.',
-      'rows',
-    ),
-    replayMs: option(durationMs, defaults.training.replayMs, 'Event time back to which rows are kept for that. Higher: more disk.', 'ms'),
-    epochs: option(
-      count.max(1000),
-      defaults.training.epochs,
-      'Passes of the offline command `distill` over its samples. Streaming rounds make one. Higher: proportionally longer.',
-      'passes',
-    ),
-    threads: option(
-      count.max(256),
-      defaults.training.threads,
-      'Threads of the training session. Equal weights are promised for an equal count.',
-      'threads',
-    ),
-  })
-  .prefault({})
-  .meta({ description: 'Training of the head.' })
 
 export const semanticIds = z
   .strictObject({

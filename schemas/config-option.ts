@@ -21,3 +21,10 @@ export const share = z.number().min(0).max(1)
 export function option<T extends z.ZodType>(schema: T, value: unknown, description: string, unit?: string): z.ZodDefault<T> {
   return schema.default(value as never).meta(unit === undefined ? { description } : { description, unit })
 }
+
+/** A value whose every level is read-only. */
+export type DeepReadonly<T> = T extends readonly (infer E)[]
+  ? readonly DeepReadonly<E>[]
+  : T extends object
+    ? { readonly [K in keyof T]: DeepReadonly<T[K]> }
+    : T

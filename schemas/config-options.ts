@@ -7,8 +7,9 @@ import { z } from 'zod'
 import { log, store } from './config-connections.ts'
 import { configDefaults as defaults } from './config-defaults.ts'
 import { schemaRegistry } from './config-registry.ts'
-import { guard, head, refresh, semanticIds, sequences, training, views } from './config-learning.ts'
+import { guard, head, refresh, semanticIds, sequences, views } from './config-learning.ts'
 import { count, durationMs, name, option, text } from './config-option.ts'
+import { training } from './config-training.ts'
 import { limits } from './limits.ts'
 
 const modality = z.strictObject({

@@ -5,17 +5,12 @@
 import { dirname, resolve } from 'node:path'
 import type { z } from 'zod'
 import { configEnvironment, configSchema } from './config-options.ts'
+import type { DeepReadonly } from './config-option.ts'
 import { registryConflicts } from './config-registry.ts'
+import { trainingConflicts } from './config-training.ts'
 import { SidestreamError } from './errors.ts'
 import { topics } from './topics.ts'
 import { describeProblems, pathText, readYaml, type Problem } from './problems.ts'
-
-/** A value whose every level is read-only. */
-export type DeepReadonly<T> = T extends readonly (infer E)[]
-  ? readonly DeepReadonly<E>[]
-  : T extends object
-    ? { readonly [K in keyof T]: DeepReadonly<T[K]> }
-    : T
 
 /** The parsed configuration; meanings and units are in `config-options.ts` and `docs/reference/configuration.md`. */
 export type Config = DeepReadonly<z.output<typeof configSchema>>
@@ -119,7 +114,11 @@ export function findConflicts(config: Config): Problem[] {
   const problems: Problem[] = []
   const report = (path: string, message: string): void => void problems.push({ path, message })
   const { head, views, semanticIds, store, interactions, sequences, content } = config
-  problems.push(...connectionConflicts(config), ...registryConflicts(config.schemaRegistry, Object.keys(content.modalities)))
+  problems.push(
+    ...connectionConflicts(config),
+    ...trainingConflicts(config.training),
+    ...registryConflicts(config.schemaRegistry, Object.keys(content.modalities)),
+  )
 
   if (head.prefixes.some((prefix, i) => i > 0 && prefix <= head.prefixes[i - 1]!))
     report('head.prefixes', `must be ascending (got ${head.prefixes.join(', ')})`)

@@ -5,7 +5,8 @@
  */
 import { isAbsolute, normalize } from 'node:path'
 import { z } from 'zod'
-import { findConflicts, invalidConfig, type Config, type DeepReadonly } from './config.ts'
+import { findConflicts, invalidConfig, type Config } from './config.ts'
+import type { DeepReadonly } from './config-option.ts'
 import { configSchema } from './config-options.ts'
 import { describeProblems, readYaml } from './problems.ts'
 

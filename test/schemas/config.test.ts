@@ -13,6 +13,8 @@ import {
   parseConfig,
   redactConfig,
   semanticIdView,
+  sourceDefaults,
+  stageDefaults,
   viewDims,
 } from '../../schemas/index.ts'
 
@@ -239,10 +241,10 @@ test('the schema registry: credentials from the environment, shown nowhere, and 
   match(problem('{ fields: { clicks: {} } }'), /fields\.clicks: is not an option/)
 })
 
-/** Value at a dotted path; `<name>` takes the first entry. */
+/** Value at a dotted path; `<name>` and `[]` take the first entry. */
 function at(value: unknown, path: string): unknown {
   let here: unknown = value
-  for (const key of path.split('.')) {
+  for (const key of path.replaceAll('[]', '.<name>').split('.')) {
     const holder = here as Record<string, unknown> | undefined
     here = key === '<name>' ? Object.values(holder ?? {})[0] : holder?.[key]
   }
@@ -250,9 +252,18 @@ function at(value: unknown, path: string): unknown {
 }
 
 test('schema and defaults agree: an option has a default exactly when it need not be given', () => {
-  const defaults = { ...configDefaults, guard: { ...configDefaults.guard, gate: { coldPop: gateRuleDefaults } } }
+  const defaults = {
+    ...configDefaults,
+    guard: { ...configDefaults.guard, gate: { coldPop: gateRuleDefaults } },
+    training: { ...configDefaults.training, stages: [stageDefaults] },
+  }
+  const entries = new Map<string, unknown>([
+    ['guard.gate', {}],
+    ['training.stages', configDefaults.training.stages],
+  ])
   for (const option of describeConfig()) {
-    if (option.path !== 'guard.gate') deepStrictEqual(option.default, at(defaults, option.path), option.path)
+    if (entries.has(option.path)) deepStrictEqual(option.default, entries.get(option.path), option.path)
+    else deepStrictEqual(option.default, at(defaults, option.path), option.path)
     strictEqual(option.required, option.default === undefined, option.path)
   }
 })
@@ -262,7 +273,9 @@ test('every default is an option of the schema', () => {
   const leaves = (value: object, prefix: string): string[] =>
     Object.entries(value).flatMap(([key, inner]: [string, unknown]) => {
       const path = prefix === '' ? key : `${prefix}.${key}`
-      return typeof inner === 'object' && inner !== null && !Array.isArray(inner) && path !== 'views' ? leaves(inner, path) : [path]
+      return typeof inner === 'object' && inner !== null && !Array.isArray(inner) && path !== 'views' && path !== 'training.sources'
+        ? leaves(inner, path)
+        : [path]
     })
   for (const path of leaves(configDefaults, '')) ok(known.has(path), `${path} is in the schema`)
 })
@@ -289,6 +302,48 @@ test('the gate takes thresholds on figures that there are, with something to hol
   match(problem('{ coldRecall11: { min: 0.05 } }'), /guard\.gate\.coldRecall11/)
   match(problem('{ coldPop: {} }'), /guard\.gate\.coldPop: must set `min`, `max` or `maxLoss`/)
   match(problem('{ coldPop: { min: 0.5, against: live } }'), /guard\.gate\.coldPop: `against` belongs to `maxLoss`/)
+})
+
+test('sources and stages take their defaults, entry by entry', () => {
+  const { sources, stages } = parseConfig(
+    `${smallest}training: { sources: { tags: { kind: pairs, losses: { cosent: 0 } } }, stages: [{ name: base, sources: [tags] }] }\n`,
+  ).training
+  deepStrictEqual(sources, { tags: { ...sourceDefaults, kind: 'pairs', losses: { ...sourceDefaults.losses, cosent: 0 } } })
+  deepStrictEqual(stages, [{ name: 'base', ...stageDefaults, sources: ['tags'] }])
+})
+
+test('sources and stages that contradict each other are refused, each at its path', () => {
+  const message = refusal(`${smallest}training:
+  sources:
+    seq: { scored: true, from: content, entities: [item] }
+    tags: { kind: pairs, pooler: transformer }
+    near: { kind: pairs, from: content, scored: true }
+    ids: { kind: ids }
+    twice: { kind: ids, entities: [item, item] }
+  stages:
+    - { name: base, sources: [seq, tgas], steps: 3, passes: 2 }
+    - { name: base, balance: shares, shares: { other: 1 } }
+    - { name: late, when: start, sources: [], shares: { seq: 1 } }
+`)
+  for (const line of [
+    /sources\.seq\.scored: belongs to a source of kind pairs \(the kind here is sequences\)/,
+    /sources\.seq\.from: belongs to a source of kind pairs/,
+    /sources\.seq\.entities: belongs to a source of kind ids/,
+    /sources\.tags\.pooler: belongs to a source of kind sequences/,
+    /sources\.near\.scored: must be false for pairs made of content/,
+    /sources\.ids\.entities: must name at least one kind/,
+    /sources\.twice\.entities: must not name a kind twice/,
+    /stages\.0\.sources: must name sources of training\.sources, seq, tags, near, ids, twice \(got tgas\)/,
+    /stages\.0\.steps: excludes `passes`/,
+    /stages\.1\.name: must not be the name of another stage \(got base\)/,
+    /stages\.1\.shares: must name sources of training\.sources/,
+    /stages\.1\.shares: must give one of its sources a share above 0/,
+    /stages\.2\.when: must be `round` after a stage of rounds/,
+    /stages\.2\.sources: must name at least one source, or be null/,
+    /stages\.2\.shares: belongs to `balance: shares`/,
+  ]) {
+    match(message, line)
+  }
 })
 
 test('the reference page is the one made from the schema', () => {

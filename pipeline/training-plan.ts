@@ -1,0 +1,96 @@
+/**
+ * What `training.sources` and `training.stages` ask of the trainer: the one place where configuration becomes options.
+ * Invariant: a configuration that names neither gives one source of sequences and one stage over it.
+ */
+
+import { SidestreamError, sourceDefaults, stageDefaults } from '../schemas/index.ts'
+import type { Config } from '../schemas/index.ts'
+import type { SourceOptions, StageBalance, StageOptions, TeacherEntity } from '../distill/index.ts'
+
+/** Where a training runs, which decides what is meant by null. */
+type TrainingPlace = 'files' | 'rounds'
+
+export interface ConfiguredTraining {
+  readonly sources: readonly SourceOptions[]
+  /** Run once, before the first round. */
+  readonly start: readonly StageOptions[]
+  /** Run in every round; over files once. */
+  readonly round: readonly StageOptions[]
+}
+
+/**
+ * Sources and stages of a configuration.
+ * @param dims - dimension of each kind of ID embedding, by name; a kind without one teaches nothing and is left out, and a source
+ *   that is left without any is left out too
+ */
+export function configuredTraining(
+  { training }: Pick<Config, 'training'>,
+  place: TrainingPlace,
+  dims: ReadonlyMap<string, number> = new Map(),
+): ConfiguredTraining {
+  const sources = Object.entries(training.sources).flatMap(([name, own]): SourceOptions[] => {
+    const { kind, temperature, learnTemperature, losses, scored, pooler } = own
+    const entities = own.entities.flatMap((entity): TeacherEntity[] => {
+      const dim = dims.get(entity)
+      return dim === undefined ? [] : [{ name: entity, dim }]
+    })
+    if (kind === 'ids' && entities.length === 0) return []
+    return [
+      {
+        name,
+        kind,
+        tauMode: learnTemperature ? 'learned' : 'fixed',
+        ...(temperature !== null && { tau: temperature }),
+        ...(kind === 'pairs' && { losses, scored }),
+        ...(kind === 'sequences' && { pooler }),
+        ...(kind === 'ids' && { entities }),
+      },
+    ]
+  })
+  const known = new Set(sources.map(({ name }) => name))
+  const stagesOf = (when: 'start' | 'round'): StageOptions[] =>
+    training.stages.filter((stage) => stage.when === when).map((stage) => stageOptions(stage, training, known, place))
+  return { sources, start: stagesOf('start'), round: stagesOf('round') }
+}
+
+function stageOptions(
+  own: Config['training']['stages'][number],
+  training: Config['training'],
+  known: ReadonlySet<string>,
+  place: TrainingPlace,
+): StageOptions {
+  const { name, steps, dropFarthest, hardNegatives, maskInBatch, mineEvery } = own
+  const mines = hardNegatives > 0 || maskInBatch
+  return {
+    name,
+    sources: (own.sources ?? Object.keys(training.sources)).filter((source) => known.has(source)),
+    balance: balanceOf(own),
+    ...(steps === null ? { passes: own.passes ?? (place === 'files' ? training.epochs : 1) } : { steps }),
+    learningRate: own.learningRate ?? training.learningRate,
+    schedule: own.schedule ?? (place === 'files' || own.when === 'start' ? 'one-cycle' : 'constant'),
+    ...(mines && { mining: { perQuery: hardNegatives, maskInBatch, every: mineEvery } }),
+    dropFarthest,
+  }
+}
+
+function balanceOf({ balance, balanceTemperature, shares }: Config['training']['stages'][number]): StageBalance {
+  if (balance === 'tasks') return { by: 'tasks', temperature: balanceTemperature }
+  return balance === 'shares' ? { by: 'shares', shares } : { by: 'rows' }
+}
+
+/**
+ * Streaming rounds train on one source of sequences in one stage: `RoundTraining` knows of no others yet.
+ * @throws SIDESTREAM_CONFIG_INVALID when a configuration asks for more
+ */
+export function requirePlainRounds({ training }: Pick<Config, 'training'>): void {
+  const sources = Object.values(training.sources)
+  const plainSource = JSON.stringify(sources) === JSON.stringify([sourceDefaults])
+  const plainStage = JSON.stringify(training.stages.map(({ name: _, ...own }) => own)) === JSON.stringify([stageDefaults])
+  if (plainSource && plainStage) return
+  const option = plainSource ? 'training.stages' : 'training.sources'
+  throw new SidestreamError(
+    'SIDESTREAM_CONFIG_INVALID',
+    `${option}: rounds of the stream train on one source of sequences with defaults, in one stage; more sources and stages are for the command \`distill\` over files. Leave \`${option}\` out of this configuration, and keep a second one for \`distill\``,
+    { option },
+  )
+}

@@ -1,0 +1,253 @@
+/**
+ * The group `training` of `sidestream.yaml`: rounds, steps, sources and stages, and the rules between them.
+ * Invariant: objects are strict, and every option says its meaning and what raising it costs.
+ */
+import { z } from 'zod'
+import { configDefaults as defaults, sourceDefaults, stageDefaults } from './config-defaults.ts'
+import { count, durationMs, name, option, share, text } from './config-option.ts'
+import type { DeepReadonly } from './config-option.ts'
+import type { Problem } from './problems.ts'
+
+const lossWeight = z.number().min(0).max(100)
+
+const source = z.strictObject({
+  kind: option(
+    z.enum(['sequences', 'pairs', 'ids']),
+    sourceDefaults.kind,
+    'What a row is. `sequences`: liked items and the one liked next. `pairs`: two items that belong together. `ids`: an item and its ID embeddings.',
+  ),
+  temperature: option(
+    z.number().min(0.01).max(1).nullable(),
+    sourceDefaults.temperature,
+    'Scale of similarities in the contrastive loss of this source; null: `training.temperature`, for `ids` 0.1. Lower favors warm items, higher favors cold items.',
+  ),
+  learnTemperature: option(z.boolean(), sourceDefaults.learnTemperature, 'Whether the temperature is trained too, within 0.01 and 1.'),
+  losses: z
+    .strictObject({
+      cosent: option(lossWeight, sourceDefaults.losses.cosent, 'Weight of CoSENT, which trains the order of graded pairs.'),
+      modality: option(lossWeight, sourceDefaults.losses.modality, 'Weight of the contrast inside each modality and across them.'),
+      lateFusion: option(lossWeight, sourceDefaults.losses.lateFusion, 'Weight of the contrast of the fused vector as a whole.'),
+    })
+    .prefault({})
+    .meta({ description: 'Of `pairs`: weights of what is trained beside the contrast of the prefixes; 0 leaves a part out.' }),
+  scored: option(
+    z.boolean(),
+    sourceDefaults.scored,
+    'Of `pairs`: whether they have scores, more being closer; CoSENT then trains their order.',
+  ),
+  pooler: option(
+    z.enum(['mean', 'transformer']),
+    sourceDefaults.pooler,
+    'Of `sequences`: how a history becomes one vector while training. `transformer`: slower steps.',
+  ),
+  entities: option(
+    z.array(text).max(16),
+    sourceDefaults.entities,
+    'Of `ids`: the kinds of ID embeddings that teach, such as `item`, `author`, by their name in `id-embeddings`. More kinds: slower steps.',
+  ),
+  from: option(
+    z.enum(['topic', 'content']),
+    sourceDefaults.from,
+    "Of `pairs`: `topic` takes the rows of item-pairs (or of the file of pairs) whose `source` is this source's name; `content` pairs every item with its nearest neighbor by content, which keeps what the head knows of content.",
+  ),
+})
+
+const stage = z.strictObject({
+  name: name.meta({ description: 'Name of the stage, in metrics and reports.' }),
+  sources: option(
+    z.array(name).nullable(),
+    stageDefaults.sources,
+    'Sources that the stage trains on; null: all. One without rows is passed over and counted.',
+  ),
+  when: option(
+    z.enum(['start', 'round']),
+    stageDefaults.when,
+    '`start`: once, before the first round. `round`: in every round. The command `distill` runs each once.',
+  ),
+  passes: option(
+    count.max(1000).nullable(),
+    stageDefaults.passes,
+    'How often the rows are gone through; null: `training.epochs` in `distill`, once in a round. Higher: proportionally longer.',
+    'passes',
+  ),
+  steps: option(count.nullable(), stageDefaults.steps, 'Steps of the stage, instead of passes. Higher: proportionally longer.', 'steps'),
+  learningRate: option(
+    z.number().gt(0).max(1).nullable(),
+    stageDefaults.learningRate,
+    'Peak step size of AdamW; null: `training.learningRate`. Higher: faster, and less stable.',
+  ),
+  schedule: option(
+    z.enum(['one-cycle', 'cosine', 'constant']).nullable(),
+    stageDefaults.schedule,
+    'Curve of the rate over the stage; null: `one-cycle` in `distill` and in stages of `start`, `constant` after a warm-up in rounds.',
+  ),
+  balance: option(
+    z.enum(['rows', 'tasks', 'shares']),
+    stageDefaults.balance,
+    'How the sources share the steps. `rows`: each by its number of rows. `tasks`: drawn by how similar each is to the held-out rows. `shares`: drawn by `shares`.',
+  ),
+  balanceTemperature: option(
+    z.number().min(0.001).max(100),
+    stageDefaults.balanceTemperature,
+    'Of `balance: tasks`: temperature of the draw. Higher: sources are drawn more evenly.',
+  ),
+  shares: option(
+    z.record(name, z.number().min(0)),
+    stageDefaults.shares,
+    'Of `balance: shares`: the share of each source, in any scale. A source without one is not drawn.',
+  ),
+  hardNegatives: option(
+    z.int().min(0).max(64),
+    stageDefaults.hardNegatives,
+    'Hard negatives of a row, the most similar items below lambda*. Higher: slower steps, finer differences learned.',
+    'items',
+  ),
+  maskInBatch: option(
+    z.boolean(),
+    stageDefaults.maskInBatch,
+    'Whether in-batch negatives at or above lambda*, probably false ones, are left out.',
+  ),
+  mineEvery: option(
+    count,
+    stageDefaults.mineEvery,
+    'Steps after which lambda* and hard negatives are computed anew. Higher: cheaper, from an older head.',
+    'steps',
+  ),
+  dropFarthest: option(
+    share.lt(1),
+    stageDefaults.dropFarthest,
+    'Share of the pairs that lie farthest apart in content, left out for a clean subset.',
+  ),
+})
+
+export const training = z
+  .strictObject({
+    roundMs: option(
+      durationMs.min(1000),
+      defaults.training.roundMs,
+      'Event time of one training round. Higher: fewer, larger rounds; later learning.',
+      'ms',
+    ),
+    latenessMs: option(
+      durationMs,
+      defaults.training.latenessMs,
+      'How far the watermark stays behind the newest event time. Higher: fewer late rows, later rounds.',
+      'ms',
+    ),
+    idleMs: option(
+      durationMs.min(100),
+      defaults.training.idleMs,
+      'After this long without records an idle partition is advanced by a logged tick, so that it holds up no round. Higher: later rounds when a partition is quiet.',
+      'ms',
+    ),
+    batch: option(
+      count.min(2).max(65_536),
+      defaults.training.batch,
+      'Rows of one step, and so in-batch negatives per row. Higher: more memory, time grows with its square.',
+      'rows',
+    ),
+    temperature: option(
+      z.number().min(0.001).max(10),
+      defaults.training.temperature,
+      'Scale of similarities in the contrastive loss. Lower favors warm items, higher favors cold items.',
+    ),
+    learningRate: option(
+      z.number().gt(0).max(1),
+      defaults.training.learningRate,
+      'Peak step size of AdamW. Higher: faster, and less stable.',
+    ),
+    warmupSteps: option(
+      z.int().min(0),
+      defaults.training.warmupSteps,
+      'Steps in which the rate rises from 0 to its peak. Higher: a slower start.',
+      'steps',
+    ),
+    weightDecay: option(
+      z.number().min(0).max(1),
+      defaults.training.weightDecay,
+      'Decay of weight matrices per step, times the rate. Higher: closer to the start.',
+    ),
+    clipNorm: option(
+      z.number().gt(0),
+      defaults.training.clipNorm,
+      'Largest norm of the whole gradient. Higher: fewer steps are cut, outliers weigh more.',
+    ),
+    replayShare: option(
+      z.number().min(0).max(100),
+      defaults.training.replayShare,
+      'Rows of earlier rounds trained again per row of a round, so that in-batch negatives are not of one round alone. Higher: proportionally longer rounds, less drift towards the newest items.',
+      'rows',
+    ),
+    replayMs: option(durationMs, defaults.training.replayMs, 'Event time back to which rows are kept for that. Higher: more disk.', 'ms'),
+    epochs: option(
+      count.max(1000),
+      defaults.training.epochs,
+      'Passes of the offline command `distill` over its samples. Streaming rounds make one. Higher: proportionally longer.',
+      'passes',
+    ),
+    sources: option(
+      z
+        .record(name, source)
+        .refine((value) => Object.keys(value).length > 0, 'must name at least one source, such as `seq2item: {}`')
+        .refine((value) => Object.keys(value).length <= 64, 'must name at most 64 sources'),
+      defaults.training.sources,
+      'What the head is trained on, by name. A step takes all of its rows from one source.',
+    ),
+    stages: option(
+      z.array(stage).min(1, 'must list at least one stage').max(32),
+      defaults.training.stages,
+      'Stages of training, in order; each goes on from the head of the one before, with an optimizer that starts anew. Those of `start` come first.',
+    ),
+    threads: option(
+      count.max(256),
+      defaults.training.threads,
+      'Threads of the training session. Equal weights are promised for an equal count.',
+      'threads',
+    ),
+  })
+  .prefault({})
+  .meta({ description: 'Training of the head.' })
+
+type Training = z.output<typeof training>
+
+/** Rules between sources and stages, each with the path where it is to be mended. */
+export function trainingConflicts({ sources, stages }: DeepReadonly<Training>): Problem[] {
+  const problems: Problem[] = []
+  const report = (path: string, message: string): void => void problems.push({ path, message })
+  for (const [key, own] of Object.entries(sources)) {
+    const path = `training.sources.${key}`
+    const only = (kind: typeof own.kind, option: string, isSet: boolean): void => {
+      if (own.kind !== kind && isSet) report(`${path}.${option}`, `belongs to a source of kind ${kind} (the kind here is ${own.kind})`)
+    }
+    only('pairs', 'scored', own.scored)
+    only('pairs', 'from', own.from === 'content')
+    only('sequences', 'pooler', own.pooler === 'transformer')
+    only('ids', 'entities', own.entities.length > 0)
+    if (own.kind === 'ids' && own.entities.length === 0) report(`${path}.entities`, 'must name at least one kind, such as [item]')
+    if (new Set(own.entities).size !== own.entities.length) report(`${path}.entities`, `must not name a kind twice`)
+    if (own.scored && own.from === 'content') report(`${path}.scored`, 'must be false for pairs made of content, which have no scores')
+  }
+  const known = Object.keys(sources)
+  let hasRounds = false
+  for (const [i, own] of stages.entries()) {
+    const path = `training.stages.${i}`
+    if (stages.findIndex(({ name }) => name === own.name) !== i)
+      report(`${path}.name`, `must not be the name of another stage (got ${own.name})`)
+    for (const source of [...(own.sources ?? []), ...Object.keys(own.shares)]) {
+      if (!known.includes(source))
+        report(
+          `${path}.${own.sources?.includes(source) ? 'sources' : 'shares'}`,
+          `must name sources of training.sources, ${known.join(', ')} (got ${source})`,
+        )
+    }
+    if (own.sources?.length === 0) report(`${path}.sources`, 'must name at least one source, or be null for all')
+    if (own.steps !== null && own.passes !== null) report(`${path}.steps`, 'excludes `passes`: give one of them')
+    if (own.when === 'start' && hasRounds) report(`${path}.when`, 'must be `round` after a stage of rounds: those of `start` stand first')
+    hasRounds ||= own.when === 'round'
+    const drawn = (own.sources ?? known).filter((source) => (own.shares[source] ?? 0) > 0)
+    if (own.balance === 'shares' && drawn.length === 0) report(`${path}.shares`, 'must give one of its sources a share above 0')
+    if (own.balance !== 'shares' && Object.keys(own.shares).length > 0)
+      report(`${path}.shares`, `belongs to \`balance: shares\` (the balance here is ${own.balance})`)
+  }
+  return problems
+}

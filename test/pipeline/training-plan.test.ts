@@ -1,0 +1,73 @@
+/** What the groups `training.sources` and `training.stages` ask of the trainer, and where a stream refuses them. */
+import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
+import { test } from 'node:test'
+import { configuredTraining, openProject, startDaemon } from '../../pipeline/index.ts'
+import { checkConfig } from '../../schemas/index.ts'
+import { scratchDirectory } from '../connectors/scratch-directory.ts'
+import { testConfig } from './fixture.ts'
+
+const stagesOf = (training: object) =>
+  checkConfig({ content: { modalities: { text: { dim: 8 } } }, interactions: { positiveBehaviors: ['click'] }, training })
+
+test('a configuration without sources and stages trains one source in one stage, with the rates of `training`', () => {
+  const { sources, start, round } = configuredTraining(stagesOf({ epochs: 4, learningRate: 0.003 }), 'files')
+  deepStrictEqual(sources, [{ name: 'seq2item', kind: 'sequences', tauMode: 'fixed', pooler: 'mean' }])
+  deepStrictEqual(start, [])
+  deepStrictEqual(round, [
+    {
+      name: 'collaboration',
+      sources: ['seq2item'],
+      balance: { by: 'rows' },
+      passes: 4,
+      learningRate: 0.003,
+      schedule: 'one-cycle',
+      dropFarthest: 0,
+    },
+  ])
+  const [inRounds] = configuredTraining(stagesOf({ epochs: 4 }), 'rounds').round
+  deepStrictEqual([inRounds?.passes, inRounds?.schedule], [1, 'constant'])
+})
+
+test('sources and stages become the options that were asked for, and ID embeddings that nobody sent teach nothing', () => {
+  const training = {
+    sources: {
+      seq2item: { pooler: 'transformer' },
+      tags: { kind: 'pairs', scored: true, temperature: 0.07, learnTemperature: true, losses: { modality: 0 } },
+      ids: { kind: 'ids', entities: ['item', 'author'] },
+      brands: { kind: 'ids', entities: ['brand'] },
+    },
+    stages: [
+      { name: 'base', when: 'start', sources: ['tags'], balance: 'tasks', balanceTemperature: 1, steps: 40, schedule: 'cosine' },
+      { name: 'refined', when: 'start', sources: ['tags'], hardNegatives: 4, maskInBatch: true, mineEvery: 20, dropFarthest: 0.1 },
+      { name: 'both', balance: 'shares', shares: { seq2item: 11, tags: 1 }, learningRate: 1e-4 },
+    ],
+  }
+  const { sources, start, round } = configuredTraining(stagesOf(training), 'rounds', new Map([['item', 3]]))
+  deepStrictEqual(sources, [
+    { name: 'seq2item', kind: 'sequences', tauMode: 'fixed', pooler: 'transformer' },
+    { name: 'tags', kind: 'pairs', tauMode: 'learned', tau: 0.07, losses: { cosent: 0.5, modality: 0, lateFusion: 0.2 }, scored: true },
+    { name: 'ids', kind: 'ids', tauMode: 'fixed', entities: [{ name: 'item', dim: 3 }] },
+  ])
+  deepStrictEqual(start[0]?.balance, { by: 'tasks', temperature: 1 })
+  deepStrictEqual([start[0]?.steps, start[0]?.passes, start[0]?.mining], [40, undefined, undefined])
+  deepStrictEqual(start[1]?.mining, { perQuery: 4, maskInBatch: true, every: 20 })
+  deepStrictEqual([start[1]?.dropFarthest, start[1]?.schedule], [0.1, 'one-cycle'])
+  deepStrictEqual(round[0]?.balance, { by: 'shares', shares: { seq2item: 11, tags: 1 } })
+  deepStrictEqual(round[0]?.sources, ['seq2item', 'tags', 'ids'])
+  strictEqual(round.length, 1)
+})
+
+test('a stream refuses sources and stages that its rounds do not have, before anything starts', async (t) => {
+  const { directory, remove } = await scratchDirectory()
+  t.after(remove)
+  for (const [option, training] of [
+    ['training.sources', { sources: { seq2item: {}, tags: { kind: 'pairs' } } }],
+    ['training.stages', { stages: [{ name: 'base', when: 'start' }, { name: 'late' }] }],
+  ] as const) {
+    const project = await openProject(testConfig(directory, { training }))
+    await rejects(startDaemon(project), (error: Error & { code: string }) => {
+      ok(error.message.startsWith(`${option}: rounds of the stream train on one source`), error.message)
+      return error.code === 'SIDESTREAM_CONFIG_INVALID'
+    }).finally(() => project.close())
+  }
+})
