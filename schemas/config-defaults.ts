@@ -6,6 +6,7 @@
 /** Defaults of one entry of `training.sources`. */
 export const sourceDefaults = {
   kind: 'sequences',
+  set: null,
   temperature: null,
   learnTemperature: false,
   losses: { cosent: 0.5, modality: 0.2, lateFusion: 0.2 },

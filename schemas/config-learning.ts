@@ -8,6 +8,9 @@ import { count, durationMs, name, option, share } from './config-option.ts'
 import { windowFigures } from './judged-figures.ts'
 import { limits } from './limits.ts'
 
+/** Kinds of training rows that are made of a liked item. */
+export const sampleSets = ['plain', 'content-single', 'content-multi', 'collaborative-single', 'collaborative-multi'] as const
+
 export const sequences = z
   .strictObject({
     events: option(
@@ -24,7 +27,7 @@ export const sequences = z
     ),
     sets: option(
       z
-        .array(z.enum(['plain', 'content-single', 'content-multi', 'collaborative-single', 'collaborative-multi']))
+        .array(z.enum(sampleSets))
         .min(1)
         .refine((sets) => new Set(sets).size === sets.length, 'must not name a set twice'),
       defaults.sequences.sets,

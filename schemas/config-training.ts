@@ -5,6 +5,7 @@
 import { z } from 'zod'
 import { configDefaults as defaults, sourceDefaults, stageDefaults } from './config-defaults.ts'
 import { count, durationMs, name, option, share, text } from './config-option.ts'
+import { sampleSets } from './config-learning.ts'
 import type { DeepReadonly } from './config-option.ts'
 import type { Problem } from './problems.ts'
 
@@ -15,6 +16,11 @@ const source = z.strictObject({
     z.enum(['sequences', 'pairs', 'ids']),
     sourceDefaults.kind,
     'What a row is. `sequences`: liked items and the one liked next. `pairs`: two items that belong together. `ids`: an item and its ID embeddings.',
+  ),
+  set: option(
+    z.enum(sampleSets).nullable(),
+    sourceDefaults.set,
+    'Of `sequences`: the one of `sequences.sets` whose rows it takes; null: those of all.',
   ),
   temperature: option(
     z.number().min(0.01).max(1).nullable(),
@@ -210,8 +216,11 @@ export const training = z
 
 type Training = z.output<typeof training>
 
-/** Rules between sources and stages, each with the path where it is to be mended. */
-export function trainingConflicts({ sources, stages }: DeepReadonly<Training>): Problem[] {
+/**
+ * Rules between sources and stages, each with the path where it is to be mended.
+ * @param sets - `sequences.sets`
+ */
+export function trainingConflicts({ sources, stages }: DeepReadonly<Training>, sets: readonly string[]): Problem[] {
   const problems: Problem[] = []
   const report = (path: string, message: string): void => void problems.push({ path, message })
   for (const [key, own] of Object.entries(sources)) {
@@ -221,6 +230,9 @@ export function trainingConflicts({ sources, stages }: DeepReadonly<Training>): 
     }
     only('pairs', 'scored', own.scored)
     only('pairs', 'from', own.from === 'content')
+    only('sequences', 'set', own.set !== null)
+    if (own.set !== null && !sets.includes(own.set))
+      report(`${path}.set`, `must be one of sequences.sets, ${sets.join(', ')} (got ${own.set})`)
     only('sequences', 'pooler', own.pooler === 'transformer')
     only('ids', 'entities', own.entities.length > 0)
     if (own.kind === 'ids' && own.entities.length === 0) report(`${path}.entities`, 'must name at least one kind, such as [item]')

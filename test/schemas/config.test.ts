@@ -315,7 +315,7 @@ test('sources and stages take their defaults, entry by entry', () => {
 test('sources and stages that contradict each other are refused, each at its path', () => {
   const message = refusal(`${smallest}training:
   sources:
-    seq: { scored: true, from: content, entities: [item] }
+    seq: { set: content-single, scored: true, from: content, entities: [item] }
     tags: { kind: pairs, pooler: transformer }
     near: { kind: pairs, from: content, scored: true }
     ids: { kind: ids }
@@ -326,6 +326,7 @@ test('sources and stages that contradict each other are refused, each at its pat
     - { name: late, when: start, sources: [], shares: { seq: 1 } }
 `)
   for (const line of [
+    /sources\.seq\.set: must be one of sequences\.sets, plain \(got content-single\)/,
     /sources\.seq\.scored: belongs to a source of kind pairs \(the kind here is sequences\)/,
     /sources\.seq\.from: belongs to a source of kind pairs/,
     /sources\.seq\.entities: belongs to a source of kind ids/,
