@@ -13,12 +13,14 @@ export interface KilledRun {
   readonly partitions: number
   readonly world: SmallWorld
   readonly plan?: KillPlan
+  /** Changes of the configuration, such as those of `onServers`. @default none: the embedded log and store */
+  readonly changes?: object
 }
 
-const { directory, partitions, world, plan } = JSON.parse(process.argv[2]!) as KilledRun
+const { directory, partitions, world, plan, changes = {} } = JSON.parse(process.argv[2]!) as KilledRun
 try {
   const outcome = await runWorld({
-    config: smallConfig({ dataDir: directory, partitions }),
+    config: smallConfig({ dataDir: directory, partitions }, changes),
     name: 'killed',
     events: smallWorld(world),
     wrap: (project) => withKillPoints(project, { plan }),

@@ -37,11 +37,12 @@ export async function runChild(run: KilledRun, { fileBlocks }: { fileBlocks?: nu
 export async function runAlone({
   partitions,
   world,
-}: Pick<KilledRun, 'partitions' | 'world'>): Promise<{ outcome: RunOutcome; writes: string[] }> {
+  changes = {},
+}: Pick<KilledRun, 'partitions' | 'world' | 'changes'>): Promise<{ outcome: RunOutcome; writes: string[] }> {
   const { directory, remove } = await scratchDirectory()
   const writes: string[] = []
   try {
-    const config = smallConfig({ dataDir: directory, partitions })
+    const config = smallConfig({ dataDir: directory, partitions }, changes)
     const outcome = await runWorld({
       config,
       name: 'killed',
