@@ -10,7 +10,7 @@ import { hostname } from 'node:os'
 import { isPoison, SidestreamError } from '../schemas/index.ts'
 import type { LogBatch, LogConsumer, LogProducer, LogRecord } from '../connectors/index.ts'
 import { loadControl, placeOf, saveControl } from './control-checkpoint.ts'
-import type { ControlPlace } from './control-checkpoint.ts'
+import type { ControlCheckpoint, ControlPlace } from './control-checkpoint.ts'
 import { ControlView, encodeControl, writtenAt } from './control-records.ts'
 import type { CommandState, ControlBody, ControlEntry, ControlKind } from './control-records.ts'
 import { DeadLetters } from './dead-letters.ts'
@@ -85,8 +85,9 @@ export class ControlLog {
 
   /** Joins those that may own control. Resolves when it is known whether this process is assigned it, not when it has read it all. */
   static async join(project: Project, options: ControlOptions): Promise<ControlLog> {
-    const control = new ControlLog(project, await project.log.producer(), options)
-    await control.#restore()
+    const [producer, kept] = await Promise.all([project.log.producer(), loadControl(project)])
+    const control = new ControlLog(project, producer, options)
+    if (kept !== undefined) control.#restore(kept)
     const consumer = await project.log.consumer({ group: controlGroup(project), topics: ['control'], start: 'earliest' })
     control.#consumer = consumer
     try {
@@ -181,13 +182,11 @@ export class ControlLog {
     await this.#producer.close()
   }
 
-  async #restore(): Promise<void> {
-    const kept = await loadControl(this.#project)
-    if (kept === undefined) return
-    this.#view.restore(kept.entries)
-    this.#last = kept.last
-    this.#savedOffset = kept.last.offset
-    this.#position = kept.last.offset + 1n
+  #restore({ last, entries }: ControlCheckpoint): void {
+    this.#view.restore(entries)
+    this.#last = last
+    this.#savedOffset = last.offset
+    this.#position = last.offset + 1n
   }
 
   /** Keeps what was read, beside the work. Without it the next start reads more, so a failure is only told. */

@@ -109,8 +109,9 @@ export class Ingest {
   /** Starts consuming; `onFatal` is told when the lanes can go on no more. */
   static async start(project: Project, onFatal: (error: Error) => void): Promise<Ingest> {
     const consumer = await project.log.consumer({ group: groupOf(project.config), topics: [topic], start: 'earliest', commits: 'handler' })
-    const { partitions } = await (await project.log.admin()).describe('distill-samples')
-    const ingest = new Ingest(project, consumer, await project.log.producer(), partitions)
+    const admin = await project.log.admin()
+    const [{ partitions }, producer] = await Promise.all([admin.describe('distill-samples'), project.log.producer()])
+    const ingest = new Ingest(project, consumer, producer, partitions)
     await consumer.run({
       onAssigned: (lane) => ingest.#assigned(lane),
       onBatch: (batch, lane) => ingest.#batch(batch, lane),

@@ -68,9 +68,9 @@ export class OwnerLanes {
 
   static async start(project: Project, onChange: () => void, onFatal: (error: Error) => void): Promise<OwnerLanes> {
     const state = await project.openState('owner')
-    const sources = await sourcesOf(project)
+    const [sources, producer] = await Promise.all([sourcesOf(project), project.log.producer()])
     const clock = loadClock(state, sources, project.config.training.roundMs)
-    const lanes = new OwnerLanes(project, state, clock, await project.log.producer(), onChange)
+    const lanes = new OwnerLanes(project, state, clock, producer, onChange)
     for (const source of sources) {
       const stored = state.get(watermarkKey(source))
       lanes.#watermarks.set(

@@ -40,6 +40,8 @@ export interface OwnerOptions {
   readonly control: ControlLog
   readonly events: OwnerEvents
   readonly onFatal: (error: Error) => void
+  /** Resolves when versions and ingest work; decides nothing before. */
+  readonly ready: Promise<void>
   /** Resolves when ingest has taken in what is in the log at the call, as far as it runs in this process. */
   readonly ingested: () => Promise<void>
 }
@@ -89,10 +91,17 @@ export class Owner {
   }
 
   static async start(options: OwnerOptions): Promise<Owner> {
-    const { project, onFatal } = options
+    const { project, onFatal, ready } = options
     let wake = (): void => {}
+    ready.catch(() => {})
     const lanes = await OwnerLanes.start(project, () => wake(), onFatal)
-    lanes.closedTs = await closedUntil(project, lanes)
+    try {
+      await ready
+      lanes.closedTs = await closedUntil(project, lanes)
+    } catch (error) {
+      await lanes.stop()
+      throw error
+    }
     const owner = new Owner(options, lanes)
     wake = () => owner.#changed()
     owner.#loop = owner.#run()

@@ -46,16 +46,25 @@ export class Roles {
   /** Resolves when the roles work, or when another process has control and this one stands by. */
   static async start(options: RolesOptions): Promise<Roles> {
     const { project, wanted, onFatal } = options
-    const control = wanted.includes('distill') ? await ControlLog.join(project, { onFatal }) : undefined
+    const distills = wanted.includes('distill')
+    const publishes = wanted.includes('publish') && !distills
+    // Without an owner anywhere, whoever has the data directory keeps it in order.
+    const decides = !distills && project.log.caps.groups === 'process'
+    const [joining, starting] = await Promise.allSettled([
+      distills ? ControlLog.join(project, { onFatal }) : undefined,
+      Versions.start(project, onFatal, { publishes, decides }),
+    ])
+    const control = joining.status === 'fulfilled' ? joining.value : undefined
+    const versions = starting.status === 'fulfilled' ? starting.value : undefined
     try {
-      const publishes = wanted.includes('publish') && control === undefined
-      // Without an owner anywhere, whoever has the data directory keeps it in order.
-      const decides = control === undefined && project.log.caps.groups === 'process'
-      const roles = new Roles(options, await Versions.start(project, onFatal, { publishes, decides }), control)
+      if (joining.status === 'rejected') throw joining.reason
+      if (starting.status === 'rejected') throw starting.reason
+      const roles = new Roles(options, starting.value, control)
       await roles.#start()
       return roles
     } catch (error) {
       await control?.close()
+      await versions?.stop()
       throw error
     }
   }
@@ -105,7 +114,6 @@ export class Roles {
       await this.#beginning
     } catch (error) {
       await this.#ingest?.stop()
-      await this.versions.stop()
       throw error
     }
   }
@@ -114,10 +122,22 @@ export class Roles {
     if (this.#stopped) return
     const { project, events, onFatal } = this.#options
     if (this.#waited) project.logger.info({ project: project.config.project }, 'the owner of control is gone: this process takes over')
-    await this.versions.takeOver()
-    await this.#beginIngest()
     const { versions } = this
-    this.#owner = await Owner.start({ project, versions, control, events, onFatal, ingested: () => this.#ingested() })
+    const ready = Promise.allSettled([versions.takeOver(), this.#beginIngest()])
+    try {
+      this.#owner = await Owner.start({
+        project,
+        versions,
+        control,
+        events,
+        onFatal,
+        ready: whole(ready),
+        ingested: () => this.#ingested(),
+      })
+    } catch (error) {
+      await ready
+      throw error
+    }
   }
 
   async #beginIngest(): Promise<void> {
@@ -138,4 +158,9 @@ export class Roles {
       await new Promise<void>((resolve) => setTimeout(resolve, ingestPollMs))
     }
   }
+}
+
+/** Rejects with the first failure, when all have ended. */
+async function whole(ended: Promise<readonly PromiseSettledResult<unknown>[]>): Promise<void> {
+  for (const one of await ended) if (one.status === 'rejected') throw one.reason
 }

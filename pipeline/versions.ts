@@ -294,11 +294,10 @@ export class Versions {
     const live = await this.live()
     if (live !== undefined) this.#live = { version: live.version, since: live.liveSince ?? Infinity }
     if (!this.#publishes) return
-    for (const record of await this.#neededVersions()) {
-      // A build starts its own writer, when its head and codebooks are made.
-      if (record.state === 'building' || this.#running.has(record.version)) continue
-      await this.#resumeWriter(record)
-    }
+    // A build starts its own writer, when its head and codebooks are made.
+    const stopped = (await this.#neededVersions()).filter(({ state, version }) => state !== 'building' && !this.#running.has(version))
+    const resumed = await Promise.allSettled(stopped.map((record) => this.#resumeWriter(record)))
+    for (const one of resumed) if (one.status === 'rejected') throw one.reason
   }
 
   /** Brings a kept version to where the log ends now: its writer may have stopped with the rollback window. */

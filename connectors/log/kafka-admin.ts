@@ -36,10 +36,11 @@ export class KafkaAdmin implements LogAdmin {
 
   async planTopics(topics: readonly NewTopic[]): Promise<TopicPlan[]> {
     for (const topic of topics) checkNewTopic(topic)
+    const counts = await this.#view.partitionCounts(topics.map(({ name }) => this.#names.topic(name)))
     const existing = new Map<string, number>()
     for (const { name } of topics) {
-      const physical = this.#names.topic(name)
-      if (await this.#view.exists(physical)) existing.set(name, (await this.#view.leaders(physical)).length)
+      const count = counts.get(this.#names.topic(name))
+      if (count !== undefined) existing.set(name, count)
     }
     const settings = await this.#settingsOf([...existing.keys()])
     return topics.map(({ name, partitions: wantedPartitions, cleanup: wantedCleanup = 'delete' }) => {

@@ -29,6 +29,10 @@ export class KafkaView {
   readonly #settings: KafkaSettings
   readonly #handle: ClusterHandle
   readonly #closing = new AbortController()
+  /** Leaders as they were looked up last, by topic: enough to know whom to ask, which answers when it is no leader any more. */
+  readonly #leaders = new Map<string, number[]>()
+  /** Nodes that coordinate groups, as they were looked up last. */
+  readonly #coordinators = new Map<string, Promise<number>>()
 
   private constructor(settings: KafkaSettings, handle: ClusterHandle) {
     this.#settings = settings
@@ -87,14 +91,24 @@ export class KafkaView {
       const leaders: number[] = []
       for (const { partitionId, leader } of partitionMetadata) leaders[partitionId] = leader
       found.set(topic, leaders)
+      this.#leaders.set(topic, leaders)
     }
     return found
   }
 
-  /** Of those topics that exist. */
+  /** Of those topics that exist; one request when all of them do. */
   async partitionCounts(topics: readonly string[]): Promise<Map<string, number>> {
     const counts = new Map<string, number>()
-    for (const topic of topics) if (await this.exists(topic)) counts.set(topic, (await this.leaders(topic)).length)
+    if (topics.length === 0) return counts
+    const count = async (some: readonly string[]): Promise<void> => {
+      for (const [topic, { length }] of await this.partitions(some)) counts.set(topic, length)
+    }
+    await count(topics).catch(async (error: unknown) => {
+      if (!isTopicUnknown(error)) throw error
+      await Promise.all(
+        topics.map((topic) => count([topic]).catch((reason: unknown) => isTopicUnknown(reason) || Promise.reject(reason as Error))),
+      )
+    })
     return counts
   }
 
@@ -104,7 +118,7 @@ export class KafkaView {
       await this.partitions([topic])
       return true
     } catch (error) {
-      if (error instanceof SidestreamError && error.code === 'SIDESTREAM_TOPIC_UNKNOWN') return false
+      if (isTopicUnknown(error)) return false
       throw error
     }
   }
@@ -131,8 +145,12 @@ export class KafkaView {
     const found = new Map<string, bigint>()
     if (places.length === 0) return found
     await this.#asking(`cannot look up the commits of group ${group}`, async (cluster) => {
-      const coordinator = await coordinatorOf(cluster, group)
-      const { responses } = await coordinator.offsetFetch({ groupId: group, topics: grouped(places, ({ partition }) => ({ partition })) })
+      const coordinator = await this.#coordinatorOf(cluster, group)
+      const topics = grouped(places, ({ partition }) => ({ partition }))
+      const { responses } = await coordinator.offsetFetch({ groupId: group, topics }).catch((error: unknown) => {
+        this.#coordinators.delete(group) // the next try asks who it is now
+        throw error
+      })
       for (const { topic, partitions } of responses) {
         for (const { partition, offset } of partitions) if (BigInt(offset) >= 0n) found.set(placeName({ topic, partition }), BigInt(offset))
       }
@@ -176,12 +194,30 @@ export class KafkaView {
     await this.#handle.close()
   }
 
+  /** Asks the leaders that are known, and looks them up when one is not, or does not answer as one. */
   async #perLeader<P extends TopicPartitionName>(
     cluster: KafkaCluster,
     places: readonly P[],
     ask: (broker: KafkaBroker, mine: P[]) => Promise<void>,
   ): Promise<void> {
-    const leaders = await this.partitions([...new Set(places.map(({ topic }) => topic))])
+    const topics = [...new Set(places.map(({ topic }) => topic))]
+    if (places.every(({ topic, partition }) => this.#leaders.get(topic)?.[partition] !== undefined)) {
+      try {
+        return await this.#askLeaders(cluster, this.#leaders, places, ask)
+      } catch (error) {
+        for (const topic of topics) this.#leaders.delete(topic)
+        if (error instanceof SidestreamError) throw error // an answer
+      }
+    }
+    await this.#askLeaders(cluster, await this.partitions(topics), places, ask)
+  }
+
+  async #askLeaders<P extends TopicPartitionName>(
+    cluster: KafkaCluster,
+    leaders: ReadonlyMap<string, readonly number[]>,
+    places: readonly P[],
+    ask: (broker: KafkaBroker, mine: P[]) => Promise<void>,
+  ): Promise<void> {
     const byLeader = new Map<number, P[]>()
     for (const place of places) {
       const leader = leaders.get(place.topic)?.[place.partition]
@@ -191,6 +227,16 @@ export class KafkaView {
       else mine.push(place)
     }
     await Promise.all([...byLeader].map(async ([nodeId, mine]) => ask(await cluster.findBroker({ nodeId }), mine)))
+  }
+
+  async #coordinatorOf(cluster: KafkaCluster, group: string): Promise<KafkaBroker> {
+    let nodeId = this.#coordinators.get(group)
+    if (nodeId === undefined) {
+      nodeId = coordinatorOf(cluster, group)
+      this.#coordinators.set(group, nodeId)
+      nodeId.catch(() => this.#coordinators.delete(group))
+    }
+    return cluster.findBroker({ nodeId: await nodeId })
   }
 
   #asking<T>(doing: string, ask: (cluster: KafkaCluster) => Promise<T>): Promise<T> {
@@ -230,12 +276,16 @@ async function askedAnew(cluster: KafkaCluster, topics: readonly string[]): Prom
 }
 
 /** kafkajs's own way swallows the reason when the group may not be used. */
-async function coordinatorOf(cluster: KafkaCluster, groupId: string): Promise<KafkaBroker> {
+async function coordinatorOf(cluster: KafkaCluster, groupId: string): Promise<number> {
   if (cluster.getNodeIds().length === 0) await cluster.metadata({ topics: [] })
   const nodes = cluster.getNodeIds()
   const broker = await cluster.findBroker({ nodeId: Number(nodes[Math.floor(Math.random() * nodes.length)]) })
   const { coordinator } = await broker.findGroupCoordinator({ groupId, coordinatorType: 0 })
-  return cluster.findBroker({ nodeId: coordinator.nodeId })
+  return coordinator.nodeId
+}
+
+function isTopicUnknown(error: unknown): boolean {
+  return error instanceof SidestreamError && error.code === 'SIDESTREAM_TOPIC_UNKNOWN'
 }
 
 function unknownTopic(topic: string, cause?: unknown): SidestreamError {

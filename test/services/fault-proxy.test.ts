@@ -143,3 +143,22 @@ test('one request is lost, or its answer, and the connection with it; others pas
     strictEqual((await read(second, 12)).length, 12)
   }
 })
+
+test('requests are told by their kind, however their bytes are cut', async (t) => {
+  const server = createServer((socket) => socket.on('error', () => {}).pipe(socket)).listen(0, loopback)
+  await once(server, 'listening')
+  const proxy = await faultProxy({ host: loopback, port: (server.address() as AddressInfo).port })
+  t.after(async () => {
+    await proxy.close()
+    server.close()
+  })
+  const told: string[] = []
+  proxy.watchRequests((name) => told.push(name))
+  const socket = await client(proxy)
+  const bytes = Buffer.concat([request(3), request(1), request(77), request(2)])
+  for (const part of [bytes.subarray(0, 5), bytes.subarray(5, 29), bytes.subarray(29)]) {
+    socket.write(part)
+    await read(socket, part.length)
+  }
+  deepStrictEqual(told, ['Metadata', 'Fetch', 'request 77', 'ListOffsets'])
+})

@@ -6,6 +6,7 @@ import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import type { AddressInfo, Server, Socket } from 'node:net'
 
+import { requestScanner } from './kafka-requests.ts'
 import { loopback } from './ports.ts'
 
 /** One connection through the proxy. */
@@ -31,6 +32,7 @@ export class FaultProxy {
   #silent = false
   #refusing = false
   #loss: Loss | undefined
+  #onRequest: ((name: string) => void) | undefined
 
   /** Use `faultProxy()`. */
   constructor(listener: Server) {
@@ -74,6 +76,11 @@ export class FaultProxy {
   refuse(): void {
     this.#refusing = true
     this.cut()
+  }
+
+  /** Tells of each request of a Kafka client, by its kind, on connections that are made from now on. */
+  watchRequests(onRequest: (name: string) => void): void {
+    this.#onRequest = onRequest
   }
 
   /** Nothing passes and nothing is closed, as when a cable is pulled; what is sent meanwhile arrives after `heal`. */
@@ -121,6 +128,7 @@ export class FaultProxy {
     const pair: Pair = { client, server }
     this.#pairs.add(pair)
     server.on('error', () => client.resetAndDestroy())
+    if (this.#onRequest !== undefined) client.on('data', requestScanner(this.#onRequest))
     this.#forward(client, server, (chunk) => this.#isLost(chunk, pair))
     this.#forward(server, client, () => pair.deaf === true)
     client.on('close', () => {
