@@ -7,14 +7,13 @@
 
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
-import { isPoison, SidestreamError } from '../schemas/index.ts'
+import { isPoison, isRetryable, SidestreamError } from '../schemas/index.ts'
 import type { LogBatch, LogConsumer, LogProducer, LogRecord } from '../connectors/index.ts'
 import { loadControl, placeOf, saveControl } from './control-checkpoint.ts'
 import type { ControlCheckpoint, ControlPlace } from './control-checkpoint.ts'
 import { ControlView, encodeControl, writtenAt } from './control-records.ts'
 import type { CommandState, ControlBody, ControlEntry, ControlKind } from './control-records.ts'
 import { DeadLetters } from './dead-letters.ts'
-import { isRetryable } from './patience.ts'
 import type { Project } from './project.ts'
 
 export interface ControlOptions {

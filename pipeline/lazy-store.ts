@@ -1,17 +1,11 @@
 /** A store that is opened when something of it is used: what only uses the log works while the store is away. */
 
 import type { Store } from '../connectors/index.ts'
+import { lazily } from './lazily.ts'
 
 /** @param open - called once, by the first use; again by the next one when it failed */
 export function lazyStore(name: string, open: () => Promise<Store>): Store {
-  let opened: Promise<Store> | undefined
-  const store = (): Promise<Store> => {
-    opened ??= open().catch((error: unknown) => {
-      opened = undefined
-      throw error
-    })
-    return opened
-  }
+  const { use: store, close } = lazily(open)
   return {
     name,
     write: async (target, entries) => (await store()).write(target, entries),
@@ -31,6 +25,6 @@ export function lazyStore(name: string, open: () => Promise<Store>): Store {
     collect: async (project, version) => (await store()).collect(project, version),
     usage: async (project, version) => (await store()).usage(project, version),
     now: async () => (await store()).now(),
-    close: async () => (await opened)?.close(),
+    close,
   }
 }

@@ -6,7 +6,7 @@
 
 import { noCounts, pickCandidate } from '../distill/index.ts'
 import type { FilterCounts } from '../distill/index.ts'
-import { isSidestreamError, SidestreamError } from '../schemas/index.ts'
+import { isRetryable, isSidestreamError, SidestreamError } from '../schemas/index.ts'
 import { bootstrapCut } from './bootstrap.ts'
 import type { ControlLog } from './control.ts'
 import { requireSameCommand } from './control-records.ts'
@@ -16,7 +16,6 @@ import { decidedPositions, ownerTopics, refuseStrangeStore } from './owner-check
 import { OwnerCommands } from './owner-commands.ts'
 import type { TaskResult } from './owner-commands.ts'
 import { OwnerLanes } from './owner-lanes.ts'
-import { isRetryable } from './patience.ts'
 import { positionName } from './positions.ts'
 import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'

@@ -5,7 +5,7 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isSidestreamError } from '../schemas/index.ts'
+import { isRetryable } from '../schemas/index.ts'
 import type { ErrorCode, SidestreamError } from '../schemas/index.ts'
 import type { Logger } from './project.ts'
 
@@ -93,9 +93,4 @@ export class Patience {
     outage.toldMs = now
     this.#logger.warn({ code: error.code, waitedMs: Math.round(now - outage.sinceMs), calls: outage.calls }, `waiting: ${error.message}`)
   }
-}
-
-/** True for what may be over when it is tried again. */
-export function isRetryable(error: unknown): error is SidestreamError {
-  return isSidestreamError(error) && error.class === 'retryable'
 }

@@ -110,3 +110,8 @@ export function isSidestreamError(error: unknown): error is SidestreamError {
 export function isPoison(error: unknown): error is SidestreamError {
   return isSidestreamError(error) && error.class === 'poison'
 }
+
+/** True for what may be over when it is tried again. */
+export function isRetryable(error: unknown): error is SidestreamError {
+  return isSidestreamError(error) && error.class === 'retryable'
+}

@@ -6,7 +6,7 @@
 export { Codec } from './codec.ts'
 export type { CodecOptions, TopicRecords } from './codec.ts'
 export type { FieldNames } from './foreign-reader.ts'
-export { errorClasses, isPoison, isSidestreamError, refusalCodes, SidestreamError } from './errors.ts'
+export { errorClasses, isPoison, isRetryable, isSidestreamError, refusalCodes, SidestreamError } from './errors.ts'
 export type { ErrorClass, ErrorCode, ErrorDetails } from './errors.ts'
 export { crc64Avro, fingerprintHex } from './fingerprint.ts'
 export { createItemContentBatch, rowStates } from './item-content-batch.ts'

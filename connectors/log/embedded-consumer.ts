@@ -3,12 +3,11 @@
  * Invariants: a lane commits until its signal aborts, which is before another lane of its partition starts; a fatal error
  * stops all lanes, moves no position and is told once.
  */
-import { SidestreamError } from '../../schemas/index.ts'
+import { isRetryable, SidestreamError } from '../../schemas/index.ts'
 import type { LogCore } from './embedded.ts'
 import { nameOf } from './embedded-group.ts'
 import type { EmbeddedGroup, GroupMember } from './embedded-group.ts'
 import { EmbeddedLane } from './embedded-lane.ts'
-import { isRetryable } from './lane-tries.ts'
 import type { ConsumerOptions, LogConsumer, LogHandlers } from './log.ts'
 import type { Partition } from './partition.ts'
 

@@ -4,7 +4,7 @@
  * nobody's.
  */
 import type { Batch } from 'kafkajs'
-import { SidestreamError } from '../../schemas/index.ts'
+import { isRetryable, SidestreamError } from '../../schemas/index.ts'
 import { isNotMember, kafkaError } from './kafka-errors.ts'
 import { KafkaLane } from './kafka-lane.ts'
 import type { KafkaMember } from './kafka-member.ts'
@@ -14,7 +14,6 @@ import type { StartFacts } from './kafka-start.ts'
 import { placeName } from './kafka-view.ts'
 import type { KafkaView, TopicPartitionName } from './kafka-view.ts'
 import type { KafkaSettings } from './kafka.ts'
-import { isRetryable } from './lane-tries.ts'
 import type { ConsumerOptions, LogHandlers } from './log.ts'
 import { withTimeout } from './waiting.ts'
 

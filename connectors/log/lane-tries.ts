@@ -1,5 +1,5 @@
 /** The tries of one batch: its handler is called until it takes it, the batch is given up, or an error stays. */
-import { isSidestreamError } from '../../schemas/index.ts'
+import { isRetryable } from '../../schemas/index.ts'
 
 const backoffMs = 100
 const backoffLimitMs = 5000
@@ -36,11 +36,6 @@ export async function tried(handOver: () => Promise<void>, options: TriesOptions
     while (isPaused() && !isSought() && !stopped.aborted) await woken()
     if (isSought() || stopped.aborted) return
   }
-}
-
-/** True for errors that may go away by waiting. */
-export function isRetryable(error: unknown): boolean {
-  return isSidestreamError(error) && error.class === 'retryable'
 }
 
 /** What was thrown, as an error that can be told. */
