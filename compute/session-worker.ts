@@ -42,7 +42,7 @@ port.on('message', (message: Message) => {
 
 async function handle(message: Message): Promise<WorkerResult> {
   if (message.kind === 'open') {
-    const session = await ort.InferenceSession.create(message.model, ortOptions(message.options))
+    const session = await createSession(message.model, message.options)
     const state = message.sharesStateOf === undefined ? {} : sessions.get(message.sharesStateOf)?.state
     if (state === undefined) throw new Error('the session whose state is shared is closed')
     const stateNames = session.inputNames.filter((name) => name.startsWith(statePrefix))
@@ -68,6 +68,18 @@ async function handle(message: Message): Promise<WorkerResult> {
   }
 }
 
+async function createSession(model: Uint8Array, options: Required<SessionOptions>): Promise<ort.InferenceSession> {
+  try {
+    return await ort.InferenceSession.create(model, ortOptions(options))
+  } catch (error) {
+    if (options.providers.join() === 'cpu') throw error
+    const known = ort.listSupportedBackends().map(({ name }) => name)
+    const message = `execution providers ${options.providers.join(', ')}: ${(error as Error).message}`
+    const hint = `this build of ONNX Runtime knows ${known.join(', ')}, and some need libraries of their own on the machine`
+    throw new Error(`${message}; ${hint}`, { cause: error })
+  }
+}
+
 async function run(open: OpenSession, feeds: TensorMap, outputs: readonly string[] | undefined): Promise<TensorMap> {
   const all: Record<string, ort.Tensor> = {}
   for (const name of open.stateNames) all[name] = open.state[name]!
@@ -84,8 +96,9 @@ async function run(open: OpenSession, feeds: TensorMap, outputs: readonly string
   return answer
 }
 
-function ortOptions({ threads, optimization }: Required<SessionOptions>): ort.InferenceSession.SessionOptions {
+function ortOptions({ threads, optimization, providers }: Required<SessionOptions>): ort.InferenceSession.SessionOptions {
   return {
+    executionProviders: [...providers],
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',

@@ -46,7 +46,7 @@ export class TrainingSession {
    */
   async withGraph(
     graph: Graph,
-    options: Pick<TrainingSessionOptions, 'state' | 'threads' | 'optimization'> = {},
+    options: Pick<TrainingSessionOptions, 'state' | 'threads' | 'optimization' | 'providers'> = {},
   ): Promise<TrainingSession> {
     const added = new Map<string, StateEntry>()
     for (const [name, entry] of graph.states) {

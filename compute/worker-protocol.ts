@@ -12,6 +12,12 @@ export interface SessionOptions {
    * even in a float64 graph; `basic` does not. @default 'all'
    */
   readonly optimization?: 'all' | 'basic'
+  /**
+   * ONNX Runtime's execution providers, tried in this order for every node; what none of them knows runs on the CPU. Numbers differ
+   * from one to the other in their last bits.
+   * @default ['cpu']
+   */
+  readonly providers?: readonly string[]
 }
 
 export type Request =

@@ -65,9 +65,9 @@ export class WorkerSession {
     const worker = shared?.worker ?? options.worker ?? new ComputeWorker({ name })
     const owns = shared === undefined && options.worker === undefined
     const session = worker.nextSession()
-    const { threads = 1, optimization = 'all' } = options
+    const { threads = 1, optimization = 'all', providers = ['cpu'] } = options
     try {
-      const settings = { threads, optimization }
+      const settings = { threads, optimization, providers }
       const opened = await worker.ask({ kind: 'open', session, model, options: settings, sharesStateOf: shared?.id })
       const made = new WorkerSession(worker, session, name, owns, opened)
       if (state !== undefined) await made.setState(state)

@@ -10,6 +10,7 @@ import type { TrainingSource } from './sources.ts'
 
 interface SessionOptions extends StepOptions {
   readonly threads: number
+  readonly providers: readonly string[]
 }
 
 export class StepSessions {
@@ -34,14 +35,14 @@ export class StepSessions {
     options: SessionOptions,
     state: Readonly<Record<string, Tensor>> | undefined,
   ): Promise<StepSessions> {
-    const { threads } = options
+    const { threads, providers } = options
     const worker = new ComputeWorker({ name: 'training' })
     const [main, ...others] = sources.map((source) => stepGraph(head, source, plainStep, options))
     try {
-      const first = await TrainingSession.create(main!, { threads, worker, ...(state ? { state } : {}) })
+      const first = await TrainingSession.create(main!, { threads, providers, worker, ...(state ? { state } : {}) })
       const sessions = new StepSessions(head, worker, first, sources[0]!, options)
       for (const [i, graph] of others.entries()) {
-        const session = await first.withGraph(graph, { threads, ...(state ? { state } : {}) })
+        const session = await first.withGraph(graph, { threads, providers, ...(state ? { state } : {}) })
         sessions.#open.set(sessionKey(sources[i + 1]!.name, plainStep), Promise.resolve(session))
       }
       return sessions
@@ -56,7 +57,10 @@ export class StepSessions {
     const key = sessionKey(source.name, variant)
     let session = this.#open.get(key)
     if (session === undefined) {
-      session = this.#first.withGraph(stepGraph(this.#head, source, variant, this.#options), { threads: this.#options.threads })
+      session = this.#first.withGraph(stepGraph(this.#head, source, variant, this.#options), {
+        threads: this.#options.threads,
+        providers: this.#options.providers,
+      })
       this.#open.set(key, session)
     }
     return session

@@ -58,6 +58,11 @@ export interface TrainerOptions {
    * @default 1
    */
   readonly threads?: number
+  /**
+   * ONNX Runtime's execution providers, such as cuda, tried in order; equal bits are promised for equal ones only.
+   * @default ['cpu']
+   */
+  readonly providers?: readonly string[]
 }
 
 export const trainerDefaults: Readonly<Required<TrainerOptions>> = {
@@ -69,6 +74,7 @@ export const trainerDefaults: Readonly<Required<TrainerOptions>> = {
   weightDecay: adamWDefaults.weightDecay,
   clipNorm: 1,
   threads: 1,
+  providers: ['cpu'],
 }
 
 /** What one step said. */

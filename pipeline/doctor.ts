@@ -49,12 +49,12 @@ export async function diagnose(
   }
   let config: Config | undefined
   await check('node', async () => `${process.version} on ${process.platform} ${process.arch}`)
-  await check('compute', checkCompute)
   const read = await check('configuration', async () => {
     config = parseConfig(await readText(configPath), { env, path: configPath })
     const modalities = Object.entries(config.content.modalities).map(([name, { dim }]) => `${name} ${dim}`)
     return `${configPath}: project ${config.project}, modalities ${modalities.join(', ')}`
   })
+  await check('compute', () => checkCompute(config?.training.providers ?? ['cpu']))
   if (!read || config === undefined) return { findings, topics: [] }
   const { dataDir } = config
   const isOnServers = { log: config.log.driver === 'kafka', store: config.store.driver === 'redis' }
@@ -99,14 +99,16 @@ async function readText(path: string): Promise<string> {
   }
 }
 
-async function checkCompute(): Promise<string> {
+async function checkCompute(providers: readonly string[]): Promise<string> {
   const graph = new Graph({ name: 'doctor' })
   graph.output('y', graph.mul(graph.input('x', 'float32', [1]), graph.scalar(2)))
-  const session = await Session.create(toModel(graph), { name: 'doctor' })
+  const session = await Session.create(toModel(graph), { name: 'doctor', providers })
   try {
     const { y } = await session.run({ x: tensorOf('float32', [1], [21]) })
     if (y?.data[0] !== 42) throw new Error(`ONNX Runtime computed ${String(y?.data[0])} for 2 x 21: reinstall onnxruntime-node`)
-    return 'ONNX Runtime computes in a worker thread'
+    return providers.join() === 'cpu'
+      ? 'ONNX Runtime computes in a worker thread'
+      : `ONNX Runtime computes in a worker thread by ${providers.join(', ')}`
   } finally {
     await session.close()
   }

@@ -105,6 +105,7 @@ export function trainerOptions({ training, sequences }: Config): TrainerOptions 
     weightDecay: training.weightDecay,
     clipNorm: training.clipNorm,
     threads: training.threads,
+    providers: training.providers,
   }
 }
 

@@ -134,6 +134,7 @@ export const configDefaults = {
     sources: { seq2item: sourceDefaults },
     stages: [{ name: 'collaboration', ...stageDefaults }],
     threads: 1,
+    providers: ['cpu'],
   },
   semanticIds: {
     view: null,

@@ -84,6 +84,10 @@ test('a bad feed and a bad model fail with the code and the cause, and the sessi
   await rejects(Session.create(new Uint8Array([1, 2, 3])), { code: 'SIDESTREAM_SESSION_FAILED' })
 })
 
+test('an execution provider that cannot be had is named, with those that ONNX Runtime knows', async () => {
+  await rejects(Session.create(doubling(), { providers: ['nosuch'] }), { code: 'SIDESTREAM_SESSION_FAILED', message: /nosuch.*knows.*cpu/ })
+})
+
 test('close answers what is under way, then refuses', async () => {
   const session = await Session.create(doubling())
   const running = session.run({ x: tensorOf('float32', [1, 2], [1, 2]) })
