@@ -70,7 +70,7 @@ test('doctor finds nothing wrong with a good project and says what is wrong with
   strictEqual(good['ok'], true)
   deepStrictEqual(
     findings.map(({ check }) => check),
-    ['node', 'compute', 'configuration', 'data directory', 'log', 'topics', 'store'],
+    ['node', 'configuration', 'compute', 'data directory', 'log', 'topics', 'store'],
   )
   deepStrictEqual(
     findings.slice(4).map(({ message }) => message),
