@@ -211,7 +211,10 @@ export const training = z
       'threads',
     ),
     providers: option(
-      z.array(z.string().regex(/^[a-z]{2,32}$/, 'must be the name of an ONNX Runtime execution provider, such as cpu or cuda')).min(1).max(8),
+      z
+        .array(z.string().regex(/^[a-z]{2,32}$/, 'must be the name of an ONNX Runtime execution provider, such as cpu or cuda'))
+        .min(1)
+        .max(8),
       defaults.training.providers,
       'Execution providers of ONNX Runtime for training, tried in order; what none of them knows runs on the CPU. Equal weights are promised for equal ones. Published vectors are always computed on the CPU.',
     ),
