@@ -1,6 +1,7 @@
 /** `sidestream dead-letters`: what could not be processed, and trying it again. */
 
 import { Command } from 'commander'
+import { errorClasses, SidestreamError, topics } from '../schemas/index.ts'
 import type { LetterFilter, ListedLetter } from '../pipeline/index.ts'
 import { projectCommand, withCommands } from './options.ts'
 import { createOutput, textTable } from './output.ts'
@@ -37,7 +38,18 @@ export function deadLettersCommand(): Command {
   return command
 }
 
+/** @throws SIDESTREAM_USAGE_INVALID for a topic or code that there is not: it would look as if all were well */
 function filterOf({ topic, code }: Options): LetterFilter {
+  if (topic !== undefined && !topics.some(({ name }) => name === topic)) {
+    throw new SidestreamError(
+      'SIDESTREAM_USAGE_INVALID',
+      `there is no topic ${topic}; topics are ${topics.map(({ name }) => name).join(', ')}`,
+    )
+  }
+  if (code !== undefined && !(code in errorClasses)) {
+    const poison = Object.entries(errorClasses).flatMap(([name, kind]) => (kind === 'poison' ? [name] : []))
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `there is no error code ${code}; dead letters have ${poison.join(', ')}`)
+  }
   return { ...(topic !== undefined && { topic }), ...(code !== undefined && { code }) }
 }
 

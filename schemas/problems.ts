@@ -150,7 +150,8 @@ export function nearest(word: string, known: readonly string[]): string | undefi
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1
   for (const candidate of known) {
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase())
-    if (distance < bestDistance) {
+    // Where every letter differs, nothing is near.
+    if (distance < bestDistance && distance < Math.max(word.length, candidate.length)) {
       bestDistance = distance
       best = candidate
     }

@@ -6,6 +6,7 @@ import { parse } from 'csv-parse'
 import { createReadStream } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
+import type { SidestreamError } from '../errors.ts'
 import type { RawBatch } from './columns.ts'
 import { delimiterOf, fileError, fileFormat, invalidFile } from './source.ts'
 
@@ -57,10 +58,21 @@ export async function* readCsvColumns(
     if (!header) throw invalidFile(file, 'is empty; its first line must name the columns')
     if (rows > 0) yield { start, rows, columns }
   } catch (error) {
-    throw fileError(file, error)
+    throw brokenLine(file, error) ?? fileError(file, error)
   } finally {
     source.destroy()
     parser.destroy()
     await feeding
   }
+}
+
+/** What is wrong with one line, for errors of csv-parse; undefined for others. */
+function brokenLine(file: string, error: unknown): SidestreamError | undefined {
+  const { code, message, lines } = error as { code?: unknown; message?: unknown; lines?: unknown }
+  if (typeof code !== 'string' || typeof lines !== 'number') return undefined
+  const what = String(message).replace(/( on| at) line \d+/, '')
+  return invalidFile(file, `line ${lines} is broken (${what}): mend it, or fetch the file again if it was cut there`, {
+    line: lines,
+    cause: error,
+  })
 }

@@ -2,7 +2,7 @@
 import { deepStrictEqual, match, ok, strictEqual } from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -83,6 +83,42 @@ test('from missing topics to features, and commands beside a running daemon', { 
       daemon.child.kill('SIGTERM')
     }
     deepStrictEqual([(await daemon.ended).code], [0])
+  })
+
+  await t.test('files that are cut or hold bad rows, and dead letters', async () => {
+    const whole = await readFile(join(home, 'content.parquet'))
+    await writeFile(join(home, 'cut.parquet'), whole.subarray(0, whole.length / 2))
+    const rows = [
+      'user_id,item_id,ts,behaviors',
+      'ann,item-1,1767571200000,click',
+      'ann,item-2,yesterday,click',
+      'ann,item-3,1767571200000,dance',
+    ]
+    await writeFile(join(home, 'rows.csv'), `${rows.join('\n')}\n`)
+    await writeFile(join(home, 'broken.csv'), `${rows.slice(0, 2).join('\n')}\nann,item-2\n`)
+    const refused = (file: string, kind = '--interactions') => runFailing(['import', kind, file], home, 1)
+    const told = await Promise.all([refused('cut.parquet', '--content'), refused('broken.csv'), refused('nothing.csv')])
+    deepStrictEqual(
+      told.map(({ code }) => code),
+      ['SIDESTREAM_FILE_INVALID', 'SIDESTREAM_FILE_INVALID', 'SIDESTREAM_FILE_UNREADABLE'],
+    )
+    match(told[0]!.message, /^cut\.parquet: cut short or damaged/)
+    match(told[1]!.message, /^broken\.csv: line 3 is broken \(Invalid Record Length: expect 4, got 2\): mend it/)
+    const imported = await run(['import', '--interactions', 'rows.csv', '--json'], home)
+    deepStrictEqual(JSON.parse(imported.stdout), { appended: 2, skipped: 0, refused: 1, ended: false })
+    match(imported.stderr, /left out: rows\.csv: row 2, column ts: must be a finite number \(got "yesterday"\)/)
+    strictEqual((await run(['run', '--until-idle'], home)).code, 0)
+    const list = async () =>
+      (await runJson(['dead-letters', 'list', '--topic', 'interactions'], home))['letters'] as Record<string, unknown>[]
+    const [letter, ...more] = await list()
+    deepStrictEqual([letter?.['code'], letter?.['retriedAt'], more.length], ['SIDESTREAM_BEHAVIOR_UNKNOWN', null, 0])
+    deepStrictEqual(await runJson(['dead-letters', 'retry', '--code', 'SIDESTREAM_BEHAVIOR_UNKNOWN'], home), { retried: 1, left: [] })
+    ok(Number((await list())[0]!['retriedAt']) > 0)
+    match((await runFailing(['dead-letters', 'list', '--topic', 'clicks'], home, 2)).message, /no topic clicks; topics are .*interactions/)
+    match(
+      (await runFailing(['dead-letters', 'retry', '--code', 'BAD'], home, 2)).message,
+      /no error code BAD; dead letters have .*SIDESTREAM_/,
+    )
   })
 
   await t.test('an address where nothing listens ends with 1 and is named; no password is shown', async () => {
