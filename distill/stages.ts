@@ -42,6 +42,11 @@ export interface StageOptions {
   readonly schedule?: 'one-cycle' | 'cosine' | 'constant'
   /** Share of the steps that warm up, of `cosine` and `constant`. @default 0.05 */
   readonly warmupShare?: number
+  /**
+   * Whether the stage goes on where training was: it keeps the optimizer's moments, and its rate is constant after so many steps
+   * since the head was created. For the rounds of a stream, which are one training without end.
+   */
+  readonly continues?: { readonly warmupSteps: number }
   /** Mines hard negatives; none when left out. */
   readonly mining?: Pick<MinerOptions, 'perQuery' | 'maskInBatch' | 'every' | 'sampleRows' | 'poolItems'>
   /**
@@ -68,6 +73,8 @@ export interface StagesInput {
   readonly rows: RowsBySource
   readonly content: ContentLookup
   readonly seed: number
+  /** Rows are taken in the order they are given in, the same in every pass. @default false: shuffled by (seed, pass) */
+  readonly keepOrder?: boolean
   readonly historyLength: number
   /** Rows of the validation tasks, by name: what stages that are balanced by tasks look at. They are never trained on. */
   readonly tasks?: RowsBySource
@@ -126,16 +133,17 @@ async function runStage(
   const sources = Object.entries(rows).map(([source, own]): SourceRows => ({ source, rows: own }))
   const shares = from.shares ?? (await sharesOf(input, stage, sources, from))
   const total = stage.steps ?? (stage.passes ?? 1) * stepsPerPass(sources, trainer.batchSize)
-  if (from.done === 0) await trainer.resetOptimizer()
+  if (from.done === 0 && stage.continues === undefined) await trainer.resetOptimizer()
   const at = (done: number): StagePosition => ({ stage: from.stage, name: stage.name, done, ...(shares ? { shares } : {}) })
   const begun = trainer.step - from.done
   const { mining } = stage
   const result = await trainer.train(rows, content, {
-    schedule: scheduleOf(stage, total),
-    scheduleFrom: begun,
+    ...(stage.continues
+      ? { schedule: constantAfterWarmup({ max: stage.learningRate, warmupSteps: stage.continues.warmupSteps }) }
+      : { schedule: scheduleOf(stage, total), scheduleFrom: begun }),
     steps: total,
     skip: from.done,
-    shuffleSeed: seed,
+    ...(input.keepOrder ? { mixSeed: seed } : { shuffleSeed: seed }),
     ...(shares
       ? {
           draw: (step, drawn) =>

@@ -124,6 +124,8 @@ export interface TrainingPlan {
   readonly skip?: number
   /** Rows are shuffled anew for every pass by (seed, pass); the given order is kept when left out. */
   readonly shuffleSeed?: number
+  /** Seed of the mixture of sources. @default shuffleSeed, or 0 */
+  readonly mixSeed?: number
   /** Which source a step takes, an index into the sources that have rows; all batches of all once a pass, mixed, when left out. */
   readonly draw?: (step: number, sources: readonly SourceRows[]) => number
   readonly mining?: Mining
@@ -263,7 +265,7 @@ export class Trainer {
       batchSize,
       shuffleSeed: plan.shuffleSeed,
       draw: draw && ((step) => draw(step, sources)),
-      mixSeed: plan.shuffleSeed ?? 0,
+      mixSeed: plan.mixSeed ?? plan.shuffleSeed ?? 0,
       mixStream: this.#step - (plan.skip ?? 0),
     })
     const tally = new LossTally(perPass)
