@@ -47,8 +47,10 @@ export interface DemoReport {
   /** Event time covered, milliseconds since epoch. */
   readonly from: number
   readonly until: number
-  /** Loss of every training step, in order. */
+  /** Loss of every training step on a batch that is large enough to be set beside others, in order. */
   readonly losses: readonly number[]
+  /** Training steps on smaller batches. */
+  readonly smallSteps: number
   /** Trained rounds. */
   readonly rounds: readonly { readonly round: number; readonly rows: number; readonly loss: number | null }[]
   readonly versions: readonly VersionFacts[]

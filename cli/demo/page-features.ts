@@ -81,7 +81,8 @@ export async function changeSection({ change, versions }: DemoReport): Promise<S
     title: 'Semantic IDs that changed',
     description: said,
     categories: ['any code', 'first code'],
-    y: { name: 'share of items, %', min: 0 },
+    // Room above the line, or a bar's figure stands beside the axis's name.
+    y: { name: 'share of items, %', min: 0, max: Math.ceil(120 * Math.max(change.churn, change.churnFirstCode, change.churnBudget)) },
     series: [{ name: 'changed', values: [change.churn, change.churnFirstCode].map((share) => Math.round(share * 1000) / 10) }],
     references: [{ name: `churn budget ${formatNumber(Math.round(change.churnBudget * 1000) / 10)} %`, value: change.churnBudget * 100 }],
   })

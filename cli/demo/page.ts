@@ -122,8 +122,9 @@ function shortSection(report: DemoReport): Section {
   return { title: 'In short', blocks }
 }
 
-async function trainingSection({ losses, rounds }: DemoReport): Promise<Section> {
-  const blocks: Block[] = [text(lossText(losses))]
+async function trainingSection({ losses, smallSteps, rounds }: DemoReport): Promise<Section> {
+  const said = lossText({ losses, smallSteps })
+  const blocks: Block[] = [text(said)]
   const charts = []
   if (losses.length > 1) {
     const span = losses.length > 80 ? Math.ceil(losses.length / 40) : 1
@@ -137,8 +138,8 @@ async function trainingSection({ losses, rounds }: DemoReport): Promise<Section>
           ]
     charts.push({
       svg: await lineChart({
-        title: 'Loss of every training step',
-        description: lossText(losses),
+        title: smallSteps === 0 ? 'Loss of every training step' : 'Loss of training steps',
+        description: said,
         x: { name: 'training step', min: 0, max: losses.length },
         y: { name: 'loss' },
         series,

@@ -83,12 +83,16 @@ export function lossEnds(losses: readonly number[]): { readonly first: number; r
 }
 
 /** What was learned, in a sentence. */
-export function lossText(losses: readonly number[]): string {
+export function lossText({ losses, smallSteps }: { readonly losses: readonly number[]; readonly smallSteps: number }): string {
   const ends = lossEnds(losses)
   if (ends === undefined) return losses.length === 0 ? 'Nothing was trained.' : 'One step was trained: too few to see a trend.'
   const [first, last] = [formatNumber(ends.first, 2), formatNumber(ends.last, 2)]
+  const leftOut =
+    smallSteps === 0
+      ? ''
+      : ` ${countText(smallSteps, 'step')} on small batches left out: among fewer items the one liked next stands out more easily.`
   const move = first === last ? `stayed at ${last}` : `${ends.last < ends.first ? 'fell' : 'rose'} from ${first} to ${last}`
-  return `Training loss ${move} over ${countText(losses.length, 'step')} (means of ${ends.over === 1 ? 'the first and the last step' : `the first and the last ${ends.over}`}).`
+  return `Training loss ${move} over ${countText(losses.length, 'step')} (means of ${ends.over === 1 ? 'the first and the last step' : `the first and the last ${ends.over}`}).${leftOut}`
 }
 
 /** Raw content and the newest version of the quality rows; undefined where there is none. */

@@ -22,6 +22,7 @@ import {
   versionDigest,
 } from '../../pipeline/index.ts'
 import type { Daemon, ImportSource, Logger, Project, TrainedRound } from '../../pipeline/index.ts'
+import { comparableSteps } from './comparable-steps.ts'
 import type { DemoReport, QualityRow, VersionFacts } from './demo-report.ts'
 
 export interface DemoRequest {
@@ -192,7 +193,7 @@ async function reportOf(project: Project, daemon: Daemon, request: DemoRequest, 
     },
     from: span.from,
     until: span.until,
-    losses: trained.flatMap(({ body }) => body.losses),
+    ...comparableSteps(trained.map(({ body }) => body)),
     rounds: trained.map(({ body: { round, rows, replayed, losses } }) => ({
       round,
       rows: rows - replayed,

@@ -21,7 +21,7 @@ export function demoSummary(report: DemoReport): string {
   const parts = [
     [`${report.title}: ${report.source}, seed ${report.seed}, ${durationText(1000 * report.seconds)}`],
     cameIn(report),
-    ['What was learned (loss: how badly the item liked next stands out from others; lower is better)', `  ${lossText(report.losses)}`],
+    ['What was learned (loss: how badly the item liked next stands out from others; lower is better)', `  ${lossText(report)}`],
     ranking(report),
     fresh(report),
     versions(report),

@@ -1,5 +1,6 @@
-import { doesNotMatch, equal, match, ok } from 'node:assert/strict'
+import { deepEqual, doesNotMatch, equal, match, ok } from 'node:assert/strict'
 import { test } from 'node:test'
+import { comparableSteps } from '../../cli/demo/comparable-steps.ts'
 import { demoPage } from '../../cli/demo/page.ts'
 import { demoSummary } from '../../cli/demo/summary.ts'
 import type { DemoReport } from '../../cli/demo/demo-report.ts'
@@ -140,4 +141,21 @@ test('one version alone claims no comparison of versions and no rollback', async
     match(text, /No rollback was tried/)
     doesNotMatch(text, /churn budget allows/)
   }
+})
+
+test('steps on small batches do not count as learned', async () => {
+  const rounds = [
+    { rows: 50, losses: [11.8] },
+    { rows: 1000, losses: [18.2, 18.1] },
+    { rows: 0, losses: [] },
+    { rows: 300, losses: [17.9] },
+    { rows: 20, losses: [8.8] },
+  ]
+  deepEqual(comparableSteps(rounds), { losses: [18.2, 18.1, 17.9], smallSteps: 2 })
+  deepEqual(comparableSteps([]), { losses: [], smallSteps: 0 })
+  match(
+    demoSummary({ ...report, ...comparableSteps(rounds) }),
+    /fell from 18\.20? to 17\.90? over 3 steps.* 2 steps on small batches left out/,
+  )
+  doesNotMatch(demoSummary(report), /small batches/)
 })

@@ -30,6 +30,7 @@ export function exampleReport(): DemoReport {
     from: Date.UTC(2026, 0, 4, 18),
     until: Date.UTC(2026, 0, 7),
     losses,
+    smallSteps: 0,
     rounds: Array.from({ length: 48 }, (_, i) => ({
       round: 490_992 + i,
       rows: Math.round(1060 * (1 - 0.55 * Math.cos((2 * Math.PI * i) / 24)) + 60 * random()),
