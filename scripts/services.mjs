@@ -1,5 +1,5 @@
 /**
- * Keeps one Kafka and one Redis running for tests, the demo and development:
+ * Keeps one Kafka and one Redis running for tests, the demo and development of this checkout:
  *   npm run services -- start|stop|status [kafka] [redis] [--json]
  * Invariant: `--json` prints exactly one object on stdout, { "kafka": "host:port", "redis": "host:port" }, null where nothing runs.
  */

@@ -2,7 +2,7 @@
 import { deepStrictEqual, match, ok, strictEqual } from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -20,6 +20,7 @@ import {
   until,
 } from './index.ts'
 import { answers, loopback } from './ports.ts'
+import { keptDirectory } from './shared.ts'
 
 const run = promisify(execFile)
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -71,17 +72,33 @@ test('a kept service is started once, and anew when it has died', { skip: noRedi
   const cache = ownCache(t)
   const first = await keepRedis()
   strictEqual(await keepRedis(), first)
-  const { pid } = JSON.parse(readFileSync(join(cache, 'run', 'kept', 'redis', 'process.json'), 'utf8')) as { pid: number }
+  const { pid } = JSON.parse(readFileSync(join(keptDirectory(), 'redis', 'process.json'), 'utf8')) as { pid: number }
   process.kill(pid, 'SIGKILL')
   await until('the killed server is gone', async () => (await keptService('redis')) === undefined, 10_000)
   ok(await answers(loopback, portOf(await keepRedis())))
+})
+
+test('each checkout keeps servers of its own; those of one that is gone are ended', { skip: noRedis }, async (t) => {
+  const cache = ownCache(t)
+  const other = join(cache, 'other-checkout')
+  mkdirSync(other)
+  const mine = await keepRedis()
+  const theirs = (await keepServices(['redis'], other)).get('redis')
+  ok(typeof theirs === 'string' && theirs !== mine, 'two servers')
+  deepStrictEqual([await keptService('redis'), await keptService('redis', other)], [mine, theirs])
+  deepStrictEqual(await stopKeptServices(['redis']), ['redis'])
+  ok(await answers(loopback, portOf(theirs)), 'that of the other checkout goes on')
+  rmSync(other, { recursive: true })
+  await keepRedis()
+  strictEqual(await answers(loopback, portOf(theirs)), false)
+  strictEqual(existsSync(keptDirectory(other)), false)
 })
 
 test('a server whose owner and guard were killed is swept by the next start', { skip: noRedis }, async (t) => {
   const cache = ownCache(t)
   const address = await keepRedis()
   const left = join(cache, 'run', '999999999-left') // no system has such a pid
-  renameSync(join(cache, 'run', 'kept'), left)
+  renameSync(keptDirectory(), left)
   await keepRedis()
   strictEqual(await answers(loopback, portOf(address)), false)
   strictEqual(existsSync(left), false)

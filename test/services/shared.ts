@@ -1,9 +1,12 @@
 /**
  * One Kafka and one Redis for everybody: named by the environment, kept running by `npm run services -- start`, or started for this
- * process. Invariant: an address that is handed out has answered.
+ * process. Invariants: an address that is handed out has answered; what one checkout keeps running is no other's.
  */
+import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 
 import { lockDirectory } from '../../connectors/index.ts'
 import { cacheDirectory, withLock } from './cache.ts'
@@ -101,55 +104,65 @@ async function startService(name: ServiceName, directory: string, guarded: boole
   return (await startBroker({ directory, guarded, heapMb: 384 })).brokers[0]!
 }
 
-const keptDirectory = (): string => join(cacheDirectory(), 'run', 'kept')
-const addressFile = (name: ServiceName): string => join(keptDirectory(), name, 'address')
+const thisCheckout = fileURLToPath(new URL('../..', import.meta.url))
+/** Names the checkout beside its servers, so that they can be ended when it is gone. */
+const checkoutFile = 'checkout'
+
+/** Where the servers are that a checkout keeps running. */
+export function keptDirectory(checkout = thisCheckout): string {
+  return join(cacheDirectory(), 'run', `kept-${createHash('sha256').update(checkout).digest('hex').slice(0, 12)}`)
+}
 
 /** Address of the service that `keepServices` left running; undefined when there is none. */
-export async function keptService(name: ServiceName): Promise<string | undefined> {
-  const address = await readFile(addressFile(name), 'utf8').catch(() => undefined)
-  const server = recordedProcess(join(keptDirectory(), name))
+export async function keptService(name: ServiceName, checkout = thisCheckout): Promise<string | undefined> {
+  const directory = join(keptDirectory(checkout), name)
+  const address = await readFile(join(directory, 'address'), 'utf8').catch(() => undefined)
+  const server = recordedProcess(directory)
   return address !== undefined && server !== undefined && isAlive(server) ? address : undefined
 }
 
 /** Starts services that outlive this process; those that run already stay. Addresses by name, or what is missing. */
-export async function keepServices(names: readonly ServiceName[]): Promise<Map<ServiceName, string | Missing>> {
-  await mkdir(keptDirectory(), { recursive: true })
+export async function keepServices(names: readonly ServiceName[], checkout = thisCheckout): Promise<Map<ServiceName, string | Missing>> {
+  const directory = keptDirectory(checkout)
+  await mkdir(directory, { recursive: true })
   await sweep()
-  return withLock(keptDirectory(), async () => {
+  return withLock(directory, async () => {
+    await writeFile(join(directory, checkoutFile), checkout)
     const kept = new Map<ServiceName, string | Missing>()
     for (const name of names) {
-      kept.set(name, (await keptService(name)) ?? (await unavailable(name)) ?? (await keep(name)))
+      kept.set(name, (await keptService(name, checkout)) ?? (await unavailable(name)) ?? (await keep(name, join(directory, name))))
     }
     return kept
   })
 }
 
-async function keep(name: ServiceName): Promise<string> {
-  await discard(join(keptDirectory(), name)) // what a crash or a reboot left
-  const address = await startService(name, join(keptDirectory(), name), false)
-  await writeFile(addressFile(name), address)
+async function keep(name: ServiceName, directory: string): Promise<string> {
+  await discard(directory) // what a crash or a reboot left
+  const address = await startService(name, directory, false)
+  await writeFile(join(directory, 'address'), address)
   return address
 }
 
-/** Ends the kept services and removes their data; answers which of them ran. */
-export async function stopKeptServices(names: readonly ServiceName[]): Promise<ServiceName[]> {
-  await mkdir(keptDirectory(), { recursive: true })
-  return withLock(keptDirectory(), async () => {
+/** Ends the services that a checkout keeps and removes their data; answers which of them ran. */
+export async function stopKeptServices(names: readonly ServiceName[], checkout = thisCheckout): Promise<ServiceName[]> {
+  const directory = keptDirectory(checkout)
+  await mkdir(directory, { recursive: true })
+  return withLock(directory, async () => {
     const ran: ServiceName[] = []
     for (const name of names) {
-      if ((await keptService(name)) !== undefined) ran.push(name)
-      await discard(join(keptDirectory(), name))
+      if ((await keptService(name, checkout)) !== undefined) ran.push(name)
+      await discard(join(directory, name))
     }
     return ran
   })
 }
 
-/** Ends and removes what processes left behind that were killed together with their guard. */
+/** Ends and removes what processes left behind that were killed together with their guard, and what checkouts kept that are gone. */
 export async function sweep(): Promise<void> {
   const runs = join(cacheDirectory(), 'run')
   for (const name of await readdir(runs).catch(() => [])) {
     const directory = join(runs, name)
-    if (name === 'kept' || (await isNew(name, directory))) continue
+    if ((await isKept(name, directory)) || (await isNew(name, directory))) continue
     let lock
     try {
       lock = lockDirectory(directory)
@@ -162,6 +175,14 @@ export async function sweep(): Promise<void> {
     lock.release()
     await rm(directory, { recursive: true, force: true })
   }
+}
+
+/** True for what a checkout that exists keeps running, or is about to; `kept` was shared by all, in earlier releases. */
+async function isKept(name: string, directory: string): Promise<boolean> {
+  if (name === 'kept') return true
+  if (!name.startsWith('kept-')) return false
+  const checkout = await readFile(join(directory, checkoutFile), 'utf8').catch(() => undefined)
+  return checkout === undefined || existsSync(checkout)
 }
 
 /** True while the owner, whose pid the name begins with, has made its directory but not yet locked it. */
