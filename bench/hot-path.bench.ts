@@ -202,6 +202,18 @@ function mainThreadUs(): number {
   }
 }
 
+/** Largest resident memory of this process, and how much it had before; sampled. */
+function watchMemory(): () => { 'RSS MiB': number; 'before MiB': number } {
+  const mib = (): number => Math.round(process.memoryUsage.rss() / 2 ** 20)
+  const before = mib()
+  let most = before
+  const timer = setInterval(() => (most = Math.max(most, mib())), 20)
+  return () => {
+    clearInterval(timer)
+    return { 'RSS MiB': Math.max(most, mib()), 'before MiB': before }
+  }
+}
+
 const figure = (value: number): number => (Math.abs(value) >= 1000 ? Math.round(value) : Number(value.toPrecision(3)))
 
 /** @param others - share of the machine that other processes used meanwhile */
@@ -300,6 +312,7 @@ async function throughput(arm: string, roles: readonly Role[], limit: number): P
     const producer = await project.log.producer()
     let appended = 0
     const others = watchOthers()
+    const memory = watchMemory()
     const start = performance.now()
     const { rate, cpuUs, mainUs } = await measured(items, async () => {
       await appendAll(producer, 'item-content', records)
@@ -321,6 +334,7 @@ async function throughput(arm: string, roles: readonly Role[], limit: number): P
           ? {}
           : { limit: 'ONNX session alone', 'limit items/s': figure(limit), 'ratio to limit': figure(rate / limit) }),
         'append items/s': figure((items / (appended - start)) * 1000),
+        ...memory(),
         partitions: config.log.partitions,
       },
       share,
@@ -337,27 +351,34 @@ async function drain(arm: string, roles: readonly Role[]): Promise<void> {
     await appendAll(producer, 'item-content', new Waiting(project, items, `drain-${arm}`))
     await producer.close()
     const others = watchOthers()
-    const start = performance.now()
-    const daemon = await startDaemon(project, { roles })
+    const memory = watchMemory()
+    let daemon: Daemon | undefined
+    let joinedMs = NaN
     try {
-      const joined = performance.now()
-      await caughtUp(daemon)
-      const end = performance.now()
+      const { rate, cpuUs, mainUs } = await measured(items, async () => {
+        const start = performance.now()
+        daemon = await startDaemon(project, { roles })
+        joinedMs = performance.now() - start
+        await caughtUp(daemon)
+      })
       print(
         {
           bench: `hot path drain, ${arm}`,
           ...drivers,
           items,
-          'items/s': figure((items / (end - start)) * 1000),
-          'start of the daemon ms': figure(joined - start),
+          'items/s': figure(rate),
+          'cpu us/item': figure(cpuUs),
+          'of it event loop': figure(mainUs),
+          'start of the daemon ms': figure(joinedMs),
           aim,
-          'ratio to aim': figure(((items / (end - start)) * 1000) / aim),
+          'ratio to aim': figure(rate / aim),
+          ...memory(),
           partitions: config.log.partitions,
         },
         others(),
       )
     } finally {
-      await daemon.stop()
+      await daemon?.stop()
     }
   } finally {
     await project.close()
@@ -374,6 +395,7 @@ async function freshness(arm: string, roles: readonly Role[]): Promise<void> {
     const before = daemon.versions.freshness.summary().count
     const sends: Promise<unknown>[] = []
     const others = watchOthers()
+    const memory = watchMemory()
     const start = performance.now()
     for (let from = 0, tick = 1; from < records.length; from += share, tick++) {
       sends.push(producer.send('item-content', undefined, records.slice(from, from + share)))
@@ -395,6 +417,7 @@ async function freshness(arm: string, roles: readonly Role[]): Promise<void> {
         maxMs,
         aimP99Ms,
         'ratio to aim': figure(aimP99Ms / p99Ms),
+        ...memory(),
         partitions: config.log.partitions,
       },
       others(),

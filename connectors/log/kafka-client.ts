@@ -3,6 +3,8 @@ import type { Socket } from 'node:net'
 import kafkajs from 'kafkajs'
 import type { Cluster, Kafka, LogEntry, PartitionAssigner, RetryOptions } from 'kafkajs'
 import { SidestreamError } from '../../schemas/index.ts'
+import { mendBrokers } from './kafka-brokers.ts'
+import type { KafkaCluster } from './kafka-cluster.ts'
 import { openSocket } from './kafka-socket.ts'
 import type { KafkaSettings } from './kafka.ts'
 import { withTimeout } from './waiting.ts'
@@ -47,6 +49,7 @@ export function createClient(settings: KafkaSettings, { quick = false } = {}): K
     ...(ssl !== undefined && { ssl: { ...ssl } }),
     ...(sasl !== undefined && { sasl: sasl as { mechanism: 'plain'; username: string; password: string } }),
   })
+  mendBrokers(kafka)
   const kill = (): void => {
     killed = true
     for (const socket of sockets) socket.destroy(new Error('this client was given up'))
@@ -57,73 +60,6 @@ export function createClient(settings: KafkaSettings, { quick = false } = {}): K
 function forward({ namespace, label, log }: LogEntry, debug: (fields: object, message: string) => void): void {
   const { message, timestamp: _timestamp, logger: _logger, stack: _stack, ...fields } = log
   debug({ ...fields, from: `kafkajs ${namespace}`, level: label }, message)
-}
-
-/** What the driver asks of brokers directly; kafkajs gives its cluster to whoever brings a partition assigner. */
-export interface KafkaCluster {
-  /** From what it knows where it can; null when no broker gave an answer, or none but an error. */
-  metadata(options: { topics: readonly string[] }): Promise<KafkaMetadata | null>
-  /** Asks a broker, whatever is known. */
-  readonly brokerPool: { refreshMetadata(topics: readonly string[]): Promise<void> }
-  findBroker(options: { nodeId: number }): Promise<KafkaBroker>
-  getNodeIds(): readonly (number | string)[]
-}
-
-export interface KafkaMetadata {
-  readonly topicMetadata: readonly {
-    readonly topic: string
-    readonly partitionMetadata: readonly { readonly partitionId: number; readonly leader: number }[]
-  }[]
-}
-
-interface TopicAnswer<P> {
-  readonly topic: string
-  readonly partitions: readonly P[]
-}
-
-export interface KafkaBroker {
-  findGroupCoordinator(request: { groupId: string; coordinatorType: 0 }): Promise<{ coordinator: { nodeId: number } }>
-  listOffsets(request: {
-    replicaId: -1
-    isolationLevel: number
-    topics: readonly TopicAnswer<{ partition: number; timestamp: number }>[]
-  }): Promise<{ responses: readonly TopicAnswer<{ partition: number; offset: string }>[] }>
-  offsetFetch(request: {
-    groupId: string
-    topics: readonly TopicAnswer<{ partition: number }>[]
-  }): Promise<{ responses: readonly TopicAnswer<{ partition: number; offset: string }>[] }>
-  fetch(request: {
-    isolationLevel: number
-    maxWaitTime: number
-    minBytes: number
-    maxBytes: number
-    topics: readonly TopicAnswer<{ partition: number; fetchOffset: string; maxBytes: number }>[]
-  }): Promise<{ responses: readonly { topicName: string; partitions: readonly FetchedPartition[] }[] }>
-}
-
-export interface FetchedPartition {
-  readonly partition: number
-  readonly highWatermark: string
-  readonly lastStableOffset?: string
-  abortedTransactions?: readonly { readonly producerId: string; readonly firstOffset: string }[]
-  readonly messages: FetchedMessage[]
-}
-
-export interface FetchedMessage {
-  readonly key: Buffer | null
-  readonly value: Buffer | null
-  readonly headers: Record<string, Buffer>
-  readonly timestamp: string
-  readonly offset: string
-  isControlRecord?: boolean
-  /** Of record batches; message sets of before Kafka 0.11 have none. */
-  readonly batchContext?: {
-    readonly firstOffset: string
-    readonly lastOffsetDelta: number
-    readonly producerId: string
-    readonly inTransaction: boolean
-  }
-  readonly attributes: number
 }
 
 export interface ClusterHandle {

@@ -3,9 +3,9 @@
  * Invariants: one handler at a time; the position moves only when a handler has returned; no record stands between two batches;
  * fetching pauses above `laneBytes` and goes on below a third of it.
  */
-import type { Batch, KafkaMessage } from 'kafkajs'
+import type { Batch } from 'kafkajs'
 import { SidestreamError } from '../../schemas/index.ts'
-import { heldBytes, toRecord } from './kafka-records.ts'
+import type { FetchedRecords } from './kafka-fetched-records.ts'
 import type { KafkaSettings } from './kafka.ts'
 import { asError, tried } from './lane-tries.ts'
 import type { ConsumerOptions, Lane, LogBatch, LogHandlers, LogRecord } from './log.ts'
@@ -35,8 +35,8 @@ export interface KafkaLaneOptions {
 
 /** Records of one fetch. */
 interface Chunk {
-  readonly messages: readonly KafkaMessage[]
-  at: number
+  /** What waits, its first part first. */
+  readonly parts: FetchedRecords[]
   /** Position after the chunk; past control records. */
   readonly next: bigint
   /** Instead of records: what the log no longer has. */
@@ -158,7 +158,7 @@ export class KafkaLane implements Lane {
     const wanted = this.#seek ?? position // a seek in onAssigned wins
     this.#started = true
     this.#goTo(wanted)
-    if (gap !== undefined && this.#seek === undefined) this.#chunks.push({ messages: [], at: 0, next: wanted, gap })
+    if (gap !== undefined && this.#seek === undefined) this.#chunks.push({ parts: [], next: wanted, gap })
     this.#seek = undefined
     this.#running = this.#run(handlers).catch((error: unknown) => this.#options.onFailure(asError(error)))
   }
@@ -173,10 +173,12 @@ export class KafkaLane implements Lane {
       this.#options.onStray(this, this.#expected)
       return false
     }
-    for (const message of batch.messages) this.#held += heldBytes(message)
+    const parts = batch.messages as unknown as FetchedRecords[]
+    parts[0]?.skipTo(this.#expected) // a batch of records comes whole, also when the fetch began inside of it
+    this.#held += heldBytes(parts)
     this.#end = BigInt(batch.highWatermark)
     this.#expected = BigInt(batch.lastOffset()) + 1n
-    this.#chunks.push({ messages: batch.messages, at: 0, next: this.#expected })
+    this.#chunks.push({ parts, next: this.#expected })
     if (this.#held > this.#options.limits.bytes) this.#setFlow('pause')
     this.#wake?.()
     return true
@@ -187,13 +189,13 @@ export class KafkaLane implements Lane {
     if (this.#draining.signal.aborted || !this.#started || this.#stray || next <= this.#expected) return
     this.#expected = next
     this.#end = end
-    this.#chunks.push({ messages: [], at: 0, next })
+    this.#chunks.push({ parts: [], next })
     this.#wake?.()
   }
 
   /** The log has lost records: fetching goes on behind them, and it is told when the handler comes to it. */
   skip(gap: Gap): void {
-    this.#chunks.push({ messages: [], at: 0, next: gap.first, gap })
+    this.#chunks.push({ parts: [], next: gap.first, gap })
     this.#expected = gap.first
     this.refetch()
     this.#wake?.()
@@ -239,7 +241,7 @@ export class KafkaLane implements Lane {
         handlers.onGap?.(this, gap.expected, gap.first)
         this.#chunks.shift()
         this.#position = gap.first
-        if (gap.first >= gap.end) this.#chunks.unshift({ messages: [], at: 0, next: gap.first }) // no record brings the sink there
+        if (gap.first >= gap.end) this.#chunks.unshift({ parts: [], next: gap.first }) // no record brings the sink there
         this.#busy = false
         continue
       }
@@ -254,28 +256,23 @@ export class KafkaLane implements Lane {
     const { records: most, bytes: room } = this.#options.limits
     const records: LogRecord[] = []
     const first = this.#position
-    let bytes = 0
+    let left = room
     let next = first
-    while (this.#chunks.length > 0) {
-      const chunk = this.#chunks[0]!
-      const { messages } = chunk
-      if (chunk.gap !== undefined) break
-      let at = chunk.at
-      for (; at < messages.length && records.length < most; at++) {
-        const size = heldBytes(messages[at]!)
-        if (bytes + size > room && records.length > 0) break
-        bytes += size
-        records.push(toRecord(messages[at]!))
+    let isFull = false
+    while (this.#chunks.length > 0 && !isFull) {
+      const { parts, gap, next: end } = this.#chunks[0]!
+      if (gap !== undefined) break
+      const before = heldBytes(parts)
+      while (parts.length > 0) {
+        left -= parts[0]!.take(records, { records: most, bytes: left })
+        if (!parts[0]!.isEmpty) break
+        parts.shift()
       }
-      chunk.at = at
-      if (at < messages.length) {
-        next = records.at(-1)!.offset + 1n
-        break
-      }
-      next = chunk.next
-      this.#chunks.shift()
+      this.#held -= before - heldBytes(parts)
+      isFull = parts.length > 0
+      if (!isFull) this.#chunks.shift()
+      next = isFull ? records.at(-1)!.offset + 1n : end
     }
-    this.#held -= bytes
     if (this.#held < this.#options.limits.bytes / 3 && !this.#stray) this.#setFlow('resume')
     return { topic: this.topic, partition: this.partition, records, first: records[0]?.offset ?? first, next }
   }
@@ -328,4 +325,10 @@ export class KafkaLane implements Lane {
 
 function gone({ topic, partition }: Lane, what: string): SidestreamError {
   return new SidestreamError('SIDESTREAM_STATE_GAP', `${what} of ${topic}/${partition}: there is none`, { topic, partition })
+}
+
+function heldBytes(parts: readonly FetchedRecords[]): number {
+  let bytes = 0
+  for (const part of parts) bytes += part.heldBytes
+  return bytes
 }

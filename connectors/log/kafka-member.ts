@@ -5,7 +5,6 @@
  */
 import type { Batch, Consumer, EachBatchPayload, Offsets, PartitionAssigner } from 'kafkajs'
 import { createClient, patientRetry } from './kafka-client.ts'
-import { mendFetches } from './kafka-fetched.ts'
 import type { TopicPartitionName } from './kafka-view.ts'
 import type { KafkaSettings } from './kafka.ts'
 import { handle, withTimeout } from './waiting.ts'
@@ -62,12 +61,7 @@ export class KafkaMember {
     })
     this.#consumer = kafka.consumer({
       groupId: group,
-      partitionAssigners: [
-        (config) => {
-          mendFetches(config.cluster)
-          return assigner(config)
-        },
-      ],
+      partitionAssigners: [assigner],
       sessionTimeout: settings.sessionTimeoutMs,
       heartbeatInterval: settings.heartbeatIntervalMs,
       maxWaitTimeInMs: settings.fetchWaitMs,

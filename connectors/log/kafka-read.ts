@@ -4,13 +4,11 @@
  * Invariant: committed records only; a reading ends when every partition has passed its end, which may be a control record.
  */
 import { SidestreamError } from '../../schemas/index.ts'
-import type { FetchedPartition } from './kafka-client.ts'
-import { mendFetched } from './kafka-fetched.ts'
-import { toRecord } from './kafka-records.ts'
+import type { FetchedPartition } from './kafka-cluster.ts'
 import { placeName } from './kafka-view.ts'
 import type { KafkaView } from './kafka-view.ts'
 import type { KafkaLogger } from './kafka.ts'
-import type { LogBatch, ReadOptions } from './log.ts'
+import type { LogBatch, LogRecord, ReadOptions } from './log.ts'
 
 /** Most bytes asked of one partition at a time. */
 const fetchBytes = 1_048_576
@@ -102,19 +100,32 @@ interface Giving {
   readonly onBatch: (batch: LogBatch) => void | Promise<void>
 }
 
-async function give({ name }: KafkaReading, stretch: Stretch, fetched: FetchedPartition, giving: Giving): Promise<void> {
+async function give({ name }: KafkaReading, stretch: Stretch, { messages }: FetchedPartition, giving: Giving): Promise<void> {
   const { partition, end } = stretch
-  mendFetched(fetched)
-  const messages = fetched.messages.filter(({ offset }) => BigInt(offset) >= stretch.position)
-  const records = messages.filter(({ offset, isControlRecord }) => isControlRecord !== true && BigInt(offset) < end)
-  for (let i = 0; i < records.length; i += giving.batchRecords) {
-    const part = records.slice(i, i + giving.batchRecords).map((message) => toRecord(message))
-    const next = part.at(-1)!.offset + 1n
-    await giving.onBatch({ topic: name, partition, records: part, first: part[0]!.offset, next })
-    giving.signal?.throwIfAborted()
+  const { batchRecords, signal, onBatch } = giving
+  const asked = stretch.position
+  let records: LogRecord[] = []
+  const send = async (): Promise<void> => {
+    const next = records.at(-1)!.offset + 1n
+    await onBatch({ topic: name, partition, records, first: records[0]!.offset, next })
+    signal?.throwIfAborted()
     stretch.position = next
+    records = []
   }
+  for (const batch of messages) {
+    if (batch.isControlRecord === true) continue
+    batch.skipTo(stretch.position)
+    while (!batch.isEmpty) {
+      batch.take(records, { records: batchRecords, bytes: Infinity })
+      while (records.length > 0 && records.at(-1)!.offset >= end) records.pop()
+      if (records.length === batchRecords) await send()
+      else if (!batch.isEmpty) break
+    }
+  }
+  if (records.length > 0) await send()
   const last = messages.at(-1)
-  if (last !== undefined) stretch.position = BigInt(last.offset) + 1n < end ? BigInt(last.offset) + 1n : end
-  else if (fetched.messages.length > 0) stretch.position += 1n // a hole in a format of before Kafka 0.11
+  if (last === undefined) return
+  const next = BigInt(last.offset) + 1n
+  if (next > asked) stretch.position = next < end ? next : end
+  else stretch.position += 1n // a hole in a format of before Kafka 0.11
 }

@@ -4,8 +4,8 @@
  * and behind it fail together, so that no later call overtakes one that its caller will send again.
  */
 import type { SidestreamError } from '../../schemas/index.ts'
-import { framedBytes, toMessage } from './kafka-records.ts'
-import type { Message } from 'kafkajs'
+import { BatchMessages } from './kafka-batch-messages.ts'
+import { framedBytes } from './kafka-records.ts'
 import type { ProducerRecord } from './log.ts'
 
 /** Below what brokers take by default, 1048588, before compression. */
@@ -35,7 +35,7 @@ interface Part {
 
 export class KafkaSendQueue {
   readonly #partition: number
-  readonly #append: (messages: Message[]) => Promise<SendOutcome>
+  readonly #append: (messages: BatchMessages) => Promise<SendOutcome>
   readonly #calls: Call[] = []
   #pumping = false
   /** Less than the most once a broker has refused a batch as too large. */
@@ -43,7 +43,7 @@ export class KafkaSendQueue {
   /** A batch of several calls was refused: these many calls go one by one, so that only the bad one fails. */
   #alone = 0
 
-  constructor(partition: number, append: (messages: Message[]) => Promise<SendOutcome>) {
+  constructor(partition: number, append: (messages: BatchMessages) => Promise<SendOutcome>) {
     this.#partition = partition
     this.#append = append
   }
@@ -59,12 +59,12 @@ export class KafkaSendQueue {
   async #pump(): Promise<void> {
     this.#pumping = true
     while (this.#calls.length > 0) {
-      const messages: Message[] = []
-      const parts = this.#take(messages)
-      const outcome = await this.#append(messages)
+      const records: ProducerRecord[] = []
+      const parts = this.#take(records)
+      const outcome = await this.#append(new BatchMessages(records, this.#partition))
       if (outcome.kind === 'done') this.#accept(parts, outcome.base)
       else if (outcome.kind === 'unknown') for (const call of this.#calls.splice(0)) call.reject(outcome.error)
-      else if (outcome.error.code === 'SIDESTREAM_RECORD_TOO_LARGE' && messages.length > 1) this.#shrink(parts)
+      else if (outcome.error.code === 'SIDESTREAM_RECORD_TOO_LARGE' && records.length > 1) this.#shrink(parts)
       else if (parts.length > 1) this.#alone = parts.length
       else this.#calls.shift()!.reject(outcome.error)
       if (outcome.kind !== 'refused' || parts.length === 1) this.#alone = Math.max(0, this.#alone - 1)
@@ -73,22 +73,22 @@ export class KafkaSendQueue {
   }
 
   /** As many records of the first calls as one batch holds, at least one. */
-  #take(messages: Message[]): Part[] {
+  #take(batch: ProducerRecord[]): Part[] {
     const parts: Part[] = []
     let room = this.#batchBytes
     const most = this.#alone > 0 ? 1 : this.#calls.length
-    for (let i = 0; i < most && messages.length < mostBatchRecords && room > 0; i++) {
+    for (let i = 0; i < most && batch.length < mostBatchRecords && room > 0; i++) {
       const call = this.#calls[i]!
       const { records, sent } = call
-      const wholeFits = sent === 0 && call.bytes <= room && messages.length + records.length <= mostBatchRecords
+      const wholeFits = sent === 0 && call.bytes <= room && batch.length + records.length <= mostBatchRecords
       let at = sent
       for (; at < records.length; at++) {
         if (!wholeFits) {
           const bytes = framedBytes(records[at]!)
-          if (messages.length === mostBatchRecords || (bytes > room && messages.length > 0)) break
+          if (batch.length === mostBatchRecords || (bytes > room && batch.length > 0)) break
           room -= bytes
         }
-        messages.push(toMessage(records[at]!, this.#partition))
+        batch.push(records[at]!)
       }
       if (wholeFits) room -= call.bytes
       if (at > sent) parts.push({ call, count: at - sent })

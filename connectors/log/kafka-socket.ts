@@ -17,44 +17,79 @@ export interface SocketTarget {
 
 /** More than any answer has; what says it has more comes from something else than a broker. */
 const answerLimitBytes = 268_435_456
+const lengthBytes = 4
 const keepAliveMs = 60_000
 /** Code of the error for a port that speaks TLS while we do not. */
 export const tlsWanted = 'ERR_SSL_TLS_WANTED'
 
+/**
+ * Where all plain connections of this thread read into: what is read is copied away before anything else is. Node would make a buffer
+ * for every read instead, memory outside of the heap that has V8 collect the whole heap again and again.
+ */
+const readBuffer = Buffer.allocUnsafeSlow(262_144)
+
 export function openSocket({ host, port, ssl, onConnect }: SocketTarget): Socket {
-  const socket = ssl
+  const answers = new Answers()
+  const take = (chunk: Uint8Array): void => {
+    try {
+      answers.take(chunk)
+    } catch (error) {
+      socket.destroy(error as Error)
+    }
+  }
+  const onread = {
+    buffer: readBuffer,
+    callback: (length: number): boolean => {
+      take(readBuffer.subarray(0, length))
+      return true
+    },
+  }
+  const socket: Socket = ssl
     ? connectTls({ host, port, ...(isIP(host) === 0 && { servername: host }), ...ssl }, onConnect)
-    : connect({ host, port }, onConnect)
+    : connect({ host, port, onread }, onConnect)
   const on = socket.on.bind(socket) as (event: string, listener: (...values: unknown[]) => void) => Socket
-  socket.on = ((event: string, listener: (...values: unknown[]) => void) =>
-    on(event, event === 'data' ? (wholeAnswers(socket, listener) as (...values: unknown[]) => void) : listener)) as Socket['on']
+  if (ssl) on('data', take as (chunk: unknown) => void)
+  socket.on = ((event: string, listener: (...values: unknown[]) => void) => {
+    if (event !== 'data') return on(event, listener)
+    answers.listener = listener
+    return socket
+  }) as Socket['on']
   socket.setMaxListeners(0) // kafkajs adds one with every try to end a connection that is not made yet, of which Node would warn
   return socket.setKeepAlive(true, keepAliveMs).setNoDelay(true)
 }
 
 /** Collects chunks until an answer, its length before it, is complete. */
-function wholeAnswers(socket: Socket, listener: (answer: Buffer) => void): (chunk: Buffer) => void {
-  let chunks: Buffer[] = []
-  let buffered = 0
-  let needed = 4
-  return (chunk) => {
-    chunks.push(chunk)
-    buffered += chunk.length
-    try {
-      while (buffered >= needed) {
-        const bytes = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, buffered)
-        const length = 4 + bytes.readInt32BE(0)
-        if (length < 4 || length > answerLimitBytes) throw stranger(bytes)
-        const isWhole = buffered >= length
-        const rest = isWhole ? bytes.subarray(length) : bytes
-        chunks = rest.length === 0 ? [] : [rest]
-        buffered = rest.length
-        needed = isWhole ? 4 : length
-        if (isWhole) listener(bytes.subarray(0, length))
-      }
-    } catch (error) {
-      socket.destroy(error as Error)
+class Answers {
+  listener: (answer: Buffer) => void = () => {}
+  /** The answer that is being read, as long as is known of it: of its length first. */
+  #answer = Buffer.alloc(lengthBytes)
+  #read = 0
+
+  /** @throws what the listener throws; an error for what no broker sends */
+  take(chunk: Uint8Array): void {
+    for (let at = 0; at < chunk.length;) {
+      const part = chunk.subarray(at, at + this.#answer.length - this.#read)
+      this.#answer.set(part, this.#read)
+      this.#read += part.length
+      at += part.length
+      if (this.#read < this.#answer.length) return
+      if (this.#read === lengthBytes && this.#begin()) continue
+      const answer = this.#answer
+      this.#answer = Buffer.alloc(lengthBytes)
+      this.#read = 0
+      this.listener(answer)
     }
+  }
+
+  /** Makes room for an answer whose length is known. @returns false when it has no more bytes than that */
+  #begin(): boolean {
+    const prefix = this.#answer
+    const length = prefix.readInt32BE(0)
+    if (length < 0 || length > answerLimitBytes) throw stranger(prefix)
+    if (length === 0) return false
+    this.#answer = Buffer.allocUnsafeSlow(lengthBytes + length)
+    this.#answer.set(prefix)
+    return true
   }
 }
 

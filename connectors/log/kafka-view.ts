@@ -5,7 +5,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SidestreamError } from '../../schemas/index.ts'
 import { openCluster } from './kafka-client.ts'
-import type { ClusterHandle, FetchedPartition, KafkaBroker, KafkaCluster, KafkaMetadata } from './kafka-client.ts'
+import type { ClusterHandle } from './kafka-client.ts'
+import type { FetchedPartition, KafkaBroker, KafkaCluster, KafkaMetadata } from './kafka-cluster.ts'
 import { isOfType, kafkaError } from './kafka-errors.ts'
 import type { KafkaSettings } from './kafka.ts'
 

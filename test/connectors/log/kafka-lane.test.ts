@@ -6,6 +6,7 @@ import type { Batch } from 'kafkajs'
 
 import { kafkaLogDefaults } from '../../../connectors/index.ts'
 import type { LogBatch } from '../../../connectors/index.ts'
+import { OldRecord } from '../../../connectors/log/kafka-fetched-records.ts'
 import { KafkaLane } from '../../../connectors/log/kafka-lane.ts'
 import { gate, until } from '../../contract/log-fixture.ts'
 
@@ -13,14 +14,10 @@ const recordBytes = 1000
 
 /** A fetch of dense records; `next` is past control records behind them. */
 function fetched(first: number, count: number, { asked = first, next = first + count, end = 1_000_000 } = {}): Batch {
-  const messages = Array.from({ length: count }, (_, i) => ({
-    key: null,
-    value: Buffer.alloc(recordBytes),
-    headers: {},
-    timestamp: '0',
-    attributes: 0,
-    offset: `${first + i}`,
-  }))
+  const messages = Array.from({ length: count }, (_, i) => {
+    const value = Buffer.alloc(recordBytes)
+    return new OldRecord({ key: null, value, headers: {}, timestamp: '0', attributes: 0, offset: `${first + i}` })
+  })
   const offset = `${next - 1}`
   return {
     topic: 't',

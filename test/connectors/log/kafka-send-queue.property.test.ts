@@ -2,10 +2,10 @@ import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict'
 import { test } from 'node:test'
 
 import fc from 'fast-check'
-import type { Message } from 'kafkajs'
 
 import { SidestreamError } from '../../../schemas/index.ts'
 import type { ProducerRecord } from '../../../connectors/index.ts'
+import type { BatchMessages } from '../../../connectors/log/kafka-batch-messages.ts'
 import { framedBytes } from '../../../connectors/log/kafka-records.ts'
 import { KafkaSendQueue } from '../../../connectors/log/kafka-send-queue.ts'
 import type { SendOutcome } from '../../../connectors/log/kafka-send-queue.ts'
@@ -30,16 +30,16 @@ class Partition {
     this.#failures = new Set(failures)
   }
 
-  async append(messages: Message[]): Promise<SendOutcome> {
+  async append({ records }: BatchMessages): Promise<SendOutcome> {
     ok(!this.#busy, 'one batch in flight')
     this.#busy = true
     await new Promise(setImmediate)
     this.#busy = false
-    const bytes = messages.reduce((sum, { value }) => sum + (value as Buffer).length, 0)
-    this.batches.push({ records: messages.length, bytes })
+    const bytes = records.reduce((sum, { value }) => sum + value!.length, 0)
+    this.batches.push({ records: records.length, bytes })
     if (this.#failures.has(this.#batch++)) return away
     if (bytes > this.#mostBytes) return refuse('SIDESTREAM_RECORD_TOO_LARGE')
-    const names = messages.map(({ key }) => String(key))
+    const names = records.map(({ key }) => String(key))
     if (names.some((name) => name.startsWith('bad'))) return refuse('SIDESTREAM_RECORD_INVALID')
     const base = BigInt(this.written.length)
     this.written.push(...names)
