@@ -207,7 +207,7 @@ function watchMemory(): () => { 'RSS MiB': number; 'before MiB': number } {
   const mib = (): number => Math.round(process.memoryUsage.rss() / 2 ** 20)
   const before = mib()
   let most = before
-  const timer = setInterval(() => (most = Math.max(most, mib())), 20)
+  const timer = setInterval(() => (most = Math.max(most, mib())), 100)
   return () => {
     clearInterval(timer)
     return { 'RSS MiB': Math.max(most, mib()), 'before MiB': before }

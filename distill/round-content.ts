@@ -16,7 +16,8 @@ export interface ContentEntry<T> {
 /** Adds one record of an item to its kept entries (ascending offset); a record seen before changes nothing. */
 export function addContent<T>(entries: readonly ContentEntry<T>[], entry: ContentEntry<T>): readonly ContentEntry<T>[] {
   const newest = entries.at(-1)
-  if (newest && entry.offset <= newest.offset) return entries
+  if (newest === undefined) return [entry]
+  if (entry.offset <= newest.offset) return entries
   return [...entries.filter(({ eventTs }) => eventTs < entry.eventTs), entry]
 }
 
@@ -27,6 +28,7 @@ export function contentAsOf<T>(entries: readonly ContentEntry<T>[], endTs: numbe
 
 /** Drops what no round from `endTs` on can see. A tombstone that is the newest stays: it says that the item is gone. */
 export function pruneContent<T>(entries: readonly ContentEntry<T>[], endTs: number): readonly ContentEntry<T>[] {
+  if (entries.length < 2) return entries
   const seen = entries.findLastIndex(({ eventTs }) => eventTs < endTs)
   return seen > 0 ? entries.slice(seen) : entries
 }

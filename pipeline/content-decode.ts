@@ -21,7 +21,8 @@ export function decodeContent(
     out,
   )
   const { maxFutureMs } = config.interactions
-  for (const [row, record] of records.entries()) {
+  for (let row = 0; row < records.length; row++) {
+    const record = records[row]!
     if (out.states[row] !== rowStates.content || out.eventTs[row]! <= record.timestamp + maxFutureMs) continue
     try {
       checkEventTime(out.eventTs[row]!, record.timestamp, maxFutureMs)

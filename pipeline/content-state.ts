@@ -14,6 +14,7 @@ export type StoredContent = ContentEntry<Uint8Array>
 const prefix = 'c\u0000'
 const prefixEnd = 'c\u0001'
 const headBytes = 20
+const nothing: readonly StoredContent[] = []
 
 /**
  * Entries of one item, ascending offset, each: offset (uint64), event time (float64), length (uint32, 0xffffffff = delete), value;
@@ -76,24 +77,26 @@ export function contentPuts(
   closedTs: number,
   scratch: Scratch,
 ): [key: string, value: Uint8Array][] {
-  const ids = [...new Set(arrivals.map(({ itemId }) => itemId))]
-  const stored = state.getMany(ids.map((id) => prefix + id))
-  const entries = new Map<string, readonly StoredContent[]>()
-  for (const [i, id] of ids.entries()) entries.set(id, stored[i] === undefined ? [] : unpackEntries(stored[i]))
-  for (const { itemId, entry } of arrivals) entries.set(itemId, addContent(entries.get(itemId)!, entry))
+  const places = new Map<string, number>()
+  const keys: string[] = []
+  for (const { itemId } of arrivals) if (!places.has(itemId)) places.set(itemId, keys.push(prefix + itemId) - 1)
+  const kept = state.getMany(keys).map((bytes): readonly StoredContent[] => (bytes === undefined ? nothing : unpackEntries(bytes)))
+  for (const { itemId, entry } of arrivals) {
+    const place = places.get(itemId)!
+    kept[place] = addContent(kept[place]!, entry)
+  }
   let bytes = 0
-  for (const [id, known] of entries) {
-    const kept = pruneContent(known, closedTs)
-    entries.set(id, kept)
-    bytes += packedBytes(kept)
+  for (let i = 0; i < kept.length; i++) {
+    kept[i] = pruneContent(kept[i]!, closedTs)
+    bytes += packedBytes(kept[i]!)
   }
   const block = scratch.take(bytes)
   let at = 0
-  return ids.map((id) => {
+  return keys.map((key, i) => {
     const from = at
-    at += packedBytes(entries.get(id)!)
-    packEntries(entries.get(id)!, block, from)
-    return [prefix + id, new Uint8Array(block.buffer, block.byteOffset + from, at - from)]
+    at += packedBytes(kept[i]!)
+    packEntries(kept[i]!, block, from)
+    return [key, new Uint8Array(block.buffer, block.byteOffset + from, at - from)]
   })
 }
 

@@ -234,7 +234,8 @@ export class OwnerLanes {
     decodeContent(this.#project, records, out)
     const arrivals: ContentArrival[] = []
     const poison: PoisonRecord[] = []
-    for (const [i, record] of records.entries()) {
+    for (let i = 0; i < records.length; i++) {
+      const record = records[i]!
       const error = out.errors.get(i)
       if (error !== undefined) {
         poison.push({ topic: 'item-content', partition: batch.partition, record, error })

@@ -37,7 +37,7 @@ export function fileMark(file: Uint8Array, row: number): ProducerRecord {
 
 /** True for records that hold nothing but a mark of ours. */
 export function isMark(record: LogRecord): boolean {
-  return isEndMark(record) || isFileMark(record)
+  return record.headers.length > 0 && (isEndMark(record) || isFileMark(record))
 }
 
 export function isFileMark({ headers }: LogRecord): boolean {

@@ -117,8 +117,9 @@ function entriesOf(view: string, embedded: Embedded, ids: readonly string[], { e
 function tombstonesOf(records: readonly LogRecord[], content: ItemContentBatch, codec: Codec): { entries: StoreEntry[]; poison: number } {
   const entries: StoreEntry[] = []
   let poison = 0
-  for (const [row, record] of records.entries()) {
+  for (let row = 0; row < records.length; row++) {
     if (content.states[row] !== rowStates.tombstone) continue
+    const record = records[row]!
     try {
       entries.push({ id: tombstoneId(record, codec), value: encodeTombstone({ stream, offset: record.offset, eventTs: record.timestamp }) })
     } catch (error) {

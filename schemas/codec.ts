@@ -90,6 +90,8 @@ const noExpectations: DecodeExpectations = {}
 /** Encodes and decodes the records of all topics. Holds the registered schemas of other writers; not for use by two threads. */
 export class Codec {
   readonly #writers = new Map<bigint, WriterSchema>()
+  /** The last one found: nearly all records of a topic have one schema. */
+  #recent: { readonly topic: TopicName; readonly low: number; readonly high: number; readonly reader: Reader } | undefined
   readonly #readers = new Map<TopicName, Map<bigint, ReaderOrReason>>()
   readonly #registryReaders = new Map<TopicName, WeakMap<WriterSchema, ReaderOrReason>>()
   readonly #schemas: WriterSchemas
@@ -241,6 +243,14 @@ export class Codec {
       if (isRegistryFramed(value) && inputTopics.has(topic)) return this.#registryReaderOf(topic, schemaIdOf(value))
       throw notFramed(value)
     }
+    const recent = this.#recent
+    if (recent?.topic === topic && recent.low === value.readUInt32LE(2) && recent.high === value.readUInt32LE(6)) return recent.reader
+    const reader = this.#framedReaderOf(topic, value)
+    this.#recent = { topic, low: value.readUInt32LE(2), high: value.readUInt32LE(6), reader }
+    return reader
+  }
+
+  #framedReaderOf(topic: TopicName, value: Buffer): Reader {
     const fingerprint = value.readBigUInt64LE(2)
     let readers = this.#readers.get(topic)
     if (readers === undefined) {

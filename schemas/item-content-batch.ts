@@ -91,6 +91,7 @@ export function fillItemContentBatch(
     const value = values[row]!
     fill.start(row)
     if (value === null) {
+      fill.clearAbsent(row)
       out.states[row] = rowStates.tombstone
       continue
     }
@@ -98,9 +99,11 @@ export function fillItemContentBatch(
       const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
       if (source.scan(bytes, layout)) fill.fromLayout(row, bytes, layout)
       else fill.fromRecord(row, source.decode(value))
+      fill.clearAbsent(row)
     } catch (error) {
       if (!isPoison(error)) throw error
       fill.start(row)
+      fill.clearAbsent(row)
       out.states[row] = rowStates.poison
       out.errors.set(row, error)
     }
@@ -123,16 +126,21 @@ class BatchFill {
     this.#vectorBytes = out.vectors.map((vector) => Buffer.from(vector.buffer, vector.byteOffset, vector.byteLength))
   }
 
-  /** Clears what a row held before. */
+  /** Clears what a row held before, but for its vectors. */
   start(row: number): void {
-    const { ids, eventTs, states, present, vectors, modalities } = this.#out
+    const { ids, eventTs, states, present } = this.#out
     ids[row] = ''
     eventTs[row] = 0
     states[row] = rowStates.content
+    for (let m = 0; m < present.length; m++) present[m]![row] = 0
+  }
+
+  /** Clears the vectors that a row does not have. */
+  clearAbsent(row: number): void {
+    const { present, vectors, modalities } = this.#out
     for (let m = 0; m < modalities.length; m++) {
       const { dim } = modalities[m]!
-      present[m]![row] = 0
-      vectors[m]!.fill(0, row * dim, (row + 1) * dim)
+      if (present[m]![row] === 0) vectors[m]!.fill(0, row * dim, (row + 1) * dim)
     }
   }
 

@@ -147,7 +147,7 @@ class Copies {
       this.#at = 0
     }
     const copy = new Uint8Array(this.#block.buffer, this.#block.byteOffset + this.#at, length)
-    copy.set(bytes.subarray(0, length))
+    copy.set(bytes.byteLength === length ? bytes : bytes.subarray(0, length))
     this.#at += length
     return copy
   }
