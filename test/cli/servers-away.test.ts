@@ -77,14 +77,14 @@ test('both down at the start and later: what is waited for is said, and all goes
   await daemon.says('version 1 is live')
 
   await redis.server.kill()
-  const refresh = start(['refresh', '--json'], home)
+  const refresh = start(['refresh', '--wait', '120', '--json'], home)
   await daemon.says('"code":"SIDESTREAM_STORE_UNREACHABLE"')
   await redis.server.start()
   const refreshed = await refresh.ended
   deepStrictEqual([refreshed.code, (JSON.parse(refreshed.stdout) as { version: number }).version], [0, 2], all(refreshed))
 
   await broker.server.kill()
-  const rollback = start(['versions', 'rollback', '--json'], home)
+  const rollback = start(['versions', 'rollback', '--wait', '120', '--json'], home)
   await rollback.says(`waiting: cannot reach Kafka at ${broker.brokers[0]}`)
   await broker.server.start()
   const back = await rollback.ended

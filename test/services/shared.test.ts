@@ -69,7 +69,7 @@ test('npm run services: start, status and stop', { skip: noRedis }, async (t) =>
 })
 
 test('a kept service is started once, and anew when it has died', { skip: noRedis }, async (t) => {
-  const cache = ownCache(t)
+  ownCache(t)
   const first = await keepRedis()
   strictEqual(await keepRedis(), first)
   const { pid } = JSON.parse(readFileSync(join(keptDirectory(), 'redis', 'process.json'), 'utf8')) as { pid: number }
