@@ -67,7 +67,7 @@ export class FaultProxy {
   /** Cuts the open connections (reset); new ones are let in. */
   cut(): void {
     for (const { client, server } of this.#pairs) {
-      client.resetAndDestroy()
+      reset(client)
       server.destroy()
     }
   }
@@ -121,13 +121,13 @@ export class FaultProxy {
   #accept(client: Socket): void {
     client.on('error', () => {})
     if (this.#refusing || this.#target === undefined) {
-      client.resetAndDestroy()
+      reset(client)
       return
     }
     const server = connect(this.#target.port, this.#target.host)
     const pair: Pair = { client, server }
     this.#pairs.add(pair)
-    server.on('error', () => client.resetAndDestroy())
+    server.on('error', () => reset(client))
     if (this.#onRequest !== undefined) client.on('data', requestScanner(this.#onRequest))
     this.#forward(client, server, (chunk) => this.#isLost(chunk, pair))
     this.#forward(server, client, () => pair.deaf === true)
@@ -167,7 +167,7 @@ export class FaultProxy {
     }
     from.on('data', (chunk: Buffer) => {
       if (!isLost(chunk)) return pass(() => to.write(chunk))
-      from.resetAndDestroy()
+      reset(from)
       to.destroy()
     })
     from.on('end', () => pass(() => to.end()))
@@ -181,4 +181,10 @@ export async function faultProxy(target?: { host: string; port: number }): Promi
   const proxy = new FaultProxy(listener)
   if (target !== undefined) proxy.leadTo(target.host, target.port)
   return proxy
+}
+
+/** Node never ends a process in which a socket was reset while its end was still to be sent: such a socket is only destroyed. */
+function reset(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy()
+  else socket.resetAndDestroy()
 }
