@@ -93,9 +93,11 @@ export class RoundClock {
     this.#watermarks = new Map(sources.map((source) => [source, -Infinity]))
   }
 
-  static restore(snapshot: RoundSnapshot): RoundClock {
-    const clock = new RoundClock(Object.keys(snapshot.watermarks), snapshot.roundMs)
+  /** @param sources - those to wait for from now on: others are forgotten, new ones have said nothing yet. @default the same */
+  static restore(snapshot: RoundSnapshot, sources: readonly string[] = Object.keys(snapshot.watermarks)): RoundClock {
+    const clock = new RoundClock(sources, snapshot.roundMs)
     for (const [source, value] of Object.entries(snapshot.watermarks)) {
+      if (!clock.#watermarks.has(source)) continue
       clock.#watermarks.set(source, value === 'end' ? Infinity : value === 'start' ? -Infinity : value)
     }
     for (const [round, rows] of Object.entries(snapshot.rows)) clock.#rows.set(Number(round), rows)

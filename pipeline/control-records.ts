@@ -65,6 +65,8 @@ const bodies = {
     diverged: z.string().nullable(),
     /** What the filters did, per sample set and rule; not in records of the first release. */
     sets: z.record(z.string(), z.record(z.string(), z.number())).optional(),
+    /** What was found of each kind of ID embedding for the round's targets; not in records of the first release. */
+    teachers: z.record(z.string(), z.record(z.string(), z.number())).optional(),
   }),
   /** An idle source is advanced: no event before `watermarkTs` is expected from it. */
   tick: z.object({ source: z.string(), watermarkTs: z.number() }),

@@ -4,19 +4,28 @@
  */
 
 import { SidestreamError } from '../schemas/index.ts'
+import type { Config } from '../schemas/index.ts'
 import type { ControlLog } from './control.ts'
 import { positionName } from './positions.ts'
 import type { Project } from './project.ts'
 
-/** Topics that make the owner's state. */
-export const ownerTopics = ['item-content', 'distill-samples'] as const
+export type OwnerTopic = 'item-content' | 'distill-samples' | 'id-embeddings'
+
+/** Topics that make the owner's state. Nobody reads ID embeddings unless some kind of them teaches. */
+export function ownerTopics({ training }: Config): OwnerTopic[] {
+  const teaches = Object.keys(training.teachers).length > 0
+  return ['item-content', 'distill-samples', ...(teaches ? (['id-embeddings'] as const) : [])]
+}
 
 /**
  * What the last cut and the last build were decided on, by position name: the state of an owner that takes over on another machine
  * must hold it before anything else is done.
  * @throws SIDESTREAM_STATE_GAP when the log does not reach as far
  */
-export async function decidedPositions({ log }: Pick<Project, 'log'>, control: ControlLog): Promise<Map<string, bigint>> {
+export async function decidedPositions(
+  { log, config }: Pick<Project, 'log' | 'config'>,
+  control: ControlLog,
+): Promise<Map<string, bigint>> {
   const positions = new Map<string, bigint>()
   for (const { body } of [...control.all('cut').slice(-1), ...control.all('build').slice(-1)]) {
     for (const { topic, partition, next } of body.positions) {
@@ -26,7 +35,7 @@ export async function decidedPositions({ log }: Pick<Project, 'log'>, control: C
     }
   }
   const admin = await log.admin()
-  for (const topic of ownerTopics) {
+  for (const topic of ownerTopics(config)) {
     for (const [partition, end] of (await admin.describe(topic)).end.entries()) {
       const name = positionName(topic, partition)
       if ((positions.get(name) ?? 0n) > end) throw emptied(name, positions.get(name)!, end)

@@ -1,8 +1,9 @@
 /**
- * What the owner hears: item-content and distill-samples, into one state with the round clock.
+ * What the owner hears: item-content, distill-samples and, when some kind of them teaches, id-embeddings, into one state with
+ * the round clock.
  * Invariants: dead letters are acknowledged before the state moves past their records; clock and watermarks change only
  * when the commit that explains them is done, so whoever finds a round complete finds all of it in the state; changes are
- * made one after the other; both lanes go on while the owner trains or builds.
+ * made one after the other; all lanes go on while the owner trains or builds.
  */
 
 import { LaneWatermark, RoundClock } from '../distill/index.ts'
@@ -12,28 +13,52 @@ import type { Lane, LogBatch, LogConsumer, LogProducer, State, StateCommit } fro
 import { floatBytes, readFloat } from './bytes.ts'
 import { modalitiesOf } from './catalogue.ts'
 import { decodeContent } from './content-decode.ts'
-import { contentPuts, Scratch } from './content-state.ts'
-import type { ContentArrival } from './content-state.ts'
+import { entryPuts, Scratch } from './as-of-state.ts'
+import type { Arrival } from './as-of-state.ts'
+import { contentPrefix } from './content-state.ts'
 import { asPoison, DeadLetters } from './dead-letters.ts'
 import type { PoisonRecord } from './dead-letters.ts'
 import { gapTeller } from './gaps.ts'
+import { ownerTopics } from './owner-checks.ts'
+import type { OwnerTopic } from './owner-checks.ts'
 import { positionName } from './positions.ts'
 import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
 import { isEndMark, isMark, tombstoneId } from './record-headers.ts'
 import { prepareSchemas } from './schemas-ahead.ts'
 import { clockPut, loadClock, samplePuts } from './samples-state.ts'
+import { TeacherDecoder } from './teacher-decode.ts'
+import { teacherPrefix } from './teacher-state.ts'
 
 /** Most records of one handler run. Higher: fewer commits under load, later progress. */
 const batchRecords = 4096
 const watermarkKey = (source: string): string => `watermark/${source}`
 const heardKey = (source: string): string => `heard/${source}`
 
+/** What a batch of a compacted topic holds, once it is decoded. */
+interface KeyedBatch {
+  /** Of the state keys. */
+  readonly prefix: string
+  readonly arrivals: readonly Arrival[]
+  readonly poison: readonly PoisonRecord[]
+  /** Further state entries, as of the commit. */
+  readonly puts: () => readonly (readonly [key: string, value: Uint8Array])[]
+}
+
 const groupOf = (config: Config): string => `${config.project}-owner`
 
 export class OwnerLanes {
   readonly state: State
-  readonly counts = { contents: 0, deletes: 0, poison: 0, samples: 0, missed: 0 }
+  readonly counts = {
+    contents: 0,
+    deletes: 0,
+    /** ID embeddings of kinds that teach, tombstones among them, and records of other kinds. */
+    idEmbeddings: 0,
+    otherIdEmbeddings: 0,
+    poison: 0,
+    samples: 0,
+    missed: 0,
+  }
   /** Content records before this time may be thinned out: every decision up to it is made. */
   closedTs = -Infinity
   readonly #project: Project
@@ -51,6 +76,7 @@ export class OwnerLanes {
   readonly #content: ItemContentBatch
   readonly #expectations: DecodeExpectations
   readonly #scratch = new Scratch()
+  readonly #teachers: TeacherDecoder
   /** Newest event time seen in item-content. */
   #newestContentTs = -Infinity
   #consumer: LogConsumer | undefined
@@ -63,6 +89,7 @@ export class OwnerLanes {
     this.#deadLetters = new DeadLetters(producer, project)
     this.#onChange = onChange
     this.#content = createItemContentBatch(batchRecords, modalitiesOf(project))
+    this.#teachers = new TeacherDecoder(project, state)
     this.#expectations = { modalities: new Map(modalitiesOf(project).map(({ name, dim }) => [name, dim])) }
   }
 
@@ -83,7 +110,7 @@ export class OwnerLanes {
     }
     const consumer = await project.log.consumer({
       group: groupOf(project.config),
-      topics: ['item-content', 'distill-samples'],
+      topics: ownerTopics(project.config),
       start: 'earliest',
       batchRecords,
       commits: 'handler',
@@ -92,7 +119,7 @@ export class OwnerLanes {
     await consumer.run({
       // An owner without state builds it from the oldest record there is; what its group has committed says nothing of it.
       onAssigned: (lane) => lanes.#assigned(lane),
-      onBatch: (batch, lane) => (batch.topic === 'item-content' ? lanes.#contentBatch(batch, lane) : lanes.#sampleBatch(batch, lane)),
+      onBatch: (batch, lane) => lanes.#batch(batch, lane),
       onGap: gapTeller(project, 'distill', (missed) => (lanes.counts.missed += missed)),
       onFatal,
     })
@@ -133,7 +160,7 @@ export class OwnerLanes {
   }
 
   /** Positions of what has been taken in, for a cut. */
-  async positions(topic: 'item-content' | 'distill-samples'): Promise<TopicPosition[]> {
+  async positions(topic: OwnerTopic): Promise<TopicPosition[]> {
     const { partitions } = await (await this.#project.log.admin()).describe(topic)
     return Array.from({ length: partitions }, (_, partition) => ({
       topic,
@@ -197,42 +224,60 @@ export class OwnerLanes {
     return [...this.#watermarks.keys()].filter((source) => source.startsWith('item-content/'))
   }
 
-  async #contentBatch(batch: LogBatch, lane: Lane): Promise<void> {
-    const source = positionName('item-content', batch.partition)
-    const records = batch.records.filter((record) => !isMark(record))
+  async #batch(batch: LogBatch, lane: Lane): Promise<void> {
+    if (batch.topic === 'distill-samples') return this.#sampleBatch(batch, lane)
     await prepareSchemas(this.#project, batch, lane)
+    return batch.topic === 'item-content' ? this.#contentBatch(batch, lane) : this.#teacherBatch(batch, lane)
+  }
+
+  async #contentBatch(batch: LogBatch, lane: Lane): Promise<void> {
+    const records = batch.records.filter((record) => !isMark(record))
     const { arrivals, poison } = this.#decodeContent(batch, records)
+    const newest = arrivals.reduce((most, { entry }) => Math.max(most, entry.eventTs), this.#newestContentTs)
+    const heard: [string, Uint8Array] = [heardKey(positionName(batch.topic, batch.partition)), floatBytes(newest)]
+    await this.#keyedBatch(batch, lane, { prefix: contentPrefix, arrivals, poison, puts: () => [heard] })
+    this.#newestContentTs = Math.max(this.#newestContentTs, newest)
+    this.#onChange()
+  }
+
+  async #teacherBatch(batch: LogBatch, lane: Lane): Promise<void> {
+    const { arrivals, poison, puts, passed } = this.#teachers.decode(batch)
+    await this.#keyedBatch(batch, lane, { prefix: teacherPrefix, arrivals, poison, puts })
+    this.counts.idEmbeddings += arrivals.length
+    this.counts.otherIdEmbeddings += passed
+    this.#onChange()
+  }
+
+  /** Dead letters, then one commit of entries, watermark and position. */
+  async #keyedBatch(batch: LogBatch, lane: Lane, { prefix, arrivals, poison, puts }: KeyedBatch): Promise<void> {
+    const source = positionName(batch.topic, batch.partition)
     await this.#setAside(lane, poison)
-    let newest = -Infinity
     let watermark: LaneWatermark | undefined
     await this.change((clock) => {
-      newest = arrivals.reduce((most, { entry }) => Math.max(most, entry.eventTs), this.#newestContentTs)
       watermark = new LaneWatermark(this.#project.config.training.latenessMs, this.#watermarks.get(source)!.value)
       for (const { entry } of arrivals) watermark.observe(entry.eventTs)
       if (batch.records.some(isEndMark)) watermark.end()
       clock.apply({ kind: 'watermark', source, watermarkTs: watermark.value })
       return {
         puts: [
-          ...contentPuts(this.state, arrivals, this.closedTs, this.#scratch),
+          ...entryPuts(this.state, prefix, arrivals, this.closedTs, this.#scratch),
           [watermarkKey(source), floatBytes(watermark.value)],
-          [heardKey(source), floatBytes(newest)],
+          ...puts(),
         ],
         positions: [[source, batch.next]],
       }
     })
-    this.#newestContentTs = Math.max(this.#newestContentTs, newest)
     this.#watermarks.set(source, watermark!)
     await this.#commit(lane, batch.next)
     this.#heardAt.set(source, this.#project.clock())
     this.counts.poison += poison.length
-    this.#onChange()
   }
 
-  #decodeContent(batch: LogBatch, records: LogBatch['records']): { arrivals: ContentArrival[]; poison: PoisonRecord[] } {
+  #decodeContent(batch: LogBatch, records: LogBatch['records']): { arrivals: Arrival[]; poison: PoisonRecord[] } {
     const out = this.#content
     const { codec } = this.#project
     decodeContent(this.#project, records, out)
-    const arrivals: ContentArrival[] = []
+    const arrivals: Arrival[] = []
     const poison: PoisonRecord[] = []
     for (let i = 0; i < records.length; i++) {
       const record = records[i]!
@@ -242,7 +287,7 @@ export class OwnerLanes {
       } else if (record.value === null) {
         try {
           arrivals.push({
-            itemId: tombstoneId(record, this.#project.codec),
+            id: tombstoneId(record, this.#project.codec),
             entry: { offset: record.offset, eventTs: record.timestamp, value: undefined },
           })
           this.counts.deletes++
@@ -252,7 +297,7 @@ export class OwnerLanes {
       } else {
         this.counts.contents++
         const value = codec.toOwn('item-content', record.value, this.#expectations) // the state is read without a registry
-        arrivals.push({ itemId: out.ids[i]!, entry: { offset: record.offset, eventTs: out.eventTs[i]!, value } })
+        arrivals.push({ id: out.ids[i]!, entry: { offset: record.offset, eventTs: out.eventTs[i]!, value } })
       }
     }
     return { arrivals, poison }
@@ -291,16 +336,19 @@ export class OwnerLanes {
   }
 }
 
-/** All sources a round waits for: every ingest lane through every sample partition, and every content partition. */
-async function sourcesOf({ log }: Project): Promise<string[]> {
+/** All sources a round waits for: every ingest lane through every sample partition, and every partition of a compacted topic. */
+async function sourcesOf({ log, config }: Project): Promise<string[]> {
   const admin = await log.admin()
-  const [interactions, samples, contents] = await Promise.all(
-    ['interactions', 'distill-samples', 'item-content'].map((topic) => admin.describe(topic)),
-  )
+  const partitionsOf = async (topic: string): Promise<number> => (await admin.describe(topic)).partitions
+  const [interactions, samples] = [await partitionsOf('interactions'), await partitionsOf('distill-samples')]
   const sources: string[] = []
-  for (let p = 0; p < interactions!.partitions; p++) {
-    for (let q = 0; q < samples!.partitions; q++) sources.push(`${positionName('interactions', p)}@${q}`)
+  for (let p = 0; p < interactions; p++) {
+    for (let q = 0; q < samples; q++) sources.push(`${positionName('interactions', p)}@${q}`)
   }
-  for (let p = 0; p < contents!.partitions; p++) sources.push(positionName('item-content', p))
+  for (const topic of ownerTopics(config)) {
+    if (topic === 'distill-samples') continue
+    const partitions = await partitionsOf(topic)
+    for (let p = 0; p < partitions; p++) sources.push(positionName(topic, p))
+  }
   return sources
 }

@@ -265,12 +265,12 @@ export class Owner {
     const { lanes, control } = this
     let cut = control.all('cut').find(({ body }) => body.round === round)
     if (cut === undefined) {
-      const positions = [...(await lanes.positions('item-content')), ...(await lanes.positions('distill-samples'))]
+      const positions = (await Promise.all(ownerTopics(this.#project.config).map((topic) => lanes.positions(topic)))).flat()
       await control.append('cut', `round-${round}`, { round, endTs: lanes.clock.endOf(round), positions })
       cut = control.all('cut').at(-1)!
     }
     await lanes.change((clock) => (clock.close(round), {}))
-    const record = async ({ counts, sets, replayed, losses, diverged }: TrainedRound): Promise<void> => {
+    const record = async ({ counts, sets, teachers, replayed, losses, diverged }: TrainedRound): Promise<void> => {
       if (control.find('trained', `round-${round}`) !== undefined) return
       await control.append('trained', `round-${round}`, {
         round,
@@ -280,7 +280,8 @@ export class Owner {
         dropped: counts.dropped,
         losses: [...losses],
         diverged,
-        sets: Object.fromEntries(Object.entries(sets).map(([set, counted]) => [set, { ...counted }])),
+        sets: copyCounts(sets),
+        teachers: copyCounts(teachers),
       })
     }
     const trained = await this.#training.train(round, cut.body.positions, record, (step, loss) => this.#events.onStep?.(step, loss))
@@ -321,7 +322,7 @@ export class Owner {
     await ingested()
     const admin = await this.#project.log.admin()
     const ends = new Map<string, bigint>()
-    for (const topic of ownerTopics) {
+    for (const topic of ownerTopics(this.#project.config)) {
       for (const [partition, end] of (await admin.describe(topic)).end.entries()) ends.set(positionName(topic, partition), end)
     }
     await this.#reached(ends)
@@ -329,7 +330,7 @@ export class Owner {
 
   /** Resolves when the owner's state holds all records below these positions, or the owner stops. */
   async #reached(positions: ReadonlyMap<string, bigint>): Promise<void> {
-    for (const topic of ownerTopics) {
+    for (const topic of ownerTopics(this.#project.config)) {
       const isBehind = ({ partition, next }: TopicPosition): boolean => BigInt(next) < (positions.get(positionName(topic, partition)) ?? 0n)
       while (!this.#stopped && (await this.lanes.positions(topic)).some(isBehind)) await pause(catchUpPollMs)
     }
@@ -358,6 +359,11 @@ export class Owner {
     for (const source of idle) await this.control.append('tick', source, { source, watermarkTs: furthest })
     await this.lanes.tick(idle, furthest)
   }
+}
+
+/** Counts as plain JSON. */
+function copyCounts(counts: Readonly<Record<string, object>>): Record<string, Record<string, number>> {
+  return Object.fromEntries(Object.entries(counts).map(([name, counted]) => [name, { ...counted }]))
 }
 
 function addCounts(sum: FilterCounts, counts: FilterCounts): void {

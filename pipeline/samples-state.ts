@@ -23,10 +23,11 @@ export const roundText = (round: number): string => String(Math.max(0, round)).p
 const rowPrefix = (round: number): string => `r\u0000${roundText(round)}\u0000`
 const rowKey = (round: number, key: string, waited: boolean): string => `${rowPrefix(round)}${key}${waited ? '/waited' : ''}`
 
-/** The clock as it was committed, or a new one over `sources`. */
+/** The clock as it was committed, or a new one, over `sources`. */
 export function loadClock(state: State, sources: readonly string[], roundMs: number): RoundClock {
   const stored = state.get(clockKey)
-  return stored === undefined ? new RoundClock(sources, roundMs) : RoundClock.restore(JSON.parse(decoder.decode(stored)) as RoundSnapshot)
+  if (stored === undefined) return new RoundClock(sources, roundMs)
+  return RoundClock.restore(JSON.parse(decoder.decode(stored)) as RoundSnapshot, sources)
 }
 
 export function clockPut(clock: RoundClock): [string, Uint8Array] {

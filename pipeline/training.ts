@@ -6,6 +6,7 @@
 
 import { constantAfterWarmup } from '../compute/index.ts'
 import {
+  buildTeacherBatch,
   createHead,
   decodeCheckpoint,
   encodeCheckpoint,
@@ -15,7 +16,17 @@ import {
   prepareSets,
   Trainer,
 } from '../distill/index.ts'
-import type { Checkpoint, ContentVectors, Head, HeadOptions, HeadSpec, PreparedRound, RoundSets, TrainerOptions } from '../distill/index.ts'
+import type {
+  Checkpoint,
+  ContentVectors,
+  Head,
+  HeadOptions,
+  HeadSpec,
+  PreparedRound,
+  RoundSets,
+  TeacherCounts,
+  TrainerOptions,
+} from '../distill/index.ts'
 import { contentDims, isSidestreamError, SidestreamError } from '../schemas/index.ts'
 import type { Config, ItemContent } from '../schemas/index.ts'
 import { modalitiesOf } from './catalogue.ts'
@@ -26,6 +37,7 @@ import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
 import { replayRows } from './replay-rows.ts'
 import { roundRows, roundText, trainedPut, waitingPuts } from './samples-state.ts'
+import { teacherOptions, teachersAsOf } from './teacher-state.ts'
 
 /** The head before any training. */
 export const bootstrapHead = 'heads/bootstrap'
@@ -116,6 +128,8 @@ export interface TrainedRound {
   readonly counts: PreparedRound['counts']
   /** What became of the histories of each sample set. */
   readonly sets: RoundSets['counts']
+  /** Per kind of ID embedding: what was found for the distinct targets. */
+  readonly teachers: Readonly<Record<string, TeacherCounts>>
   /** Rows of earlier rounds among those. */
   readonly replayed: number
   /** Loss of every step; empty when there was nothing to train on, or a checkpoint of the round stood already. */
@@ -170,13 +184,14 @@ export class RoundTraining {
     const usable = replayed.filter(({ sample }) => isKnown(sample.targetId) && sample.history.some(isKnown))
     const prepared = prepareRound([...own, ...usable], { round, seed: config.seed, isKnown })
     const { rows, counts: sets } = prepareSets(prepared, { ...setOptions(config), seed: config.seed, item })
+    const teachers = this.#countTeachers(rows, endTs, item)
     // The process may have ended between the checkpoint and the commit: the checkpoint stands.
     const stands = (await listCheckpoints(this.#project)).includes(checkpointName(round))
     const { checkpoint, ...outcome } =
       rows.length > 1 && !stands
         ? await this.#pass(round, cut, rows, (itemId) => item(itemId)?.vectors, onStep)
         : { losses: [], diverged: null }
-    const trained = { round, counts: { ...prepared.counts, rows: rows.length }, sets, replayed: usable.length, ...outcome }
+    const trained = { round, counts: { ...prepared.counts, rows: rows.length }, sets, teachers, replayed: usable.length, ...outcome }
     await record(trained)
     if (checkpoint !== undefined) {
       const { parts, about } = encodeCheckpoint(checkpoint)
@@ -226,6 +241,16 @@ export class RoundTraining {
       await this.close()
       return { losses: [], diverged: error.message }
     }
+  }
+
+  #countTeachers(rows: RoundSets['rows'], endTs: number, item: (itemId: string) => ItemContent | undefined): TrainedRound['teachers'] {
+    const { config, codec } = this.#project
+    const { state } = this.#lanes
+    const options = teacherOptions(config, state, endTs)
+    if (options === undefined) return {}
+    const targets = [...new Set(rows.map(({ targetId }) => targetId))].map((targetId) => ({ targetId }))
+    const { counts } = buildTeacherBatch(targets, teachersAsOf(state, codec, endTs, item), options)
+    return Object.fromEntries(options.kinds.map(({ name }, k) => [name, counts[k]!]))
   }
 
   /** The running trainer, or one that goes on from the newest checkpoint. */

@@ -16,6 +16,9 @@ export const sourceDefaults = {
   from: 'topic',
 } as const
 
+/** Defaults of one entry of `training.teachers`. */
+export const teacherKindDefaults = { by: 'item', labelPrefix: '', dim: null } as const
+
 /** Defaults of one entry of `training.stages`. */
 export const stageDefaults = {
   sources: null,
@@ -135,6 +138,10 @@ export const configDefaults = {
     stages: [{ name: 'collaboration', ...stageDefaults }],
     threads: 1,
     providers: ['cpu'],
+    teachers: {},
+    teacherStaleMs: null,
+    teacherMinExposures: 5,
+    teacherSaturation: 4,
   },
   semanticIds: {
     view: null,

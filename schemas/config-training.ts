@@ -3,8 +3,9 @@
  * Invariant: objects are strict, and every option says its meaning and what raising it costs.
  */
 import { z } from 'zod'
-import { configDefaults as defaults, sourceDefaults, stageDefaults } from './config-defaults.ts'
+import { configDefaults as defaults, sourceDefaults, stageDefaults, teacherKindDefaults } from './config-defaults.ts'
 import { count, durationMs, name, option, share, text } from './config-option.ts'
+import { limits } from './limits.ts'
 import { sampleSets } from './config-learning.ts'
 import type { DeepReadonly } from './config-option.ts'
 import type { Problem } from './problems.ts'
@@ -126,6 +127,25 @@ const stage = z.strictObject({
   ),
 })
 
+const teacher = z.strictObject({
+  by: option(
+    z.enum(['item', 'author', 'label']),
+    teacherKindDefaults.by,
+    "What in an item names its ID embedding of this kind: its id, its author's id, or its first label that starts with `labelPrefix`, without the prefix.",
+  ),
+  labelPrefix: option(
+    z.string().max(limits.textBytes),
+    teacherKindDefaults.labelPrefix,
+    'Start of the labels that name an ID of this kind.',
+  ),
+  dim: option(
+    count.max(limits.dim).nullable(),
+    teacherKindDefaults.dim,
+    'Dimension of the embeddings; null: that of the first one. Others are dead letters.',
+    'dims',
+  ),
+})
+
 export const training = z
   .strictObject({
     roundMs: option(
@@ -218,6 +238,31 @@ export const training = z
       defaults.training.providers,
       'Execution providers of ONNX Runtime for training, tried in order; what none of them knows runs on the CPU. Equal weights are promised for equal ones. Published vectors are always computed on the CPU.',
     ),
+    teachers: z
+      .record(name, teacher)
+      .refine((value) => Object.keys(value).length <= 16, 'must name at most 16 kinds')
+      .default(defaults.training.teachers as never)
+      .meta({
+        description:
+          'Kinds of ID embeddings that teach, by their `entity` in `id-embeddings`: item, author, category, or one of several recommenders. The first one weighs an item by its exposures. Rounds then wait for `id-embeddings` too; with none the topic is not read.',
+      }),
+    teacherStaleMs: option(
+      durationMs.nullable(),
+      defaults.training.teacherStaleMs,
+      'ID embeddings that are older at the end of a round do not teach in it; null: none is too old. Higher: more teachers, staler ones.',
+      'ms',
+    ),
+    teacherMinExposures: option(
+      z.number().min(0),
+      defaults.training.teacherMinExposures,
+      'Items with fewer exposures are not taught by ID embeddings. Higher: surer teachers, fewer of them.',
+      'exposures',
+    ),
+    teacherSaturation: option(
+      z.number().gt(0).max(1000),
+      defaults.training.teacherSaturation,
+      'How soon an item is taught with full weight: tanh(this * exposures / mean exposures). Higher: items below the mean count more.',
+    ),
   })
   .prefault({})
   .meta({ description: 'Training of the head.' })
@@ -228,7 +273,7 @@ type Training = z.output<typeof training>
  * Rules between sources and stages, each with the path where it is to be mended.
  * @param sets - `sequences.sets`
  */
-export function trainingConflicts({ sources, stages }: DeepReadonly<Training>, sets: readonly string[]): Problem[] {
+export function trainingConflicts({ sources, stages, teachers }: DeepReadonly<Training>, sets: readonly string[]): Problem[] {
   const problems: Problem[] = []
   const report = (path: string, message: string): void => void problems.push({ path, message })
   for (const [key, own] of Object.entries(sources)) {
@@ -244,6 +289,12 @@ export function trainingConflicts({ sources, stages }: DeepReadonly<Training>, s
     only('sequences', 'pooler', own.pooler === 'transformer')
     only('ids', 'entities', own.entities.length > 0)
     if (own.kind === 'ids' && own.entities.length === 0) report(`${path}.entities`, 'must name at least one kind, such as [item]')
+    const unknown = own.entities.find((entity) => teachers[entity] === undefined)
+    if (unknown !== undefined)
+      report(
+        `${path}.entities`,
+        `must name kinds of training.teachers, ${Object.keys(teachers).join(', ') || 'which has none'} (got ${unknown})`,
+      )
     if (new Set(own.entities).size !== own.entities.length) report(`${path}.entities`, `must not name a kind twice`)
     if (own.scored && own.from === 'content') report(`${path}.scored`, 'must be false for pairs made of content, which have no scores')
   }

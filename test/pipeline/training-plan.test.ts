@@ -36,6 +36,7 @@ test('sources and stages become the options that were asked for, and ID embeddin
       ids: { kind: 'ids', entities: ['item', 'author'] },
       brands: { kind: 'ids', entities: ['brand'] },
     },
+    teachers: { item: {}, author: { by: 'author' }, brand: { by: 'label', labelPrefix: 'brand:' } },
     stages: [
       { name: 'base', when: 'start', sources: ['tags'], balance: 'tasks', balanceTemperature: 1, steps: 40, schedule: 'cosine' },
       { name: 'refined', when: 'start', sources: ['tags'], hardNegatives: 4, maskInBatch: true, mineEvery: 20, dropFarthest: 0.1 },

@@ -4,7 +4,8 @@ import { test } from 'node:test'
 
 import { hashUnit } from '../../compute/index.ts'
 import { scratchDirectory } from '../connectors/scratch-directory.ts'
-import { smallConfig, smallWorld } from './small-world.ts'
+import type { SourceEvent } from '../../schemas/index.ts'
+import { hourMs, smallConfig, smallWorld } from './small-world.ts'
 import { runWorld } from './world-run.ts'
 import type { RunOptions, RunOutcome } from './world-run.ts'
 
@@ -19,6 +20,8 @@ async function run(changes: { partitions: number; seed?: number; groups?: object
     await remove()
   }
 }
+
+type Teachers = Readonly<Record<string, Readonly<Record<string, number>>>>
 
 const digests = ({ versions }: RunOutcome): string[] => versions.map(({ digest }) => digest)
 
@@ -51,20 +54,28 @@ test('equal input gives equal versions, with 1 or 3 partitions, fed slowly or at
   })
 })
 
-test('so they do with the filtered sample sets, whatever the partitions', async () => {
+test('so they do with filtered sample sets and ID embeddings, whatever the partitions', async () => {
   const kinds = ['click', 'like', 'share', 'finish']
-  const acts = events.map((event) => {
-    if (event.topic !== 'interactions' || !event.record.behaviors.includes('click')) return event
+  const acts = events.flatMap((event): SourceEvent[] => {
+    if (event.topic === 'item-content') {
+      const { itemId, eventTs } = event
+      const vector = Float32Array.of(hashUnit(1, `${itemId} ${eventTs}`), 1)
+      return [event, { topic: 'id-embeddings', eventTs, record: { entity: 'item', entityId: itemId, eventTs, vector, exposures: 7 } }]
+    }
+    if (event.topic !== 'interactions' || !event.record.behaviors.includes('click')) return [event]
+    const { userId, itemId } = event.record
     // An event that is told twice is told twice alike.
-    const behaviors = kinds.filter((kind, k) => k === 0 || hashUnit(k, `${event.record.userId} ${event.record.itemId} ${kind}`) < 0.5)
-    return { ...event, record: { ...event.record, behaviors } }
+    const behaviors = kinds.filter((kind, k) => k === 0 || hashUnit(k, `${userId} ${itemId} ${kind}`) < 0.5)
+    return [{ ...event, record: { ...event.record, behaviors } }]
   })
   const groups = {
     interactions: { positiveBehaviors: kinds, otherBehaviors: ['view'] },
     sequences: { sets: ['plain', 'content-single', 'content-multi', 'collaborative-single', 'collaborative-multi'], clusters: 5 },
+    training: { batch: 64, warmupSteps: 10, learningRate: 0.01, teachers: { item: {} }, teacherStaleMs: 6 * hourMs },
   }
   const first = await run({ partitions: 3, groups, events: acts })
   strictEqual(first.late, 0)
   ok(first.rounds.some(({ rows, losses }) => rows > 100 && losses.length > 1))
+  ok(first.rounds.some(({ teachers }) => ['present', 'stale'].every((what) => (teachers as Teachers)['item']![what]! > 0)))
   deepStrictEqual(await run({ partitions: 1, groups, events: acts, mostBehind: 40 }), first)
 })

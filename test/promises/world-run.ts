@@ -15,7 +15,13 @@ export interface RunOutcome {
   /** The same as feature-versions tells it. */
   readonly published: readonly { readonly seq: number; readonly version: number; readonly action: string }[]
   /** Every training round: rows, and the loss of every step. */
-  readonly rounds: readonly { readonly round: number; readonly rows: number; readonly losses: readonly number[] }[]
+  readonly rounds: readonly {
+    readonly round: number
+    readonly rows: number
+    readonly losses: readonly number[]
+    /** What ID embeddings were found for its targets, by kind. */
+    readonly teachers: unknown
+  }[]
   /** Verdict and figures of every judgment. */
   readonly judged: readonly { readonly checkpoint: string; readonly report: unknown }[]
   /** Imported rows in the log, and moves of the pointer, as they stand there. */
@@ -71,7 +77,7 @@ export async function runWorld({
         versions,
         history: (await project.store.history(config.project, 0)).map(({ at: _at, ...move }) => move),
         published: (await publishedVersions(project)).map(({ seq, version: moved, action }) => ({ seq, version: moved, action })),
-        rounds: control.all('trained').map(({ body: { round, rows, losses } }) => ({ round, rows, losses })),
+        rounds: control.all('trained').map(({ body: { round, rows, losses, teachers } }) => ({ round, rows, losses, teachers })),
         judged: control.all('judged').map(({ body: { checkpoint, report } }) => ({ checkpoint, report })),
         logged: {
           rows: (await countRecords(opened, 'interactions')) + (await countRecords(opened, 'item-content')),

@@ -15,6 +15,7 @@ import {
   semanticIdView,
   sourceDefaults,
   stageDefaults,
+  teacherKindDefaults,
   viewDims,
 } from '../../schemas/index.ts'
 
@@ -255,11 +256,12 @@ test('schema and defaults agree: an option has a default exactly when it need no
   const defaults = {
     ...configDefaults,
     guard: { ...configDefaults.guard, gate: { coldPop: gateRuleDefaults } },
-    training: { ...configDefaults.training, stages: [stageDefaults] },
+    training: { ...configDefaults.training, stages: [stageDefaults], teachers: { item: teacherKindDefaults } },
   }
   const entries = new Map<string, unknown>([
     ['guard.gate', {}],
     ['training.stages', configDefaults.training.stages],
+    ['training.teachers', {}],
   ])
   for (const option of describeConfig()) {
     if (entries.has(option.path)) deepStrictEqual(option.default, entries.get(option.path), option.path)
@@ -273,7 +275,12 @@ test('every default is an option of the schema', () => {
   const leaves = (value: object, prefix: string): string[] =>
     Object.entries(value).flatMap(([key, inner]: [string, unknown]) => {
       const path = prefix === '' ? key : `${prefix}.${key}`
-      return typeof inner === 'object' && inner !== null && !Array.isArray(inner) && path !== 'views' && path !== 'training.sources'
+      return typeof inner === 'object' &&
+        inner !== null &&
+        !Array.isArray(inner) &&
+        path !== 'views' &&
+        path !== 'training.sources' &&
+        path !== 'training.teachers'
         ? leaves(inner, path)
         : [path]
     })
@@ -320,6 +327,7 @@ test('sources and stages that contradict each other are refused, each at its pat
     near: { kind: pairs, from: content, scored: true }
     ids: { kind: ids }
     twice: { kind: ids, entities: [item, item] }
+  teachers: { author: { by: author } }
   stages:
     - { name: base, sources: [seq, tgas], steps: 3, passes: 2 }
     - { name: base, balance: shares, shares: { other: 1 } }
@@ -334,6 +342,7 @@ test('sources and stages that contradict each other are refused, each at its pat
     /sources\.near\.scored: must be false for pairs made of content/,
     /sources\.ids\.entities: must name at least one kind/,
     /sources\.twice\.entities: must not name a kind twice/,
+    /sources\.twice\.entities: must name kinds of training\.teachers, author \(got item\)/,
     /stages\.0\.sources: must name sources of training\.sources, seq, tags, near, ids, twice \(got tgas\)/,
     /stages\.0\.steps: excludes `passes`/,
     /stages\.1\.name: must not be the name of another stage \(got base\)/,
