@@ -1,32 +1,57 @@
 /**
- * `npm run eval:globo -- --data DIR [--json FILE]`: the globo-news protocol with the reference figures beside ours.
+ * `npm run eval:globo -- --data DIR [--json FILE] [--ablations]`: the globo-news protocol with the reference figures beside ours.
  * Every arm is scored on the same events; trained arms run with every seed of theirs. Exits with 1 when a figure of an arm
- * stays below its reference by more than the tolerance.
+ * stays below its reference by more than the tolerance. `--ablations` prints the table of docs/ablations.md instead; FILE then
+ * keeps its figures, and a second run goes on from them.
  */
 import { writeFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { bootstrapMean, neighborRecall } from '../../distill/index.ts'
 import type { EvaluationPlan, EvaluationScores, VectorSet } from '../../distill/index.ts'
+import { commonAblations, contentPart, runAblations } from '../ablations.ts'
+import { figuresOf, missed, printFigures, spread, type Figures } from '../figures.ts'
 import { arms } from './arms.ts'
 import { centered, columns, evaluateGlobo, loadGlobo, planGlobo, tolerance } from './protocol.ts'
 import type { Arm, Column, Globo } from './protocol.ts'
+import { globoSetup } from './setup.ts'
 
 interface ArmResult {
   readonly name: string
   readonly seeds: number
-  readonly figures: Record<Column, { readonly mean: number; readonly sd: number; readonly reference: number; readonly ok: boolean }>
+  readonly figures: Figures<Column>
   /** Share of the raw centered top-10 neighbors among the top 50, mean over seeds. */
   readonly neighborRecall: number
   /** Differences to the baseline over users, first seed. */
   readonly overBaseline: Record<string, { readonly mean: number; readonly low: number; readonly high: number }>
 }
 
-const { values } = parseArgs({ options: { data: { type: 'string' }, json: { type: 'string' } } })
+const { values } = parseArgs({
+  options: { data: { type: 'string' }, json: { type: 'string' }, ablations: { type: 'boolean' }, seeds: { type: 'string' } },
+})
 if (values.data === undefined) {
-  console.error('usage: npm run eval:globo -- --data DIR [--json FILE]')
+  console.error('usage: npm run eval:globo -- --data DIR [--json FILE] [--ablations [--seeds 0,1,2]]')
   process.exitCode = 2
+} else if (values.ablations) {
+  await ablate(await loadGlobo(values.data), (values.seeds ?? '0').split(',').map(Number), values.json)
 } else {
   await evaluate(values.data, values.json)
+}
+
+async function ablate(globo: Globo, seeds: readonly number[], file: string | undefined): Promise<void> {
+  const plan = planGlobo(globo)
+  await runAblations({
+    setup: globoSetup(globo),
+    ablations: [
+      ...commonAblations(0.2),
+      contentPart('no content part', { contentShare: 0 }),
+      contentPart('a content part of 128 dims instead of all', { contentDims: 128 }),
+    ],
+    seeds,
+    columns,
+    digits: () => 3,
+    evaluate: async (set) => (await evaluateGlobo(plan, set)).summary,
+    file,
+  })
 }
 
 async function evaluate(dir: string, jsonFile: string | undefined): Promise<void> {
@@ -43,7 +68,7 @@ async function evaluate(dir: string, jsonFile: string | undefined): Promise<void
     print(result)
   }
   if (jsonFile !== undefined) await writeFile(jsonFile, `${JSON.stringify({ events: plan.events, cold, arms: results }, null, 2)}\n`)
-  if (results.some(({ figures }) => Object.values(figures).some(({ ok }) => !ok))) process.exitCode = 1
+  if (missed(results.map(({ figures }) => figures))) process.exitCode = 1
 }
 
 async function run(
@@ -63,17 +88,10 @@ async function run(
     const sets = { raw: baseline.vectors, rawDim: baseline.dim, candidate: set.vectors, dim: set.dim, items: globo.itemIds.length }
     recalls.push((await neighborRecall(sets, { maxItems: Infinity }))?.recall ?? NaN)
   }
-  const figures = Object.fromEntries(
-    columns.map((column, c) => {
-      const { mean, sd } = spread(runs.map((summary) => summary[column]))
-      const reference = arm.reference[c]!
-      return [column, { mean, sd, reference, ok: mean >= reference - tolerance(column) }]
-    }),
-  ) as ArmResult['figures']
   return {
     name: arm.name,
     seeds: arm.seeds.length,
-    figures,
+    figures: figuresOf(columns, runs, { reference: arm.reference, tolerance }),
     neighborRecall: spread(recalls).mean,
     overBaseline: first ? differences(plan, first, baseline.scores) : {},
   }
@@ -96,35 +114,8 @@ function differences(plan: EvaluationPlan, arm: EvaluationScores, baseline: Eval
   }
 }
 
-function spread(numbers: readonly number[]): { readonly mean: number; readonly sd: number } {
-  const mean = numbers.reduce((a, b) => a + b, 0) / numbers.length
-  const square = numbers.reduce((sum, x) => sum + (x - mean) ** 2, 0)
-  return { mean, sd: numbers.length > 1 ? Math.sqrt(square / (numbers.length - 1)) : 0 }
-}
-
 function print({ name, seeds, figures, neighborRecall, overBaseline }: ArmResult): void {
-  console.log(`\n${name} (${seeds} ${seeds === 1 ? 'run' : 'seeds'})`)
-  const line = (label: string, cells: readonly string[]): void =>
-    console.log(`  ${label.padEnd(10)}${cells.map((cell) => cell.padStart(13)).join('')}`)
-  line('', columns)
-  line(
-    'ours',
-    columns.map((column) => figures[column].mean.toFixed(3)),
-  )
-  line(
-    'verdict',
-    columns.map((column) => (figures[column].ok ? 'PASS' : 'MISS')),
-  )
-  line(
-    'reference',
-    columns.map((column) => figures[column].reference.toFixed(3)),
-  )
-  if (seeds > 1) {
-    line(
-      'sd',
-      columns.map((column) => figures[column].sd.toFixed(4)),
-    )
-  }
+  printFigures(name, seeds, figures, () => 3)
   const gains = Object.entries(overBaseline).map(
     ([column, { mean, low, high }]) => `${column} ${signed(mean)} [${signed(low)}, ${signed(high)}]`,
   )

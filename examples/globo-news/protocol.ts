@@ -11,6 +11,7 @@ import { parse } from 'csv-parse'
 import { planEvaluation, SampleBuilder, scoreVectors, summarize } from '../../distill/index.ts'
 import type { EvaluationPlan, EvaluationScores, EvaluationStream, EvaluationSummary, VectorSet } from '../../distill/index.ts'
 import type { DistillSample } from '../../schemas/index.ts'
+import { readFloats } from '../read-floats.ts'
 
 /** End of training, start and end of the test day (UTC, milliseconds). */
 export const cutTs = Date.UTC(2017, 9, 2)
@@ -33,8 +34,7 @@ export interface Globo {
 /** Reads the folder's `clicks_embedded.csv.gz` and `article_emb250.f32` with its ids. */
 export async function loadGlobo(dir: string): Promise<Globo> {
   const itemIds = (await readFile(join(dir, 'article_emb250.ids.txt'), 'utf8')).split('\n').filter((line) => line !== '')
-  const bytes = await readFile(join(dir, 'article_emb250.f32'))
-  const vectors = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength))
+  const vectors = await readFloats(join(dir, 'article_emb250.f32'))
   const itemNumbers = new Map(itemIds.map((id, i) => [id, i]))
   const userNumbers = new Map<string, number>()
   const rows: { time: number; user: number; item: number }[] = []
