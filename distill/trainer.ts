@@ -130,7 +130,7 @@ export interface TrainingPlan {
   readonly draw?: (step: number, sources: readonly SourceRows[]) => number
   readonly mining?: Mining
   /** ID embeddings of the items of a batch; needed by sources of ids. */
-  readonly teachers?: (source: TrainingSource, itemIds: readonly string[]) => TeacherRows
+  readonly teachers?: (source: Pick<TrainingSource, 'entities'>, itemIds: readonly string[]) => TeacherRows
   /** Told after each step, in order. */
   readonly onStep?: (step: number, result: StepResult) => void
   /** Asked before each step of the plan: true ends it, as if it had no more steps. */

@@ -17,7 +17,6 @@ import type { Project } from './project.ts'
 import { Stalls } from './stalls.ts'
 import { Roles, roles } from './roles.ts'
 import type { Role } from './roles.ts'
-import { requirePlainRounds } from './training-plan.ts'
 import type { Versions } from './versions.ts'
 
 export interface DaemonOptions {
@@ -188,7 +187,6 @@ function isZero(lag: ReadonlyMap<string, bigint>): boolean {
  * builds; for `publish` without `distill` on a shared log: versions would be judged ready without the rows of other writers
  */
 export async function startDaemon(project: Project, { roles: wanted = roles, events = {} }: DaemonOptions = {}): Promise<Daemon> {
-  if (wanted.includes('distill')) requirePlainRounds(project.config)
   const patience = new Patience(project.logger)
   let fail: (error: Error) => void = () => {}
   const failure = new Promise<never>((_, reject) => {

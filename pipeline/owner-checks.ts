@@ -6,15 +6,17 @@
 import { SidestreamError } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
 import type { ControlLog } from './control.ts'
+import { pairSources } from './pair-state.ts'
 import { positionName } from './positions.ts'
 import type { Project } from './project.ts'
 
-export type OwnerTopic = 'item-content' | 'distill-samples' | 'id-embeddings'
+export type OwnerTopic = 'item-content' | 'distill-samples' | 'id-embeddings' | 'item-pairs'
 
-/** Topics that make the owner's state. Nobody reads ID embeddings unless some kind of them teaches. */
-export function ownerTopics({ training }: Config): OwnerTopic[] {
-  const teaches = Object.keys(training.teachers).length > 0
-  return ['item-content', 'distill-samples', ...(teaches ? (['id-embeddings'] as const) : [])]
+/** Topics that make the owner's state. Nobody reads ID embeddings unless some kind of them teaches, nor pairs without a source of them. */
+export function ownerTopics(config: Config): OwnerTopic[] {
+  const teaches = Object.keys(config.training.teachers).length > 0
+  const pairs = pairSources(config).length > 0
+  return ['item-content', 'distill-samples', ...(teaches ? (['id-embeddings'] as const) : []), ...(pairs ? (['item-pairs'] as const) : [])]
 }
 
 /**

@@ -1,6 +1,6 @@
 /**
- * What the owner hears: item-content, distill-samples and, when some kind of them teaches, id-embeddings, into one state with
- * the round clock.
+ * What the owner hears: item-content, distill-samples and, when they are trained on, id-embeddings and item-pairs, into one state
+ * with the round clock.
  * Invariants: dead letters are acknowledged before the state moves past their records; clock and watermarks change only
  * when the commit that explains them is done, so whoever finds a round complete finds all of it in the state; changes are
  * made one after the other; all lanes go on while the owner trains or builds.
@@ -21,6 +21,7 @@ import type { PoisonRecord } from './dead-letters.ts'
 import { gapTeller } from './gaps.ts'
 import { ownerTopics } from './owner-checks.ts'
 import type { OwnerTopic } from './owner-checks.ts'
+import { decodePairs, pairPrefix } from './pair-state.ts'
 import { positionName } from './positions.ts'
 import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
@@ -55,6 +56,9 @@ export class OwnerLanes {
     /** ID embeddings of kinds that teach, tombstones among them, and records of other kinds. */
     idEmbeddings: 0,
     otherIdEmbeddings: 0,
+    /** Item pairs of sources that are trained on, and of others. */
+    pairs: 0,
+    otherPairs: 0,
     poison: 0,
     samples: 0,
     missed: 0,
@@ -227,7 +231,8 @@ export class OwnerLanes {
   async #batch(batch: LogBatch, lane: Lane): Promise<void> {
     if (batch.topic === 'distill-samples') return this.#sampleBatch(batch, lane)
     await prepareSchemas(this.#project, batch, lane)
-    return batch.topic === 'item-content' ? this.#contentBatch(batch, lane) : this.#teacherBatch(batch, lane)
+    if (batch.topic === 'item-content') return this.#contentBatch(batch, lane)
+    return batch.topic === 'item-pairs' ? this.#pairBatch(batch, lane) : this.#teacherBatch(batch, lane)
   }
 
   async #contentBatch(batch: LogBatch, lane: Lane): Promise<void> {
@@ -245,6 +250,14 @@ export class OwnerLanes {
     await this.#keyedBatch(batch, lane, { prefix: teacherPrefix, arrivals, poison, puts })
     this.counts.idEmbeddings += arrivals.length
     this.counts.otherIdEmbeddings += passed
+    this.#onChange()
+  }
+
+  async #pairBatch(batch: LogBatch, lane: Lane): Promise<void> {
+    const { arrivals, poison, passed } = decodePairs(this.#project, batch)
+    await this.#keyedBatch(batch, lane, { prefix: pairPrefix, arrivals, poison, puts: () => [] })
+    this.counts.pairs += arrivals.length
+    this.counts.otherPairs += passed
     this.#onChange()
   }
 

@@ -3,7 +3,6 @@
  * Invariant: a configuration that names neither gives one source of sequences and one stage over it.
  */
 
-import { SidestreamError, sourceDefaults, stageDefaults } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
 import type { SourceOptions, StageBalance, StageOptions, TeacherEntity } from '../distill/index.ts'
 
@@ -68,6 +67,8 @@ function stageOptions(
     ...(steps === null ? { passes: own.passes ?? (place === 'files' ? training.epochs : 1) } : { steps }),
     learningRate: own.learningRate ?? training.learningRate,
     schedule: own.schedule ?? (place === 'files' || own.when === 'start' ? 'one-cycle' : 'constant'),
+    // Rounds are one training without end, unless a stage asks for a curve of its own.
+    ...(place === 'rounds' && own.when === 'round' && own.schedule === null && { continues: { warmupSteps: training.warmupSteps } }),
     ...(mines && { mining: { perQuery: hardNegatives, maskInBatch, every: mineEvery } }),
     dropFarthest,
   }
@@ -76,21 +77,4 @@ function stageOptions(
 function balanceOf({ balance, balanceTemperature, shares }: Config['training']['stages'][number]): StageBalance {
   if (balance === 'tasks') return { by: 'tasks', temperature: balanceTemperature }
   return balance === 'shares' ? { by: 'shares', shares } : { by: 'rows' }
-}
-
-/**
- * Streaming rounds train on one source of sequences in one stage: `RoundTraining` knows of no others yet.
- * @throws SIDESTREAM_CONFIG_INVALID when a configuration asks for more
- */
-export function requirePlainRounds({ training }: Pick<Config, 'training'>): void {
-  const sources = Object.values(training.sources)
-  const plainSource = JSON.stringify(sources) === JSON.stringify([sourceDefaults])
-  const plainStage = JSON.stringify(training.stages.map(({ name: _, ...own }) => own)) === JSON.stringify([stageDefaults])
-  if (plainSource && plainStage) return
-  const option = plainSource ? 'training.stages' : 'training.sources'
-  throw new SidestreamError(
-    'SIDESTREAM_CONFIG_INVALID',
-    `${option}: rounds of the stream train on one source of sequences with defaults, in one stage; more sources and stages are for the command \`distill\` over files. Leave \`${option}\` out of this configuration, and keep a second one for \`distill\``,
-    { option },
-  )
 }

@@ -4,26 +4,19 @@
  * after a crash writes the same artifact.
  */
 
-import { constantAfterWarmup } from '../compute/index.ts'
-import {
-  buildTeacherBatch,
-  createHead,
-  decodeCheckpoint,
-  encodeCheckpoint,
-  fitStatistics,
-  headSpec,
-  prepareRound,
-  prepareSets,
-  Trainer,
-} from '../distill/index.ts'
+import { buildTeacherBatch, createHead, decodeCheckpoint, encodeCheckpoint, fitStatistics, headSpec } from '../distill/index.ts'
+import { prepareRound, prepareSets, runStages, Trainer } from '../distill/index.ts'
 import type {
   Checkpoint,
   ContentVectors,
-  Head,
   HeadOptions,
   HeadSpec,
+  MiningReport,
   PreparedRound,
   RoundSets,
+  SourceOptions,
+  StageOptions,
+  StageResult,
   TeacherCounts,
   TrainerOptions,
 } from '../distill/index.ts'
@@ -36,8 +29,11 @@ import type { OwnerLanes } from './owner-lanes.ts'
 import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
 import { replayRows } from './replay-rows.ts'
+import { roundSources, roundTeachers } from './round-sources.ts'
+import type { RoundInput } from './round-sources.ts'
 import { roundRows, roundText, trainedPut, waitingPuts } from './samples-state.ts'
 import { teacherOptions, teachersAsOf } from './teacher-state.ts'
+import { configuredTraining } from './training-plan.ts'
 
 /** The head before any training. */
 export const bootstrapHead = 'heads/bootstrap'
@@ -121,6 +117,16 @@ export function trainerOptions({ training, sequences }: Config): TrainerOptions 
   }
 }
 
+/** What a source gave to a round. */
+export interface RoundSource {
+  /** Rows that could be trained on, over all stages. */
+  readonly rows: number
+  readonly dropped: number
+  readonly steps: number
+  /** Mean loss over its steps. */
+  readonly loss: number
+}
+
 /** What became of a round. */
 export interface TrainedRound {
   readonly round: number
@@ -134,6 +140,10 @@ export interface TrainedRound {
   readonly replayed: number
   /** Loss of every step; empty when there was nothing to train on, or a checkpoint of the round stood already. */
   readonly losses: readonly number[]
+  /** What became of every source that took a step. */
+  readonly sources: Readonly<Record<string, RoundSource>>
+  /** lambda* and hard negatives, each time they were mined. */
+  readonly mined: readonly MiningReport[]
   /** Set when training diverged: the round is passed over and the last good head stays. */
   readonly diverged: string | null
 }
@@ -143,7 +153,8 @@ export class RoundTraining {
   readonly #project: Project
   readonly #lanes: OwnerLanes
   #trainer: Trainer | undefined
-  #head: Head | undefined
+  /** What it trains on, as text. */
+  #sources = ''
 
   constructor(project: Project, lanes: OwnerLanes) {
     this.#project = project
@@ -189,8 +200,8 @@ export class RoundTraining {
     const stands = (await listCheckpoints(this.#project)).includes(checkpointName(round))
     const { checkpoint, ...outcome } =
       rows.length > 1 && !stands
-        ? await this.#pass(round, cut, rows, (itemId) => item(itemId)?.vectors, onStep)
-        : { losses: [], diverged: null }
+        ? await this.#pass({ project: this.#project, state, round, endTs, rows, item }, cut, onStep)
+        : { losses: [], diverged: null, sources: {}, mined: [] }
     const trained = { round, counts: { ...prepared.counts, rows: rows.length }, sets, teachers, replayed: usable.length, ...outcome }
     await record(trained)
     if (checkpoint !== undefined) {
@@ -207,39 +218,62 @@ export class RoundTraining {
   }
 
   async #pass(
-    round: number,
+    input: RoundInput,
     cut: readonly TopicPosition[],
-    rows: RoundSets['rows'],
-    content: (itemId: string) => ContentVectors | undefined,
     onStep: (step: number, loss: number) => void,
-  ): Promise<Pick<TrainedRound, 'losses' | 'diverged'> & { readonly checkpoint?: Checkpoint }> {
+  ): Promise<Pick<TrainedRound, 'losses' | 'diverged' | 'sources' | 'mined'> & { readonly checkpoint?: Checkpoint }> {
     const { config } = this.#project
-    const trainer = await this.#resume()
+    const { round, rows, item } = input
+    const teachers = roundTeachers(input)
+    const { sources, start, round: stages } = configuredTraining(config, 'rounds', teachers?.dims)
+    const isFirst = (await listCheckpoints(this.#project)).length === 0
+    const trainer = await this.#resume(sources)
     try {
-      const stepLosses: number[] = []
-      const { losses } = await trainer.train(rows, content, {
-        schedule: constantAfterWarmup({ max: config.training.learningRate, warmupSteps: config.training.warmupSteps }),
-        onStep: (step, { loss }) => {
-          stepLosses.push(loss)
-          onStep(step, loss)
-        },
-      })
+      const losses: number[] = []
+      const results: StageResult[] = []
+      const mined: MiningReport[] = []
+      const run = async (own: readonly StageOptions[], place: 'start' | 'round'): Promise<void> => {
+        if (own.length === 0) return
+        const bySource = await roundSources(input, trainer.initialHead, teachers, place)
+        const ran = await runStages({
+          trainer,
+          stages: own,
+          rows: bySource,
+          content: (itemId) => item(itemId)?.vectors,
+          seed: config.seed,
+          keepOrder: place === 'round',
+          historyLength: config.sequences.history,
+          // What users did in the round is the task that other sources are to serve.
+          tasks: { round: rows },
+          ...(teachers && { teachers: teachers.batch }),
+          onStep: (_, __, { loss }) => {
+            losses.push(loss)
+            onStep(trainer.step - 1, loss)
+          },
+          onMined: (_, report) => void mined.push(report),
+        })
+        results.push(...ran.results)
+      }
+      if (isFirst) await run(start, 'start')
+      await run(stages, 'round')
       const offsets = Object.fromEntries(
         cut.filter(({ topic }) => topic === 'distill-samples').map(({ partition, next }) => [String(partition), next]),
       )
+      const steps = results.reduce((sum, result) => sum + result.steps, 0)
+      if (steps === 0) return { losses, diverged: null, sources: {}, mined }
       const checkpoint = await trainer.checkpoint({
         trainedUntil: this.#lanes.clock.endOf(round),
         round,
         offsets,
         seeds: { head: config.seed, rows: config.seed },
-        metrics: { loss: losses[0] ?? NaN, rows: rows.length },
+        metrics: { loss: results.at(-1)!.losses[0] ?? NaN, rows: rows.length },
       })
-      return { losses: stepLosses, diverged: null, checkpoint }
+      return { losses, diverged: null, sources: sourcesOf(results), mined, checkpoint }
     } catch (error) {
       if (!isSidestreamError(error) || error.code !== 'SIDESTREAM_TRAINING_DIVERGED') throw error
       this.#project.logger.error({ round, code: error.code }, error.message)
       await this.close()
-      return { losses: [], diverged: error.message }
+      return { losses: [], diverged: error.message, sources: {}, mined: [] }
     }
   }
 
@@ -253,14 +287,35 @@ export class RoundTraining {
     return Object.fromEntries(options.kinds.map(({ name }, k) => [name, counts[k]!]))
   }
 
-  /** The running trainer, or one that goes on from the newest checkpoint. */
-  async #resume(): Promise<Trainer> {
-    if (this.#trainer !== undefined) return this.#trainer
+  /**
+   * The running trainer, or one that goes on from the newest checkpoint: at a start, and when the sources have changed, as they do
+   * when the first ID embeddings of a kind arrive.
+   */
+  async #resume(sources: readonly SourceOptions[]): Promise<Trainer> {
+    const wanted = JSON.stringify(sources)
+    if (this.#trainer !== undefined && this.#sources === wanted) return this.#trainer
+    await this.close()
     const { config } = this.#project
     const newest = (await listCheckpoints(this.#project)).at(-1)
     const checkpoint = await readCheckpoint(this.#project, newest ?? bootstrapHead, { training: true })
-    this.#head = checkpoint.head
-    this.#trainer = await Trainer.create(this.#head, trainerOptions(config), checkpoint.training)
+    this.#trainer = await Trainer.create(checkpoint.head, { ...trainerOptions(config), sources }, checkpoint.training)
+    this.#sources = wanted
     return this.#trainer
   }
+}
+
+/** What became of each source over the stages of a round. */
+function sourcesOf(results: readonly StageResult[]): Record<string, RoundSource> {
+  const sums: Record<string, { rows: number; dropped: number; steps: number; sum: number }> = {}
+  for (const { sources } of results) {
+    for (const [name, { rows, dropped, steps, loss }] of Object.entries(sources)) {
+      const known = (sums[name] ??= { rows: 0, dropped: 0, steps: 0, sum: 0 })
+      known.rows += rows
+      known.dropped += dropped
+      known.steps += steps
+      if (steps > 0) known.sum += steps * loss
+    }
+  }
+  const drawn = Object.entries(sums).filter(([, { steps }]) => steps > 0)
+  return Object.fromEntries(drawn.map(([name, { sum, ...counts }]) => [name, { ...counts, loss: sum / counts.steps }]))
 }
