@@ -67,6 +67,10 @@ const bodies = {
     sets: z.record(z.string(), z.record(z.string(), z.number())).optional(),
     /** What was found of each kind of ID embedding for the round's targets; not in records of the first release. */
     teachers: z.record(z.string(), z.record(z.string(), z.number())).optional(),
+    /** Rows, steps and mean loss of every source that took a step; not in records of the first release. */
+    sources: z.record(z.string(), z.record(z.string(), z.number())).optional(),
+    /** lambda* each time negatives were mined, oldest first; not in records of the first release. */
+    mined: z.array(z.object({ source: z.string(), lambda: z.number(), f1: z.number(), positives: z.number() })).optional(),
   }),
   /** An idle source is advanced: no event before `watermarkTs` is expected from it. */
   tick: z.object({ source: z.string(), watermarkTs: z.number() }),

@@ -17,12 +17,22 @@ import type { Project } from './project.ts'
 import { Stalls } from './stalls.ts'
 import { Roles, roles } from './roles.ts'
 import type { Role } from './roles.ts'
+import type { RoundSource } from './training.ts'
 import type { Versions } from './versions.ts'
 
 export interface DaemonOptions {
   /** @default all */
   readonly roles?: readonly Role[]
   readonly events?: OwnerEvents
+}
+
+/** What the newest round trained on, by source. */
+export interface TrainingStatus {
+  readonly round: number
+  readonly sources: Readonly<Record<string, RoundSource>>
+  /** Newest lambda* of the sources that mine negatives. */
+  readonly lambda: Readonly<Record<string, number>>
+  readonly rowsPerSecond: number
 }
 
 export interface DaemonStatus {
@@ -36,6 +46,8 @@ export interface DaemonStatus {
   readonly owner: (Owner['lanes']['counts'] & { readonly late: number }) | null
   /** What became of the histories of each sample set, over the rounds trained by this process: histories, rows, items by rule. */
   readonly sets: Owner['sets'] | null
+  /** The newest round that this process has trained; null before the first. */
+  readonly training: TrainingStatus | null
   /** From log append to readable, of records appended while a version was live. */
   readonly freshness: FreshnessSummary
 }
@@ -130,6 +142,7 @@ export class Daemon {
       ingest: this.ingest?.counts ?? null,
       owner: this.owner === undefined ? null : { ...this.owner.lanes.counts, late: this.owner.lanes.clock.late },
       sets: this.owner?.sets ?? null,
+      training: trainingStatus(this.owner?.trained),
       freshness: this.versions.freshness.summary(),
     }
   }
@@ -220,5 +233,17 @@ export async function startDaemon(project: Project, { roles: wanted = roles, eve
   } catch (error) {
     endWaiting()
     throw error
+  }
+}
+
+function trainingStatus(trained: Owner['trained']): TrainingStatus | null {
+  if (trained === undefined) return null
+  const { round, sources, mined, ms } = trained
+  const rows = Object.values(sources).reduce((sum, source) => sum + source.rows, 0)
+  return {
+    round,
+    sources,
+    lambda: Object.fromEntries(mined.map(({ source, lambda }) => [source, lambda.lambda])),
+    rowsPerSecond: (1000 * rows) / ms,
   }
 }

@@ -12,7 +12,7 @@ import type { ProjectPorts } from './project.ts'
 import { endMark, fileMark } from './record-headers.ts'
 
 /** Topics that data comes in by. */
-export const inputTopics = ['interactions', 'item-content', 'id-embeddings'] as const
+export const inputTopics = ['interactions', 'item-content', 'id-embeddings', 'item-pairs'] as const
 export type InputTopic = (typeof inputTopics)[number]
 
 const encoder = new TextEncoder()
@@ -26,6 +26,8 @@ export function keyOf(event: SourceEvent): Uint8Array {
       return encoder.encode(event.itemId)
     case 'id-embeddings':
       return encoder.encode(`${event.record.entity}/${event.record.entityId}`)
+    case 'item-pairs':
+      return encoder.encode(event.record.source)
   }
 }
 

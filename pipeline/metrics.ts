@@ -78,6 +78,8 @@ function registryOf(daemon: Daemon): Registry {
   const ingested = gauge('ingest_records', 'Interactions by what became of them', ['outcome'])
   const owned = gauge('owner_records', 'Records of the content and sample lanes by what became of them', ['outcome'])
   const sets = gauge('sample_sets', 'Histories, rows and items of each sample set by what became of them', ['set', 'outcome'])
+  const training = gauge('training', 'The newest round by source: rows, steps, mean loss, temperature, lambda*', ['source', 'figure'])
+  const trained = gauge('training_rows_per_second', 'Rows of the newest round by the time it took')
   const freshness = gauge('freshness_ms', 'From log append to readable, milliseconds', ['quantile'])
   registry.setDefaultLabels({})
   live.reset()
@@ -89,6 +91,15 @@ function registryOf(daemon: Daemon): Registry {
     for (const [outcome, count] of Object.entries(status.owner ?? {})) owned.set({ outcome }, count)
     for (const [set, counts] of Object.entries(status.sets ?? {})) {
       for (const [outcome, count] of Object.entries(counts)) sets.set({ set, outcome }, count)
+    }
+    training.reset() // a source that dried up is not shown with what it was
+    if (status.training !== null) {
+      const { sources, lambda, rowsPerSecond } = status.training
+      for (const [source, figures] of Object.entries(sources)) {
+        for (const [figure, value] of Object.entries(figures)) training.set({ source, figure }, value)
+      }
+      for (const [source, value] of Object.entries(lambda)) training.set({ source, figure: 'lambda' }, value)
+      trained.set(rowsPerSecond)
     }
     for (const [quantile, ms] of [
       ['0.5', status.freshness.p50Ms],

@@ -53,6 +53,8 @@ export class Owner {
   readonly control: ControlLog
   /** What became of the histories of each sample set, over the rounds trained by this process. */
   readonly sets: Record<string, FilterCounts> = {}
+  /** The newest round that this process has trained, and how long it took. */
+  trained: (Pick<TrainedRound, 'round' | 'sources' | 'mined'> & { readonly ms: number }) | undefined
   readonly #project: Project
   readonly #versions: Versions
   readonly #training: RoundTraining
@@ -270,7 +272,7 @@ export class Owner {
       cut = control.all('cut').at(-1)!
     }
     await lanes.change((clock) => (clock.close(round), {}))
-    const record = async ({ counts, sets, teachers, replayed, losses, diverged }: TrainedRound): Promise<void> => {
+    const record = async ({ counts, sets, teachers, sources, mined, replayed, losses, diverged }: TrainedRound): Promise<void> => {
       if (control.find('trained', `round-${round}`) !== undefined) return
       await control.append('trained', `round-${round}`, {
         round,
@@ -282,10 +284,14 @@ export class Owner {
         diverged,
         sets: copyCounts(sets),
         teachers: copyCounts(teachers),
+        sources: copyCounts(sources),
+        mined: mined.map(({ source, lambda: { lambda, f1, positives } }) => ({ source, lambda, f1, positives })),
       })
     }
+    const started = performance.now()
     const trained = await this.#training.train(round, cut.body.positions, record, (step, loss) => this.#events.onStep?.(step, loss))
     for (const [set, counts] of Object.entries(trained.sets)) addCounts((this.sets[set] ??= noCounts()), counts)
+    this.trained = { round, sources: trained.sources, mined: trained.mined, ms: performance.now() - started }
     lanes.closedTs = await closedUntil(this.#project, lanes)
     await this.#forget(round)
     this.#events.onRound?.(trained)

@@ -125,6 +125,8 @@ export interface RoundSource {
   readonly steps: number
   /** Mean loss over its steps. */
   readonly loss: number
+  /** Temperature after its last step. */
+  readonly tau: number
 }
 
 /** What became of a round. */
@@ -231,6 +233,7 @@ export class RoundTraining {
     try {
       const losses: number[] = []
       const results: StageResult[] = []
+      const taus: Record<string, number> = {}
       const mined: MiningReport[] = []
       const run = async (own: readonly StageOptions[], place: 'start' | 'round'): Promise<void> => {
         if (own.length === 0) return
@@ -246,7 +249,8 @@ export class RoundTraining {
           // What users did in the round is the task that other sources are to serve.
           tasks: { round: rows },
           ...(teachers && { teachers: teachers.batch }),
-          onStep: (_, __, { loss }) => {
+          onStep: (_position, _total, { source, tau, loss }) => {
+            taus[source] = tau
             losses.push(loss)
             onStep(trainer.step - 1, loss)
           },
@@ -268,7 +272,7 @@ export class RoundTraining {
         seeds: { head: config.seed, rows: config.seed },
         metrics: { loss: results.at(-1)!.losses[0] ?? NaN, rows: rows.length },
       })
-      return { losses, diverged: null, sources: sourcesOf(results), mined, checkpoint }
+      return { losses, diverged: null, sources: sourcesOf(results, taus), mined, checkpoint }
     } catch (error) {
       if (!isSidestreamError(error) || error.code !== 'SIDESTREAM_TRAINING_DIVERGED') throw error
       this.#project.logger.error({ round, code: error.code }, error.message)
@@ -305,7 +309,7 @@ export class RoundTraining {
 }
 
 /** What became of each source over the stages of a round. */
-function sourcesOf(results: readonly StageResult[]): Record<string, RoundSource> {
+function sourcesOf(results: readonly StageResult[], taus: Readonly<Record<string, number>>): Record<string, RoundSource> {
   const sums: Record<string, { rows: number; dropped: number; steps: number; sum: number }> = {}
   for (const { sources } of results) {
     for (const [name, { rows, dropped, steps, loss }] of Object.entries(sources)) {
@@ -317,5 +321,5 @@ function sourcesOf(results: readonly StageResult[]): Record<string, RoundSource>
     }
   }
   const drawn = Object.entries(sums).filter(([, { steps }]) => steps > 0)
-  return Object.fromEntries(drawn.map(([name, { sum, ...counts }]) => [name, { ...counts, loss: sum / counts.steps }]))
+  return Object.fromEntries(drawn.map(([name, { sum, ...counts }]) => [name, { ...counts, loss: sum / counts.steps, tau: taus[name]! }]))
 }

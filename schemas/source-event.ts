@@ -1,7 +1,7 @@
 /** What a source of a project's input gives: records of the input topics, in event-time order. */
-import type { IdEmbedding, Interaction, ItemContent } from './records.ts'
+import type { IdEmbedding, Interaction, ItemContent, ItemPair } from './records.ts'
 
-/** One input record with its topic. At equal times content comes first, then ID embeddings, then interactions. */
+/** One input record with its topic. At equal times content comes first, then ID embeddings, pairs, and interactions. */
 export type SourceEvent =
   | {
       readonly topic: 'item-content'
@@ -10,4 +10,5 @@ export type SourceEvent =
       /** null deletes the item */ readonly record: ItemContent | null
     }
   | { readonly topic: 'id-embeddings'; readonly eventTs: number; readonly record: IdEmbedding }
+  | { readonly topic: 'item-pairs'; readonly eventTs: number; readonly record: ItemPair }
   | { readonly topic: 'interactions'; readonly eventTs: number; readonly record: Interaction }

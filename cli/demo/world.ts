@@ -89,7 +89,12 @@ function* due(pending: SourceEvent[], until: number, teacher: Teacher): Generato
   }
 }
 
-const topicOrder: Readonly<Record<SourceEvent['topic'], number>> = { 'item-content': 0, 'id-embeddings': 1, interactions: 2 }
+const topicOrder: Readonly<Record<SourceEvent['topic'], number>> = {
+  'item-content': 0,
+  'id-embeddings': 1,
+  'item-pairs': 2,
+  interactions: 3,
+}
 
 /** Share of all interactions that have begun after a share of the span: two peaks a day, quiet nights; the span begins at midnight. */
 function shareOfDay(share: number, spanMs: number): number {

@@ -68,7 +68,7 @@ async function story(recipe: Recipe, directory: string): Promise<string[]> {
   const events = await collect<SourceEvent>(readRecipe(recipe, directory))
   return events.map(
     (event) =>
-      `${event.eventTs} ${event.topic} ${event.topic === 'item-content' ? event.itemId : event.topic === 'interactions' ? event.record.itemId : event.record.entityId}`,
+      `${event.eventTs} ${event.topic} ${event.topic === 'item-content' ? event.itemId : event.topic === 'interactions' ? event.record.itemId : event.topic === 'id-embeddings' ? event.record.entityId : ''}`,
   )
 }
 
