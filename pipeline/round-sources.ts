@@ -6,7 +6,7 @@
 
 import { hashUnit } from '../compute/index.ts'
 import { buildTeacherBatch, contentPairs, idRow, sampleDefaults, sourceOfSet } from '../distill/index.ts'
-import type { Head, RoundSets, RowsBySource, TeacherBatchOptions, TeacherLookup, TrainingPlan, TrainingRow } from '../distill/index.ts'
+import type { Head, RoundSets, RowsBySource, TeacherBatchOptions, TrainingPlan, TrainingRow } from '../distill/index.ts'
 import type { ItemContent } from '../schemas/index.ts'
 import type { State } from '../connectors/index.ts'
 import { pairsAsOf } from './pair-state.ts'

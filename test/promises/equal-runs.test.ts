@@ -54,7 +54,7 @@ test('equal input gives equal versions, with 1 or 3 partitions, fed slowly or at
   })
 })
 
-test('so they do with filtered sample sets and ID embeddings, whatever the partitions', async () => {
+test('so they do with filtered sample sets, ID embeddings, pairs and stages, whatever the partitions', async () => {
   const kinds = ['click', 'like', 'share', 'finish']
   const acts = events.flatMap((event): SourceEvent[] => {
     if (event.topic === 'item-content') {
@@ -71,7 +71,23 @@ test('so they do with filtered sample sets and ID embeddings, whatever the parti
   const groups = {
     interactions: { positiveBehaviors: kinds, otherBehaviors: ['view'] },
     sequences: { sets: ['plain', 'content-single', 'content-multi', 'collaborative-single', 'collaborative-multi'], clusters: 5 },
-    training: { batch: 64, warmupSteps: 10, learningRate: 0.01, teachers: { item: {} }, teacherStaleMs: 6 * hourMs },
+    training: {
+      batch: 64,
+      warmupSteps: 10,
+      learningRate: 0.01,
+      teachers: { item: { dim: 2 } },
+      teacherStaleMs: 6 * hourMs,
+      sources: {
+        plain: { set: 'plain' },
+        filtered: {},
+        near: { kind: 'pairs', from: 'content' },
+        ids: { kind: 'ids', entities: ['item'] },
+      },
+      stages: [
+        { name: 'content', when: 'start', sources: ['near'], hardNegatives: 2, maskInBatch: true },
+        { name: 'together', balance: 'tasks', balanceTemperature: 1 },
+      ],
+    },
   }
   const first = await run({ partitions: 3, groups, events: acts })
   strictEqual(first.late, 0)
