@@ -3,6 +3,7 @@
  * Invariant: equal answers first, then interleaved rounds, medians only; a ratio below 1 is printed like any other.
  */
 import { deepStrictEqual } from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 
 export interface Comparison<T> {
@@ -50,25 +51,37 @@ export async function compare<T>(comparison: Comparison<T>): Promise<ComparisonR
   const rate = count / median(seconds)
   const peerRate = peer === undefined ? undefined : peerCount / median(peerSeconds)
   const ratio = peerRate === undefined ? undefined : rate / peerRate
-  const line: Record<string, unknown> = { bench: name, [`${unit}/s`]: rounded(rate) }
-  if (peerRate !== undefined) line[`peer ${unit}/s`] = rounded(peerRate)
+  const line: Record<string, unknown> = { bench: name, [`${unit}/s`]: figure(rate) }
+  if (peerRate !== undefined) line[`peer ${unit}/s`] = figure(peerRate)
   if (peerName !== undefined) line['peer'] = peerName
-  if (ratio !== undefined) line['ratio'] = rounded(ratio)
+  if (ratio !== undefined) line['ratio'] = figure(ratio)
   process.stdout.write(`${JSON.stringify({ ...line, ...extra?.(rate, peerRate), rounds, node: process.version })}\n`)
   return { rate, peerRate, ratio }
 }
 
 /**
- * Watches how much of the machine other processes use: a figure taken beside them says little about the code.
+ * Watches how much of the machine other processes use: a figure taken beside them says little about the code. Processes that this
+ * one started and that have ended are its own (Linux).
  * @returns ends it and gives their share of all cores, 0 to 1
  */
 export function watchOthers(): () => number {
-  const before = { machine: machineMs(), own: process.cpuUsage() }
+  const before = { machine: machineMs(), own: process.cpuUsage(), children: childrenMs() }
   return () => {
     const after = machineMs()
     const { user, system } = process.cpuUsage(before.own)
-    const busy = after.busy - before.machine.busy - (user + system) / 1000
-    return rounded(Math.max(0, busy / (after.all - before.machine.all)))
+    const busy = after.busy - before.machine.busy - (user + system) / 1000 - (childrenMs() - before.children)
+    return figure(Math.max(0, busy / (after.all - before.machine.all)))
+  }
+}
+
+/** Processor time of the children that were waited for, in steps of 10 ms. */
+function childrenMs(): number {
+  try {
+    const stat = readFileSync('/proc/self/stat', 'utf8')
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return (Number(fields[13]) + Number(fields[14])) * 10
+  } catch {
+    return 0
   }
 }
 
@@ -96,6 +109,6 @@ async function timed(run: () => unknown): Promise<number> {
 }
 
 /** Three significant digits below 1000, whole numbers above. */
-function rounded(value: number): number {
+export function figure(value: number): number {
   return Math.abs(value) >= 1000 ? Math.round(value) : Number(value.toPrecision(3))
 }

@@ -29,7 +29,7 @@ import { embeddedViews } from '../pipeline/views.ts'
 import { service } from '../test/services/index.ts'
 import type { Missing } from '../test/services/index.ts'
 import { checkConfig, createItemContentBatch, encodeItemFeatures, semanticIdView } from '../schemas/index.ts'
-import { median, watchOthers } from './harness.ts'
+import { figure, median, watchOthers } from './harness.ts'
 
 const { values: options } = parseArgs({
   options: {
@@ -213,8 +213,6 @@ function watchMemory(): () => { 'RSS MiB': number; 'before MiB': number } {
     return { 'RSS MiB': Math.max(most, mib()), 'before MiB': before }
   }
 }
-
-const figure = (value: number): number => (Math.abs(value) >= 1000 ? Math.round(value) : Number(value.toPrecision(3)))
 
 /** @param others - share of the machine that other processes used meanwhile */
 function print(line: Record<string, unknown>, others: number): void {
