@@ -5,11 +5,12 @@
  */
 
 import { evaluationDefaults, HeadEncoder, judge } from '../distill/index.ts'
-import type { ContentVectors, EvaluationStream, Head, Judgement, VectorSet } from '../distill/index.ts'
+import type { ContentVectors, EvaluationStream, Head, HeldOutPairs, Judgement, VectorSet } from '../distill/index.ts'
 import type { DistillSample } from '../schemas/index.ts'
 import { semanticIdView } from '../schemas/index.ts'
 import type { State } from '../connectors/index.ts'
 import { catalogueAsOf } from './content-state.ts'
+import { pairsFirstSeen, pairSources } from './pair-state.ts'
 import type { Project } from './project.ts'
 import { firstLiked, samplesOfRounds } from './samples-state.ts'
 
@@ -53,9 +54,11 @@ export function readWindow({ config, codec }: Project, state: State, { from, unt
 /** The judgment of a candidate on a complete window. Same state, same answer. */
 export async function judgeWindow({ project, state, candidate, live, window }: JudgeRequest): Promise<Judgement> {
   const { config } = project
-  const { contents, stream, since } = readWindow(project, state, window)
+  const { ids, contents, stream, since } = readWindow(project, state, window)
+  const pairs = heldOutPairs(project, state, window, ids)
   return judge(
     {
+      ...(pairs && { pairs }),
       window,
       stream,
       since,
@@ -68,11 +71,28 @@ export async function judgeWindow({ project, state, candidate, live, window }: J
       minNeighborRecall: config.guard.minNeighborRecall,
       popAucTolerance: config.guard.popAucTolerance,
       recallTolerance: config.guard.recallTolerance,
+      pairRecallTolerance: config.guard.pairRecallTolerance,
       minEvents: config.guard.minEvents,
       gate: config.guard.gate,
       seed: config.seed,
     },
   )
+}
+
+/** Content pairs that came in the window, among its items; undefined when no source of pairs is read from the topic. */
+function heldOutPairs({ config }: Project, state: State, window: JudgeRequest['window'], ids: readonly string[]): HeldOutPairs | undefined {
+  const sources = pairSources(config)
+  if (sources.length === 0) return undefined
+  const numbers = new Map(ids.map((id, number) => [id, number]))
+  const queries: number[] = []
+  const targets: number[] = []
+  for (const { queryId, targetId } of pairsFirstSeen(state, sources, window)) {
+    const [query, target] = [numbers.get(queryId), numbers.get(targetId)]
+    if (query === undefined || target === undefined) continue
+    queries.push(query)
+    targets.push(target)
+  }
+  return queries.length === 0 ? undefined : { queries: Int32Array.from(queries), targets: Int32Array.from(targets) }
 }
 
 /**

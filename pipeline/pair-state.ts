@@ -59,6 +59,21 @@ export function decodePairs(
   return { arrivals, poison, passed }
 }
 
+/** Ids of the pairs of some sources that were first seen in a window: no training before its start knew them. */
+export function* pairsFirstSeen(
+  state: State,
+  sources: readonly string[],
+  { from, until }: { readonly from: number; readonly until: number },
+): Iterable<{ readonly queryId: string; readonly targetId: string }> {
+  for (const source of sources) {
+    for (const [key, entries] of entriesOf(state, `${pairPrefix}${source}\u0000`)) {
+      if (contentAsOf(entries, from) !== undefined || contentAsOf(entries, until) === undefined) continue
+      const [queryId, targetId] = key.split('\u0000') as [string, string]
+      yield { queryId, targetId }
+    }
+  }
+}
+
 export interface PairDraw {
   readonly source: string
   readonly round: number

@@ -158,6 +158,7 @@ export const configDefaults = {
   guard: {
     mode: 'enforce',
     minNeighborRecall: 0.91,
+    pairRecallTolerance: 0.025,
     popAucTolerance: 0.003,
     recallTolerance: 0.006,
     minEvents: 500,

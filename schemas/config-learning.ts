@@ -5,7 +5,7 @@
 import { z } from 'zod'
 import { configDefaults as defaults, gateRuleDefaults } from './config-defaults.ts'
 import { count, durationMs, name, option, share } from './config-option.ts'
-import { windowFigures } from './judged-figures.ts'
+import { contentFigures, windowFigures } from './judged-figures.ts'
 import { limits } from './limits.ts'
 
 /** Kinds of training rows that are made of a liked item. */
@@ -202,6 +202,9 @@ export const refresh = z
   .prefault({})
   .meta({ description: 'When new versions are built.' })
 
+/** Figures with bounds of 0 and 1. */
+const gateFigures = [...windowFigures, ...contentFigures.filter((figure) => figure !== 'pairDPrime')] as const
+
 const gateRule = z
   .strictObject({
     min: option(share.nullable(), gateRuleDefaults.min, 'Least value of the figure; null: none.'),
@@ -232,6 +235,11 @@ export const guard = z
       defaults.guard.minNeighborRecall,
       'Without held-out pairs: least recall@50 of the ten nearest raw neighbors of each item. Higher: stricter.',
     ),
+    pairRecallTolerance: option(
+      share,
+      defaults.guard.pairRecallTolerance,
+      'With held-out pairs: most that recall@50 of pairs first seen in the window may fall below that of the raw vectors. Higher: more lenient.',
+    ),
     popAucTolerance: option(
       share,
       defaults.guard.popAucTolerance,
@@ -249,9 +257,9 @@ export const guard = z
       'events',
     ),
     gate: option(
-      z.partialRecord(z.enum([...windowFigures, 'neighborRecall']), gateRule),
+      z.partialRecord(z.enum(gateFigures), gateRule),
       defaults.guard.gate,
-      `Own thresholds on figures of the judgment, such as \`coldRecall10: { min: 0.05, maxLoss: 0.01 }\`. A candidate outside any of them is refused with the figure as its reason; one with less than \`minEvents\` behind it is not judged. Figures: ${[...windowFigures, 'neighborRecall'].map((figure) => `\`${figure}\``).join(', ')} (\`uni\`, \`pop\`: AUC against live items, even or by popularity; \`recallK\`: targets among the first K).`,
+      `Own thresholds on figures of the judgment, such as \`coldRecall10: { min: 0.05, maxLoss: 0.01 }\`. A candidate outside any of them is refused with the figure as its reason; one with less than \`minEvents\` behind it is not judged. Figures: ${gateFigures.map((figure) => `\`${figure}\``).join(', ')} (\`uni\`, \`pop\`: AUC against live items, even or by popularity; \`recallK\`: targets among the first K).`,
     ),
   })
   .prefault({})

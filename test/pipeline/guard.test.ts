@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
-import { clicks, hourMs, itemIds, onDisk, startTs, testConfig, TestProject } from './fixture.ts'
+import type { SourceEvent } from '../../schemas/index.ts'
+import { clicks, hourMs, itemIds, latenessMs, onDisk, startTs, testConfig, TestProject } from './fixture.ts'
 
 const known = itemIds(150)
 const first = `heads/round-${String(startTs / hourMs + 1).padStart(12, '0')}`
@@ -69,6 +70,31 @@ test('a threshold of the gate refuses a candidate that the guard lets through', 
   )
   strictEqual(report.gate[3]!.verdict, 'fail')
   ok(report.reasons.length > 0)
+})
+
+test('pairs that no training has seen decide about content, when there are enough of them', async (t) => {
+  const sources = { clicks: {}, tags: { kind: 'pairs' } }
+  const it = await TestProject.open(t, {
+    changes: {
+      guard: { mode: 'enforce', minNeighborRecall: 0, minEvents: 10, popAucTolerance: 1, recallTolerance: 1, pairRecallTolerance: 1 },
+      training: { latenessMs, batch: 128, sources },
+    },
+  })
+  const pairs = (at: number, shift: number): SourceEvent[] =>
+    known.map((queryId, i) => {
+      const record = { source: 'tags', queryId, targetId: known[(i + shift) % known.length]!, eventTs: at + i }
+      return { topic: 'item-pairs', eventTs: record.eventTs, record }
+    })
+  await it.bootstrap(150)
+  for (const n of [1, 2]) {
+    const at = startTs + n * hourMs
+    await it.feed(pairs(at, n), clicks(300, at, known), pairs(at + hourMs + latenessMs, n).slice(0, 1))
+    await it.advance(at + hourMs)
+  }
+  strictEqual((await it.daemon.refresh('one')).outcome, 'live')
+  const { clauses } = it.control.all('judged')[0]!.body.report as { clauses: { name: string; verdict: string; events: number }[] }
+  const clause = clauses.find(({ name }) => name === 'content-pair-recall-50')!
+  ok(clause.verdict === 'pass' && clause.events > 50, JSON.stringify(clause))
 })
 
 test('refused again after a crash between verdict and answer, with exit code 3; guard.mode report lets it pass', async (t) => {
