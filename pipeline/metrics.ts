@@ -78,7 +78,10 @@ function registryOf(daemon: Daemon): Registry {
   const ingested = gauge('ingest_records', 'Interactions by what became of them', ['outcome'])
   const owned = gauge('owner_records', 'Records of the content and sample lanes by what became of them', ['outcome'])
   const sets = gauge('sample_sets', 'Histories, rows and items of each sample set by what became of them', ['set', 'outcome'])
-  const training = gauge('training', 'The newest round by source: rows, steps, mean loss, temperature, lambda*', ['source', 'figure'])
+  const training = gauge('training', 'The newest round by source: rows, steps, mean loss, temperature, share of the draw, lambda*', [
+    'source',
+    'figure',
+  ])
   const trained = gauge('training_rows_per_second', 'Rows of the newest round by the time it took')
   const freshness = gauge('freshness_ms', 'From log append to readable, milliseconds', ['quantile'])
   registry.setDefaultLabels({})

@@ -127,6 +127,8 @@ export interface RoundSource {
   readonly loss: number
   /** Temperature after its last step. */
   readonly tau: number
+  /** Probability by which the last stage drew it; absent where nothing was drawn. */
+  readonly share?: number
 }
 
 /** What became of a round. */
@@ -320,6 +322,12 @@ function sourcesOf(results: readonly StageResult[], taus: Readonly<Record<string
       if (steps > 0) known.sum += steps * loss
     }
   }
-  const drawn = Object.entries(sums).filter(([, { steps }]) => steps > 0)
-  return Object.fromEntries(drawn.map(([name, { sum, ...counts }]) => [name, { ...counts, loss: sum / counts.steps, tau: taus[name]! }]))
+  const shares = results.findLast((result) => result.shares !== null)?.shares ?? {}
+  const trained = Object.entries(sums).filter(([, { steps }]) => steps > 0)
+  return Object.fromEntries(
+    trained.map(([name, { sum, ...counts }]) => {
+      const share = shares[name]
+      return [name, { ...counts, loss: sum / counts.steps, tau: taus[name]!, ...(share !== undefined && { share }) }]
+    }),
+  )
 }

@@ -90,6 +90,7 @@ test('every source trains the head, the stages of the start once, and a restart 
   deepStrictEqual(new Set(trained[0]!.mined!.map(({ source }) => source)), new Set(['tags', 'near']))
   deepStrictEqual(trained[1]!.mined, [])
   ok(first!['tags']!['tau'] !== 0.2 && first!['clicks']!['tau'] === Math.fround(0.2))
+  ok(Math.abs(Object.values(second!).reduce((sum, { share }) => sum + share!, 0) - 1) < 1e-9)
   const status = await atOnce.daemon.status()
   strictEqual(status.training!.sources['ids']!.rows, second!['ids']!['rows'])
   deepStrictEqual([status.owner!.pairs, status.owner!.otherPairs], [2 * known.length + 3, 3])
