@@ -1,45 +1,127 @@
 /** `sidestream distill` and `embed`: training and vectors over files. */
 
+import { join } from 'node:path'
 import type { Command } from 'commander'
-import { distillFiles, embedFiles, headModelFile } from '../pipeline/index.ts'
-import { plainCommand, projectCommand, readConfig, wholeNumber } from './options.ts'
+import { distillDefaults, distillFiles, embedFiles, headModelFile } from '../pipeline/index.ts'
+import type { DistillReport } from '../pipeline/index.ts'
+import { distillPage } from './distill/page.ts'
+import { duration, interruptSignal, plainCommand, projectCommand, readConfig, shareOf, wholeNumber } from './options.ts'
 import { createOutput } from './output.ts'
-import type { Progress } from './output.ts'
+import type { Output, Progress } from './output.ts'
 
 interface DistillOptions {
   readonly config: string
   readonly json: boolean
   readonly interactions: string
   readonly content: string
+  readonly idEmbeddings?: string
+  readonly pairs?: string
   readonly out: string
+  readonly start?: string
+  readonly holdOut: number
+  readonly steps?: number
+  readonly timeBudget?: number
+  readonly resume: boolean
+  readonly keepEvery: number
 }
 
 export function distillCommand(): Command {
-  return projectCommand('distill', 'Train a head on files and write it, also as plain ONNX.')
+  return projectCommand('distill', 'Train a head on files and write it, also as plain ONNX, with a report.')
     .requiredOption('--interactions <file>', 'columns user_id, item_id, ts (ms), behaviors')
     .requiredOption('--content <file>', 'columns item_id, ts (ms), one vector column per modality')
+    .option('--id-embeddings <file>', 'columns entity, entity_id, ts (ms), vector, exposures')
+    .option('--pairs <file>', 'columns source, query_id, target_id; score and ts when there are')
     .requiredOption('--out <dir>', 'directory of the result')
+    .option('--start <dir>', 'begin from the head in this directory, instead of PCA')
+    .option(
+      '--hold-out <share>',
+      'newest interactions that are judged by and not trained on; 0: nothing is judged',
+      shareOf('--hold-out'),
+      distillDefaults.holdOut,
+    )
+    .option('--steps <number>', 'no more steps than this in a stage', wholeNumber('--steps', 1))
+    .option('--time-budget <time>', 'stop in order after this long, such as 90s, 10m or 2h', duration('--time-budget'))
+    .option('--resume', 'go on with the run in --out', false)
+    .option('--keep-every <steps>', 'steps between two checkpoints', wholeNumber('--keep-every', 1), distillDefaults.keepEvery)
     .action(async (options: DistillOptions) => {
-      const output = createOutput(options.json)
-      let bar: Progress | undefined
-      const report = await distillFiles(await readConfig(options.config), {
-        interactions: options.interactions,
-        content: options.content,
-        out: options.out,
-        onProgress: ({ phase, done, total, loss }) => {
-          if (phase !== 'train') return
-          bar ??= output.progress('training', total ?? 0)
-          bar.update(done, loss === undefined ? '' : `loss ${loss.toFixed(4)}`)
-        },
-      }).finally(() => bar?.end())
-      const { stepLosses: _, ...summary } = report
-      const onnxFile = headModelFile(options.out)
-      const losses = report.passLosses.map((loss) => loss.toFixed(4)).join(', ')
-      output.result(
-        { out: options.out, onnx: onnxFile, ...summary },
-        `${report.samples} samples of ${report.interactions} interactions, ${report.warmItems} of ${report.items} items seen\nloss per pass: ${losses}\nwritten to ${options.out}; as plain ONNX: ${onnxFile}`,
-      )
+      const { config, json, timeBudget, idEmbeddings, pairs, start, steps, ...files } = options
+      const output = createOutput(json)
+      const deadline = timeBudget === undefined ? Infinity : Date.now() + timeBudget
+      const interrupted = interruptSignal()
+      const watch = new TrainingProgress(output)
+      const { report, stopped } = await distillFiles(await readConfig(config), {
+        ...files,
+        ...(idEmbeddings !== undefined && { idEmbeddings }),
+        ...(pairs !== undefined && { pairs }),
+        ...(start !== undefined && { start }),
+        ...(steps !== undefined && { steps }),
+        shouldStop: () => interrupted.aborted || Date.now() >= deadline,
+        page: distillPage,
+        onProgress: (progress) => watch.show(progress),
+      }).finally(() => watch.end())
+      const { trace: _, map: __, ...summary } = report
+      if (stopped !== null) {
+        const { stage, done } = stopped
+        const why = interrupted.aborted ? 'interrupted' : 'the time budget is used up'
+        output.result(
+          { out: options.out, stopped: { stage, done, why }, ...summary },
+          `stopped after ${done} steps, ${stage === '' ? 'between two stages' : `in stage ${stage}`}: ${why}\nall of it is kept in ${options.out}; give the same command with --resume to go on`,
+        )
+        return
+      }
+      const onnx = headModelFile(options.out)
+      output.result({ out: options.out, onnx, stopped: null, ...summary }, reportText(report, options.out, onnx))
     })
+}
+
+type OnProgress = NonNullable<Parameters<typeof distillFiles>[1]['onProgress']>
+
+/** One bar over all stages. */
+class TrainingProgress {
+  readonly #output: Output
+  #bar: Progress | undefined
+
+  constructor(output: Output) {
+    this.#output = output
+  }
+
+  readonly show: OnProgress = (progress) => {
+    if (progress.phase === 'judge') {
+      this.end()
+      this.#output.note('judging what was trained')
+    }
+    if (progress.phase !== 'train') return
+    const { done, total, stage, source, loss, lambda } = progress
+    this.#bar ??= this.#output.progress('training', total)
+    const mined = lambda === null ? '' : `, lambda* ${lambda.toFixed(3)}`
+    this.#bar.update(done, `${stage}, ${source}: loss ${loss.toFixed(4)}${mined}`)
+  }
+
+  end(): void {
+    this.#bar?.end()
+    this.#bar = undefined
+  }
+}
+
+function reportText(report: DistillReport, out: string, onnx: string): string {
+  const { sources, stages, judged, verdict, leftOut, heldOut } = report
+  const lines = [
+    `${report.samples} samples of ${report.interactions} interactions, ${report.warmItems} of ${report.items} items seen`,
+    ...Object.entries(sources).map(
+      ([name, { rows, unknown }]) =>
+        `source ${name}: ${rows === 0 ? 'no rows, passed over' : `${rows} rows`}${unknown > 0 ? `, ${unknown} without what they need` : ''}`,
+    ),
+    ...Object.entries(leftOut).map(([what, { rows, first }]) => `${what}: ${rows} rows left out; the first: ${first}`),
+    ...stages.map(
+      ({ name, steps, losses }) => `stage ${name}: ${steps} steps, loss per pass ${losses.map((loss) => loss.toFixed(4)).join(', ')}`,
+    ),
+  ]
+  if (judged !== null && heldOut !== null) {
+    const { judgement } = judged
+    lines.push(`judged on ${judgement.events} later events: ${verdict === 'pass' ? 'passed' : 'failed, and the guard only reports'}`)
+    lines.push(...judgement.reasons.map((reason) => `  failed: ${reason}`), ...judgement.warnings.map((warning) => `  note: ${warning}`))
+  }
+  return [...lines, `written to ${out}, with ${join(out, 'report.html')}; as plain ONNX: ${onnx}`].join('\n')
 }
 
 interface EmbedOptions {
@@ -48,6 +130,7 @@ interface EmbedOptions {
   readonly content: string
   readonly out: string
   readonly prefix?: number
+  readonly refused: boolean
 }
 
 export function embedCommand(): Command {
@@ -56,12 +139,14 @@ export function embedCommand(): Command {
     .requiredOption('--content <file>', 'columns item_id, ts (ms), one vector column per modality')
     .requiredOption('--out <file>', '.parquet, or .f32 with its JSON and ids beside it')
     .option('--prefix <dims>', 'distilled dims of a short view, one of those trained', wholeNumber('--prefix', 1))
+    .option('--refused', 'take a head that the guard refused as well', false)
     .action(async (options: EmbedOptions) => {
       const output = createOutput(options.json)
       const items = await embedFiles({
         head: options.head,
         content: options.content,
         out: options.out,
+        refused: options.refused,
         ...(options.prefix !== undefined && { prefix: options.prefix }),
       })
       output.result({ out: options.out, items }, `${items} vectors written to ${options.out}`)

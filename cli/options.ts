@@ -79,6 +79,30 @@ export function wholeNumber(what: string, least = 0): (text: string) => number {
   }
 }
 
+/** A share from 0 to below 1. @throws SIDESTREAM_USAGE_INVALID */
+export function shareOf(what: string): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (text.trim() === '' || !(value >= 0 && value < 1)) {
+      throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${what} must be from 0 to below 1, not "${text}"`)
+    }
+    return value
+  }
+}
+
+const unitMs = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const
+
+/** A time such as 90s, 10m or 2h, in milliseconds. @throws SIDESTREAM_USAGE_INVALID */
+export function duration(what: string): (text: string) => number {
+  return (text) => {
+    const [, number, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text) ?? []
+    if (number === undefined) {
+      throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${what} must be a time such as 90s, 10m or 2h, not "${text}"`)
+    }
+    return Number(number) * unitMs[unit as keyof typeof unitMs]
+  }
+}
+
 /** For options that take one value: given twice, one of the two would be lost silently. @throws SIDESTREAM_USAGE_INVALID */
 export function once(what: string): (text: string, before: string | undefined) => string {
   return (text, before) => {

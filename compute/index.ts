@@ -40,6 +40,8 @@ export type { StreamedClusters, StreamingKMeansOptions } from './kernels/streami
 export { orderAscending, orderDescending, orderedKeys, radixOrder, sortedScores } from './kernels/order.ts'
 export { pca, symmetricEigen } from './kernels/pca.ts'
 export type { PrincipalAxes } from './kernels/pca.ts'
+export { principalPlane } from './kernels/plane.ts'
+export type { Plane } from './kernels/plane.ts'
 export { plusPlusRows } from './kernels/plus-plus.ts'
 export { fillNormal, fillUniform, philox, shuffle, uniform, uniformInt } from './kernels/random.ts'
 export { kendallTau } from './kernels/rank-correlation.ts'

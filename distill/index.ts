@@ -138,14 +138,22 @@ export type {
   TrainingPlan,
   TrainingResult,
 } from './trainer.ts'
-export { distillOffline, embedOffline, offlineDefaults } from './offline.ts'
+export { embedOffline } from './embed.ts'
+export type { EmbeddedBatch, EmbedInput } from './embed.ts'
+export { distillOffline, offlineDefaults } from './offline.ts'
 export type {
-  ContentRecord,
-  EmbeddedBatch,
-  EmbedInput,
+  KeptTraining,
   OfflineInput,
   OfflineOptions,
+  OfflinePlan,
   OfflineProgress,
   OfflineReport,
-  RecordBatches,
+  OfflineResult,
+  StageEnd,
 } from './offline.ts'
+export type { ContentRecord, OfflineRecords, OfflineTeacherKind, RecordBatches } from './offline-data.ts'
+export type { OfflineJudgement, SpaceFigures, SpaceName } from './offline-judge.ts'
+export type { OfflineSource, SourceCounts } from './offline-sources.ts'
+export type { ItemMap, MapSide } from './item-map.ts'
+export { rawVectors } from './raw-vectors.ts'
+export type { MinedStep, StageBalanced, StageSummary, StepColumns, TrainingTrace } from './training-trace.ts'

@@ -1,27 +1,31 @@
 /**
- * Distillation and embedding over files: one round, several passes, a one-cycle learning rate. The same samples, head and
- * trainer as the stream. Invariant: the result depends on the records and the options alone, not on how they are batched.
- * Interactions, samples and content vectors are held in memory.
+ * Distillation over files: the stages of one round, on the same samples, head and trainer as the stream, and a judgment on what
+ * was held out. Invariants: the result depends on the records and the options alone, not on how they are batched; a run that
+ * was kept, stopped and gone on with ends with the same bits.
  */
 
-import { oneCycleSchedule } from '../compute/index.ts'
-import { SidestreamError, type DistillSample, type Interaction, type ItemContent } from '../schemas/index.ts'
-import { splitRows, usableRows } from './batches.ts'
+import type { ComputeWorker } from '../compute/index.ts'
+import { SidestreamError, isSidestreamError } from '../schemas/index.ts'
 import type { Checkpoint } from './checkpoint.ts'
-import { HeadEncoder, type HeadEncoderOptions } from './head-encoder.ts'
-import { createHead, type Head, type HeadOptions, type HeadSpec } from './head.ts'
-import { rowsOfSets, type SampleSetOptions, type SetRows } from './sample-sets.ts'
-import { sampleDefaults, SampleBuilder, sampleKey, type SampleOptions } from './samples.ts'
+import { createHead, headSpec, type Head, type HeadOptions, type HeadSpec } from './head.ts'
+import type { ParetoCurve } from './interpolation.ts'
+import { itemMap, type ItemMap } from './item-map.ts'
+import type { JudgeOptions } from './judge.ts'
+import { readOfflineData, type OfflineData, type OfflineRecords, type OfflineTeacherKind, type ReadProgress } from './offline-data.ts'
+import { judgeOffline, offlinePareto, offlineWindow, publishedVectors, type OfflineJudgement } from './offline-judge.ts'
+import { offlineRows, type OfflineRows, type OfflineSource, type OfflineWeighing, type SourceCounts } from './offline-sources.ts'
+import { rawVectors } from './raw-vectors.ts'
+import type { SampleSetOptions, SetRows } from './sample-sets.ts'
+import type { SampleOptions } from './samples.ts'
 import { fitStatistics, type ContentVectors } from './statistics.ts'
+import { runStages, type StageOptions, type StagePosition } from './stages.ts'
 import { Trainer, trainerDefaults, type TrainerOptions } from './trainer.ts'
+import { emptyTrace, summarizeStages, traceMined, traceStep, type StageSummary, type TrainingTrace } from './training-trace.ts'
 
-/** Records as the file readers give them: batches, in order. */
-export type RecordBatches<T> = AsyncIterable<readonly T[]> | Iterable<readonly T[]>
-
-/** One row of content; null deletes the item. The last row of an item counts. */
-export interface ContentRecord {
-  readonly itemId: string
-  readonly content: ItemContent | null
+/** What is trained on, and in which stages. */
+export interface OfflinePlan {
+  readonly sources: readonly OfflineSource[]
+  readonly stages: readonly StageOptions[]
 }
 
 export interface OfflineOptions {
@@ -32,40 +36,79 @@ export interface OfflineOptions {
    * @default the plain set, with `samples.historyLength` items
    */
   readonly sets?: SampleSetOptions
-  readonly trainer?: TrainerOptions
+  readonly trainer?: Omit<TrainerOptions, 'sources'>
   /**
-   * How often the samples are gone through.
+   * Sources and stages, given the dimension of each kind of ID embedding that there is.
+   * @default one source of sequences in one stage, with `passes` and `learningRate`
+   */
+  readonly plan?: (dims: ReadonlyMap<string, number>) => OfflinePlan
+  /**
+   * How often the samples are gone through, without a plan.
    * @default 6
    */
   readonly passes?: number
   /**
-   * Highest learning rate of the cycle. Chosen on the evening before the test day of globo-news: 1e-3 gives less of
-   * everything there but cold popularity AUC.
+   * Highest learning rate of the cycle, without a plan. Chosen on the evening before the test day of globo-news: 1e-3 gives less
+   * of everything there but cold popularity AUC.
    * @default 2e-3
    */
   readonly learningRate?: number
+  /** No stage takes more steps than this: a trial. @default as many as its passes have */
+  readonly maxSteps?: number
   /**
    * Seed of the order of rows. (The head has its own.)
    * @default 0
    */
   readonly seed?: number
+  /** Share of the interactions, the newest ones, and of the pairs, that is judged by and not trained on. @default 0 */
+  readonly holdOut?: number
+  /** Guard and gate on what is held out. @default nothing is judged */
+  readonly judge?: JudgeOptions
+  readonly teacherKinds?: readonly OfflineTeacherKind[]
+  readonly weighing?: OfflineWeighing
+  /** Steps between two calls of `keep`. @default 1000, or those of mining */
+  readonly keepEvery?: number
 }
 
-export const offlineDefaults = { passes: 6, learningRate: 2e-3, seed: 0 } as const
+export const offlineDefaults = { passes: 6, learningRate: 2e-3, seed: 0, holdOut: 0 } as const
 
-/** Where `distillOffline` is. `total` is known for `train` only. */
-export interface OfflineProgress {
-  readonly phase: 'content' | 'interactions' | 'train'
-  readonly done: number
-  readonly total?: number
-  readonly loss?: number
+/** Where `distillOffline` is. */
+export type OfflineProgress =
+  | ReadProgress
+  | {
+      readonly phase: 'train'
+      readonly done: number
+      /** Steps of all stages, as far as is known before they begin. */
+      readonly total: number
+      readonly stage: string
+      readonly source: string
+      readonly loss: number
+      /** lambda* of the source, when it was mined. */
+      readonly lambda: number | null
+    }
+  | { readonly phase: 'judge'; readonly done: number }
+
+/** Everything needed to go on. */
+export interface KeptTraining {
+  readonly position: StagePosition
+  readonly checkpoint: Checkpoint
+  readonly trace: TrainingTrace
+  /** Heads at the end of stages, in order. */
+  readonly ends: readonly StageEnd[]
+}
+
+export interface StageEnd {
+  readonly stage: number
+  readonly head: Head
 }
 
 /** What was done, as plain JSON. */
 export interface OfflineReport {
   readonly items: number
-  /** Items with content and at least one interaction; the input statistics come from these. */
+  /** Items with content and an interaction that is trained on; the input statistics come from these. */
   readonly warmItems: number
+  /** Content vectors of length 0: they say nothing, and do no harm. */
+  readonly zeroVectors: number
   readonly interactions: number
   readonly samples: number
   /** Samples that were there already. */
@@ -74,196 +117,308 @@ export interface OfflineReport {
   readonly dropped: number
   /** What became of the histories of each sample set. */
   readonly sets: SetRows['counts']
-  /** Rows of all sets together: what one pass goes through. */
+  /** Rows of all sources together: what one pass goes through. */
   readonly rows: number
+  readonly heldOut: { readonly share: number; readonly from: number; readonly until: number; readonly samples: number } | null
+  readonly sources: Readonly<Record<string, SourceCounts>>
+  /** Rows of ID embeddings by what became of them. */
+  readonly idEmbeddings: OfflineData['teachers']['counts']
   readonly head: HeadSpec
   readonly trainer: Required<TrainerOptions>
-  readonly passes: number
-  readonly learningRate: number
+  readonly plan: readonly StageOptions[]
   readonly seed: number
+  /** Whether it began from a given head. */
+  readonly warmStart: boolean
   readonly steps: number
-  /** Mean loss of each pass. */
+  readonly stages: readonly StageSummary[]
+  /** Mean loss of each pass, over all stages. */
   readonly passLosses: readonly number[]
-  /** Loss of every step. */
-  readonly stepLosses: readonly number[]
-  /** Event time of the newest interaction, milliseconds. */
+  readonly trace: TrainingTrace
+  /** Event time of the newest interaction that was trained on, milliseconds. */
   readonly trainedUntil: number
+  readonly judged: OfflineJudgement | null
+  /** Heads between the end of the content stages (without such: the start) and the last. */
+  readonly pareto: ParetoCurve | null
+  readonly map: ItemMap | null
 }
 
-export interface OfflineInput {
-  readonly interactions: RecordBatches<Interaction>
-  readonly content: RecordBatches<ContentRecord>
+export interface OfflineInput extends OfflineRecords {
   readonly options: OfflineOptions
+  /** Begins from this head, with its statistics. @default PCA of the content */
+  readonly start?: Head
+  /** Goes on from here; same records, options and start. */
+  readonly from?: KeptTraining
+  readonly keep?: (kept: KeptTraining) => Promise<void>
+  /** Given the last good state when training diverges, before the error is thrown. */
+  readonly onDiverged?: (checkpoint: Checkpoint) => Promise<void>
+  readonly shouldStop?: () => boolean
   readonly onProgress?: (progress: OfflineProgress) => void
 }
 
+export interface OfflineResult {
+  readonly checkpoint: Checkpoint
+  readonly report: OfflineReport
+  /** Where it was stopped; null when it is done. What was stopped is not judged. */
+  readonly stopped: StagePosition | null
+}
+
 /**
- * Trains a head from interactions and content.
- * @throws SIDESTREAM_ITEMS_TOO_FEW when no sample can be trained on; SIDESTREAM_TRAINING_DIVERGED; SIDESTREAM_USAGE_INVALID;
+ * Trains a head from interactions and content, and whatever else there is.
+ * @throws SIDESTREAM_ITEMS_TOO_FEW when nothing can be trained on; SIDESTREAM_TRAINING_DIVERGED; SIDESTREAM_USAGE_INVALID;
  * SIDESTREAM_VECTOR_DIM_MISMATCH, SIDESTREAM_VECTOR_NOT_FINITE; whatever the readers throw
  */
-export async function distillOffline({
-  interactions,
-  content,
-  options,
-  onProgress,
-}: OfflineInput): Promise<{ readonly checkpoint: Checkpoint; readonly report: OfflineReport }> {
-  const { passes = offlineDefaults.passes, learningRate = offlineDefaults.learningRate, seed = offlineDefaults.seed } = options
-  const trainerOptions = { ...trainerDefaults, ...options.trainer }
-  const items = new Map<string, ItemContent>()
-  let done = 0
-  for await (const batch of content) {
-    for (const row of batch) {
-      if (row.content === null) items.delete(row.itemId)
-      else items.set(row.itemId, row.content)
-    }
-    onProgress?.({ phase: 'content', done: (done += batch.length) })
-  }
-  const lookup = (id: string): ContentVectors | undefined => items.get(id)?.vectors
-  const history = await readHistory(interactions, options.samples, onProgress)
-  const { rows: samples, dropped } = usableRows(history.samples.values(), lookup)
-  const { historyLength: length = sampleDefaults.historyLength } = options.samples
-  const { rows, counts: sets } = rowsOfSets(samples, (id) => items.get(id), { length, seed, ...options.sets })
-  if (rows.length === 0) {
-    throw new SidestreamError(
-      'SIDESTREAM_ITEMS_TOO_FEW',
-      `none of ${history.interactions} interactions gives a sample (a user with two liked items that both have content); check ids and positive behaviors`,
-      { interactions: history.interactions, items: items.size },
-    )
-  }
+export async function distillOffline(input: OfflineInput): Promise<OfflineResult> {
+  const { options, onProgress = () => {} } = input
+  const { seed = offlineDefaults.seed, holdOut = offlineDefaults.holdOut, samples, teacherKinds = [] } = options
+  const data = await readOfflineData(input, { samples, holdOut, teacherKinds, seed }, onProgress)
+  const plan = planOf(options, new Map(data.teachers.kinds.map(({ name, dim }) => [name, dim])))
+  const start = input.start === undefined ? newHead(data, options) : requireSpec(input.start, options.head)
+  const rows = await offlineRows(data, plan.sources, start, {
+    samples,
+    seed,
+    ...(options.sets && { sets: options.sets }),
+    ...(options.weighing && { weighing: options.weighing }),
+  })
+  requireRows(data, rows)
 
-  const warm = [...history.itemIds].filter((id) => items.has(id)).sort()
-  const head = createHead(
-    options.head,
-    fitStatistics(
-      options.head.modalities,
-      warm.map((id) => items.get(id)!.vectors),
-    ),
-  )
-  const total = passes * splitRows(rows, trainerOptions.batchSize).length
-  const stepLosses: number[] = []
-  const trainer = await Trainer.create(head, trainerOptions)
+  const trace: TrainingTrace = input.from?.trace ?? emptyTrace()
+  const ends: StageEnd[] = [...(input.from?.ends ?? [])]
+  const trainerOptions = { ...trainerDefaults, ...options.trainer, sources: plan.sources }
+  const trainer = await Trainer.create(input.from?.checkpoint.head ?? start, trainerOptions, input.from?.checkpoint.training)
   try {
-    const result = await trainer.train(rows, lookup, {
-      schedule: oneCycleSchedule({ totalSteps: total, max: learningRate }),
-      passes,
-      shuffleSeed: seed,
-      onStep: (_step, { loss }) => {
-        stepLosses.push(loss)
-        onProgress?.({ phase: 'train', done: stepLosses.length, total, loss })
-      },
-    })
-    const checkpoint = await trainer.checkpoint({
-      trainedUntil: history.trainedUntil,
-      round: 0,
-      offsets: {},
-      seeds: { head: head.spec.seed, rows: seed },
-      metrics: { loss: result.losses.at(-1)! },
-    })
-    const report: OfflineReport = {
-      items: items.size,
-      warmItems: warm.length,
-      interactions: history.interactions,
-      samples: samples.length,
-      duplicates: history.duplicates,
-      dropped,
-      sets,
-      rows: rows.length,
-      head: head.spec,
-      trainer: trainerOptions,
-      passes,
-      learningRate,
+    const checkpointNow = (): Promise<Checkpoint> =>
+      trainer.checkpoint({
+        trainedUntil: data.trainedUntil,
+        round: 0,
+        offsets: {},
+        seeds: { head: start.spec.seed, rows: seed },
+        metrics: lastLoss(trace, plan),
+      })
+    const position = await trainStages({ input, plan, data, rows, trainer, trace, ends, seed, checkpointNow })
+    const checkpoint = await checkpointNow()
+    const stopped = position.stage < plan.stages.length ? position : null
+    const about = reportOf({ data, plan, rows, options, start: input.start, trace, trainer: trainerOptions, head: checkpoint.head })
+    if (stopped !== null) return { checkpoint, report: { ...about, judged: null, pareto: null, map: null }, stopped }
+    onProgress({ phase: 'judge', done: 0 })
+    const seen = await lookAt({
+      data,
+      plan,
+      options,
+      start: input.start,
+      begun: start,
+      ends,
+      head: checkpoint.head,
       seed,
-      steps: result.steps,
-      passLosses: result.losses,
-      stepLosses,
-      trainedUntil: history.trainedUntil,
-    }
-    return { checkpoint, report }
+      worker: trainer.worker,
+    })
+    return { checkpoint, report: { ...about, ...seen }, stopped }
   } finally {
     await trainer.close()
   }
 }
 
-interface ReadHistory {
-  /** By sample key, ascending, so that the order of the input does not show in the order of training. */
-  readonly samples: Map<string, DistillSample>
-  readonly itemIds: Set<string>
-  readonly interactions: number
-  readonly duplicates: number
-  readonly trainedUntil: number
+interface Training {
+  readonly input: OfflineInput
+  readonly plan: OfflinePlan
+  readonly data: OfflineData
+  readonly rows: OfflineRows
+  readonly trainer: Trainer
+  readonly trace: TrainingTrace
+  readonly ends: StageEnd[]
+  readonly seed: number
+  readonly checkpointNow: () => Promise<Checkpoint>
 }
 
-async function readHistory(
-  batches: RecordBatches<Interaction>,
-  options: SampleOptions,
-  onProgress: OfflineInput['onProgress'],
-): Promise<ReadHistory> {
-  const all: Interaction[] = []
-  for await (const batch of batches) {
-    for (const interaction of batch) all.push(interaction)
-    onProgress?.({ phase: 'interactions', done: all.length })
+/** @returns where it stands */
+async function trainStages({ input, plan, data, rows, trainer, trace, ends, seed, checkpointNow }: Training): Promise<StagePosition> {
+  const { keep, onProgress = () => {}, shouldStop } = input
+  const content = (id: string): ContentVectors | undefined => data.items.get(id)?.vectors
+  const lambdas = new Map<string, number>()
+  const keepNow = async (position: StagePosition): Promise<void> => {
+    const last = ends.at(-1)?.stage ?? -1
+    if (position.done === 0 && position.stage > last + 1) ends.push({ stage: position.stage - 1, head: await trainer.head() })
+    await keep?.({ position, checkpoint: await checkpointNow(), trace, ends })
   }
-  // A file need not be in time order; a stable sort keeps the file's order among equal times.
-  all.sort((a, b) => a.eventTs - b.eventTs)
-  const builder = new SampleBuilder({ ...sampleDefaults, ...options })
-  const keyed = new Map<string, DistillSample>()
-  const itemIds = new Set<string>()
-  let made = 0
-  for (const interaction of all) {
-    itemIds.add(interaction.itemId)
-    const sample = builder.add(interaction)
-    if (sample === undefined) continue
-    made++
-    keyed.set(sampleKey(sample), sample)
-  }
-  const samples = new Map([...keyed].sort(([a], [b]) => (a < b ? -1 : 1)))
-  return { samples, itemIds, interactions: all.length, duplicates: made - keyed.size, trainedUntil: all.at(-1)?.eventTs ?? 0 }
-}
-
-/** Published vectors of some items: row-major float32, shape [ids.length, dim]. */
-export interface EmbeddedBatch {
-  /** Index of the first row among all that were given out, from 0. */
-  readonly start: number
-  readonly ids: readonly string[]
-  readonly dim: number
-  readonly vectors: Float32Array
-}
-
-export interface EmbedInput {
-  readonly head: Head
-  readonly content: RecordBatches<ContentRecord>
-  readonly options?: HeadEncoderOptions
-  /** Told of an item that no modality of the head describes; it is left out. */
-  readonly onSkipped?: (itemId: string) => void
-}
-
-/**
- * Embeds content as it streams by. Deleted items are passed over; an item that comes twice is embedded twice, in order.
- * @throws SIDESTREAM_VECTOR_DIM_MISMATCH, SIDESTREAM_VECTOR_NOT_FINITE; whatever the reader throws
- */
-export async function* embedOffline({
-  head,
-  content,
-  options = {},
-  onSkipped,
-}: EmbedInput): AsyncGenerator<EmbeddedBatch, void, undefined> {
-  const encoder = await HeadEncoder.create(head, options)
-  let start = 0
   try {
-    for await (const batch of content) {
-      const present: ItemContent[] = []
-      for (const { itemId, content: item } of batch) {
-        if (item === null) continue
-        if (head.spec.modalities.some(({ name }) => item.vectors[name] !== undefined)) present.push(item)
-        else onSkipped?.(itemId)
-      }
-      if (present.length === 0) continue
-      const { published } = await encoder.encode(present.map(({ vectors }) => vectors))
-      yield { start, ids: present.map(({ itemId }) => itemId), dim: encoder.dim, vectors: published }
-      start += present.length
-    }
-  } finally {
-    await encoder.close()
+    // So that a run that fails before its first keep has something to go on from.
+    if (input.from === undefined) await keepNow({ stage: 0, name: plan.stages[0]?.name ?? '', done: 0 })
+    const { position } = await runStages({
+      trainer,
+      stages: plan.stages,
+      rows: rows.bySource,
+      content,
+      seed,
+      historyLength: input.options.trainer?.historyLength ?? trainerDefaults.historyLength,
+      tasks: rows.tasks,
+      teachers: rows.teachers,
+      ...(input.from && { from: input.from.position }),
+      onStep: (at, total, result) => {
+        traceStep(trace, at, total, result)
+        onProgress({
+          phase: 'train',
+          done: trace.steps.loss.length,
+          total: stepsInAll(trace, plan, rows, trainer.batchSize),
+          stage: at.name,
+          source: result.source,
+          loss: result.loss,
+          lambda: lambdas.get(result.source) ?? null,
+        })
+      },
+      onMined: (at, report) => {
+        traceMined(trace, at, report)
+        lambdas.set(report.source, report.lambda.lambda)
+      },
+      onBalanced: (at, balance) => void trace.balances.push({ stage: at.stage, ...balance }),
+      ...(shouldStop && { shouldStop }),
+      ...(input.options.keepEvery !== undefined && { keepEvery: input.options.keepEvery }),
+      keep: keepNow,
+    })
+    return position
+  } catch (error) {
+    if (isSidestreamError(error) && error.code === 'SIDESTREAM_TRAINING_DIVERGED') await input.onDiverged?.(await checkpointNow())
+    throw error
   }
+}
+
+function planOf({ plan, passes, learningRate, maxSteps }: OfflineOptions, dims: ReadonlyMap<string, number>): OfflinePlan {
+  const { sources, stages } = plan?.(dims) ?? {
+    sources: trainerDefaults.sources,
+    stages: [
+      {
+        name: 'collaboration',
+        sources: trainerDefaults.sources.map(({ name }) => name),
+        passes: passes ?? offlineDefaults.passes,
+        learningRate: learningRate ?? offlineDefaults.learningRate,
+      },
+    ],
+  }
+  return { sources, stages: maxSteps === undefined ? stages : stages.map((stage) => ({ ...stage, maxSteps })) }
+}
+
+function newHead({ warm, items }: OfflineData, { head }: OfflineOptions): Head {
+  return createHead(
+    head,
+    fitStatistics(
+      head.modalities,
+      warm.map((id) => items.get(id)!.vectors),
+    ),
+  )
+}
+
+/** @throws SIDESTREAM_USAGE_INVALID */
+function requireSpec(start: Head, options: HeadOptions): Head {
+  const { seed: _given, ...given } = start.spec
+  const { seed: _wanted, ...wanted } = headSpec(options)
+  if (JSON.stringify(given) === JSON.stringify(wanted)) return start
+  throw new SidestreamError(
+    'SIDESTREAM_USAGE_INVALID',
+    `the head to start from is ${JSON.stringify(given)}, and the one to train ${JSON.stringify(wanted)}: train the same kind, or start without it`,
+  )
+}
+
+/** @throws SIDESTREAM_ITEMS_TOO_FEW */
+function requireRows(data: OfflineData, { bySource, counts }: OfflineRows): void {
+  if (Object.values(bySource).some((rows) => rows.length > 0)) return
+  const all = Object.entries(counts)
+  const found =
+    all.length === 1 && all[0]![1].kind === 'sequences'
+      ? `none of ${data.interactions} interactions gives a sample (a user with two liked items that both have content)`
+      : `no source has a row to train on (${all.map(([name, { unknown }]) => `${name}: ${unknown} of unknown items`).join(', ')})`
+  const apart = data.cutTs === Infinity ? '' : ', and that not all of the time is held out'
+  throw new SidestreamError('SIDESTREAM_ITEMS_TOO_FEW', `${found}; check ids and positive behaviors${apart}`, {
+    interactions: data.interactions,
+    items: data.items.size,
+  })
+}
+
+function stepsInAll({ totals }: TrainingTrace, { stages }: OfflinePlan, { bySource }: OfflineRows, batchSize: number): number {
+  return stages.reduce((sum, { sources, steps, passes = 1, maxSteps = Infinity }, i) => {
+    const perPass = sources.reduce((all, name) => all + Math.ceil((bySource[name]?.length ?? 0) / batchSize), 0)
+    return sum + (totals[i] ?? Math.min(maxSteps, perPass === 0 ? 0 : (steps ?? passes * perPass)))
+  }, 0)
+}
+
+function lastLoss(trace: TrainingTrace, { stages }: OfflinePlan): Readonly<Record<string, number>> {
+  const loss = summarizeStages(trace, stages)
+    .flatMap(({ losses }) => losses)
+    .at(-1)
+  return loss === undefined ? {} : { loss }
+}
+
+interface ReportInput {
+  readonly data: OfflineData
+  readonly plan: OfflinePlan
+  readonly rows: OfflineRows
+  readonly options: OfflineOptions
+  readonly start: Head | undefined
+  readonly trace: TrainingTrace
+  readonly trainer: Required<TrainerOptions>
+  readonly head: Head
+}
+
+function reportOf(input: ReportInput): Omit<OfflineReport, 'judged' | 'pareto' | 'map'> {
+  const { data, plan, rows, options, start, trace, trainer, head } = input
+  const stages = summarizeStages(trace, plan.stages)
+  return {
+    items: data.items.size,
+    warmItems: data.warm.length,
+    zeroVectors: [...data.items.values()].reduce((sum, { vectors }) => sum + zeros(vectors), 0),
+    interactions: data.interactions,
+    samples: rows.samples,
+    duplicates: data.duplicates,
+    dropped: rows.dropped,
+    sets: rows.sets,
+    rows: Object.values(rows.bySource).reduce((sum, own) => sum + own.length, 0),
+    heldOut:
+      data.cutTs === Infinity
+        ? null
+        : { share: options.holdOut ?? 0, from: data.cutTs, until: data.newestTs + 1, samples: data.heldOut.length },
+    sources: rows.counts,
+    idEmbeddings: data.teachers.counts,
+    head: head.spec,
+    trainer,
+    plan: plan.stages,
+    seed: options.seed ?? offlineDefaults.seed,
+    warmStart: start !== undefined,
+    steps: trace.steps.loss.length,
+    stages,
+    passLosses: stages.flatMap(({ losses }) => losses),
+    trace,
+    trainedUntil: data.trainedUntil,
+  }
+}
+
+function zeros(vectors: ContentVectors): number {
+  return Object.values(vectors).filter((vector) => vector?.every((value) => value === 0)).length
+}
+
+interface Look {
+  readonly data: OfflineData
+  readonly plan: OfflinePlan
+  readonly options: OfflineOptions
+  readonly start: Head | undefined
+  /** What training began from, given or made. */
+  readonly begun: Head
+  readonly ends: readonly StageEnd[]
+  readonly head: Head
+  readonly seed: number
+  readonly worker: ComputeWorker
+}
+
+async function lookAt(look: Look): Promise<Pick<OfflineReport, 'judged' | 'pareto' | 'map'>> {
+  const { data, plan, options, start, begun, ends, head, seed, worker } = look
+  const window = offlineWindow(data)
+  const ids = window?.ids ?? data.warm
+  const contents = ids.map((id) => data.items.get(id)!)
+  const vectors = contents.map((item) => item.vectors)
+  const map = itemMap(contents, rawVectors(head, vectors), await publishedVectors(head, vectors, worker), seed) ?? null
+  if (window === undefined || options.judge === undefined) return { judged: null, pareto: null, map }
+  const itemKind = data.teachers.kinds.find(({ by }) => by === 'item')?.name
+  const asked = { data, window, candidate: head, start, options: options.judge, itemKind, worker }
+  const judged = await judgeOffline(asked)
+  const isContent = (stage: number): boolean =>
+    plan.stages[stage]!.sources.every((name) => plan.sources.find((source) => source.name === name)?.kind === 'pairs')
+  const content = ends.filter(({ stage }) => stage < plan.stages.length - 1 && isContent(stage)).at(-1)?.head ?? begun
+  const pareto = judged.judgement.events === 0 ? null : await offlinePareto(content, asked)
+  return { judged, pareto, map }
 }

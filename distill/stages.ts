@@ -36,6 +36,8 @@ export interface StageOptions {
   readonly passes?: number
   /** Steps instead of passes. */
   readonly steps?: number
+  /** No more steps than this, whatever the passes are: a trial of a stage. */
+  readonly maxSteps?: number
   /** Peak of the learning rate. */
   readonly learningRate: number
   /** Curve of the learning rate over the stage. @default 'one-cycle' */
@@ -84,8 +86,9 @@ export interface StagesInput {
   readonly onStep?: (position: StagePosition, total: number, result: StepResult) => void
   readonly onMined?: (position: StagePosition, report: MiningReport) => void
   readonly onBalanced?: (position: StagePosition, balance: SourceBalance) => void
+  /** Asked before each step; in stages that mine, before each mining. */
   readonly shouldStop?: () => boolean
-  /** Steps between two calls of `keep`. @default those of mining */
+  /** Steps between two calls of `keep`; in stages that mine, the next whole number of minings. @default those of mining */
   readonly keepEvery?: number
   /** Awaited every `keepEvery` steps and after each stage. */
   readonly keep?: (position: StagePosition) => Promise<void>
@@ -132,7 +135,7 @@ async function runStage(
   const { rows, farthest } = await rowsOf(input, stage)
   const sources = Object.entries(rows).map(([source, own]): SourceRows => ({ source, rows: own }))
   const shares = from.shares ?? (await sharesOf(input, stage, sources, from))
-  const total = stage.steps ?? (stage.passes ?? 1) * stepsPerPass(sources, trainer.batchSize)
+  const total = Math.min(stage.maxSteps ?? Infinity, stage.steps ?? (stage.passes ?? 1) * stepsPerPass(sources, trainer.batchSize))
   if (from.done === 0 && stage.continues === undefined) await trainer.resetOptimizer()
   const at = (done: number): StagePosition => ({ stage: from.stage, name: stage.name, done, ...(shares ? { shares } : {}) })
   const begun = trainer.step - from.done
@@ -164,11 +167,17 @@ async function runStage(
     ...(input.teachers ? { teachers: input.teachers } : {}),
     onStep: (step, stepResult) => input.onStep?.(at(step - begun + 1), total, stepResult),
     ...(input.shouldStop ? { shouldStop: input.shouldStop } : {}),
-    keepEvery: input.keepEvery ?? mining?.every ?? minerDefaults.every,
+    keepEvery: keepEvery(input, mining?.every),
     ...(input.keep ? { keep: (done: number) => input.keep!(at(done)) } : {}),
   })
   const done = trainer.step - begun
   return { result: { ...result, name: stage.name, shares: shares ?? null, farthest, stopped: done < total }, position: at(done) }
+}
+
+/** What is mined depends on the head at that moment, so a stage that mines goes on only from there. */
+function keepEvery({ keepEvery: wanted }: StagesInput, mineEvery: number | undefined): number {
+  if (mineEvery === undefined || wanted === undefined) return wanted ?? mineEvery ?? minerDefaults.every
+  return Math.ceil(wanted / mineEvery) * mineEvery
 }
 
 /** Rows of the stage's sources that can be trained on, without its farthest pairs. */

@@ -133,7 +133,7 @@ export interface TrainingPlan {
   readonly teachers?: (source: Pick<TrainingSource, 'entities'>, itemIds: readonly string[]) => TeacherRows
   /** Told after each step, in order. */
   readonly onStep?: (step: number, result: StepResult) => void
-  /** Asked before each step of the plan: true ends it, as if it had no more steps. */
+  /** Asked before each step of the plan, with mining before each mining: true ends it, as if it had no more steps. */
   readonly shouldStop?: () => boolean
   /** Steps between two calls of `keep`. @default one pass */
   readonly keepEvery?: number
@@ -284,7 +284,8 @@ export class Trainer {
       tally.add(result)
       plan.onStep?.(step, result)
     }
-    for (let at = skipped, place = 0; at < total && plan.shouldStop?.() !== true; at++, place++) {
+    const stops = (at: number): boolean => at % (plan.mining?.every ?? 1) === 0 && plan.shouldStop?.() === true
+    for (let at = skipped, place = 0; at < total && !stops(at); at++, place++) {
       const isFirst = at === skipped
       if (isFirst || at % keepEvery === 0) {
         await finish()

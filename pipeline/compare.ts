@@ -3,7 +3,7 @@
  * Invariant: vectors and codes are read back from the store; nothing is encoded again.
  */
 
-import { planEvaluation, scoreVectors, summarize } from '../distill/index.ts'
+import { planEvaluation, rawVectors, scoreVectors, summarize } from '../distill/index.ts'
 import type { EvaluationSummary } from '../distill/index.ts'
 import { FeatureReader } from '../features/index.ts'
 import type { Feature } from '../features/index.ts'
@@ -13,7 +13,7 @@ import { semanticIdView } from '../schemas/index.ts'
 import type { State } from '../connectors/index.ts'
 import { bundleName, readBundle } from './bundles.ts'
 import { catalogueAsOf } from './content-state.ts'
-import { rawVectors, readWindow } from './judge-window.ts'
+import { readWindow } from './judge-window.ts'
 import type { Project } from './project.ts'
 import { firstLiked } from './samples-state.ts'
 import { bootstrapHead, readCheckpoint } from './training.ts'

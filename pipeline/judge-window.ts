@@ -4,7 +4,7 @@
  * Invariant: everything is as of the window's end, in item order; the feature store is never read.
  */
 
-import { evaluationDefaults, HeadEncoder, judge } from '../distill/index.ts'
+import { evaluationDefaults, HeadEncoder, judge, rawVectors } from '../distill/index.ts'
 import type { ContentVectors, EvaluationStream, Head, HeldOutPairs, Judgement, VectorSet } from '../distill/index.ts'
 import type { DistillSample } from '../schemas/index.ts'
 import { semanticIdView } from '../schemas/index.ts'
@@ -131,24 +131,4 @@ async function encodeAll({ config }: Project, head: Head, contents: readonly Con
   } finally {
     await encoder.close()
   }
-}
-
-/** Content vectors side by side: each modality centered on the candidate's statistics and of unit length, zero where absent. */
-export function rawVectors({ statistics }: Head, contents: readonly ContentVectors[]): VectorSet {
-  const dim = statistics.reduce((sum, modality) => sum + modality.dim, 0)
-  const vectors = new Float32Array(contents.length * dim)
-  for (const [i, content] of contents.entries()) {
-    let at = i * dim
-    for (const { name, dim: width, mean } of statistics) {
-      const vector = content[name]
-      if (vector !== undefined) {
-        let squares = 0
-        for (let d = 0; d < width; d++) squares += (vector[d]! - mean[d]!) ** 2
-        const scale = squares > 0 ? 1 / Math.sqrt(squares) : 0
-        for (let d = 0; d < width; d++) vectors[at + d] = (vector[d]! - mean[d]!) * scale
-      }
-      at += width
-    }
-  }
-  return { vectors, dim }
 }

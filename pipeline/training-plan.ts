@@ -4,7 +4,7 @@
  */
 
 import type { Config } from '../schemas/index.ts'
-import type { SourceOptions, StageBalance, StageOptions, TeacherEntity } from '../distill/index.ts'
+import type { OfflineOptions, OfflineTeacherKind, SourceOptions, StageBalance, StageOptions, TeacherEntity } from '../distill/index.ts'
 
 /** Where a training runs, which decides what is meant by null. */
 type TrainingPlace = 'files' | 'rounds'
@@ -77,4 +77,13 @@ function stageOptions(
 function balanceOf({ balance, balanceTemperature, shares }: Config['training']['stages'][number]): StageBalance {
   if (balance === 'tasks') return { by: 'tasks', temperature: balanceTemperature }
   return balance === 'shares' ? { by: 'shares', shares } : { by: 'rows' }
+}
+
+/** Kinds of ID embeddings that teach, and how they are trusted. */
+export function configuredTeachers({ training }: Pick<Config, 'training'>): Required<Pick<OfflineOptions, 'teacherKinds' | 'weighing'>> {
+  const { teachers, teacherStaleMs, teacherMinExposures, teacherSaturation } = training
+  return {
+    teacherKinds: Object.entries(teachers).map(([name, kind]): OfflineTeacherKind => ({ name, ...kind })),
+    weighing: { staleMs: teacherStaleMs, minExposures: teacherMinExposures, saturation: teacherSaturation },
+  }
 }

@@ -44,7 +44,15 @@ export { configEnvironment } from './config-options.ts'
 export type { EnvironmentOverride } from './config-options.ts'
 export { readColumns, readColumnsDefaults } from './files/columns.ts'
 export type { ColumnBatch, ReadColumnsOptions } from './files/columns.ts'
-export { readCodes, readContent, readIdEmbeddings, readInteractions, writeCodes, writeEmbeddings } from './files/contracts.ts'
+export {
+  readCodes,
+  readContent,
+  readIdEmbeddings,
+  readInteractions,
+  readItemPairs,
+  writeCodes,
+  writeEmbeddings,
+} from './files/contracts.ts'
 export type { CodeBatch, ContentRow, InteractionMapping, ModalityDims, ReadRecordsOptions } from './files/contracts.ts'
 export { idCell, numberCell, textCell, timeCell } from './files/cells.ts'
 export type { CellPlace, TimeUnit } from './files/cells.ts'

@@ -6,10 +6,10 @@
 import { barChart, dotChart, formatNumber, htmlPage, laneChart, lineChart } from '../../replay/index.ts'
 import type { Block, Figure, Section } from '../../replay/index.ts'
 import type { DemoReport } from './demo-report.ts'
+import { guardSection, verdictTone } from '../guard-section.ts'
 import { glossary } from './glossary.ts'
 import { changeSection, codeSection, freshnessSection } from './page-features.ts'
 import {
-  clauseNames,
   comparedRows,
   countText,
   durationText,
@@ -21,7 +21,6 @@ import {
   pointerText,
   qualityText,
   sidText,
-  signedText,
   smooth,
   timeText,
 } from './report-text.ts'
@@ -33,7 +32,7 @@ export async function demoPage(report: DemoReport): Promise<string> {
     shortSection(report),
     trainingSection(report),
     qualitySection(report),
-    guardSection(report),
+    guardSection(report.judgement),
     freshnessSection(report),
     codeSection(report),
     changeSection(report),
@@ -205,69 +204,6 @@ async function qualitySection({ quality, judgement }: DemoReport): Promise<Secti
   return { title, blocks }
 }
 
-async function guardSection({ judgement }: DemoReport): Promise<Section> {
-  const title = 'What the guard said'
-  if (judgement === null) return { title, blocks: [text(guardText(judgement))] }
-  const { clauses } = judgement
-  const against = { raw: 'raw content', live: 'live version', threshold: 'threshold' } as const
-  const points = (value: number): number => Math.round(value * 1e4) / 100
-  const drawn = clauses.filter(({ difference, low, high }) => difference !== null && low !== null && high !== null)
-  const blocks: Block[] = [{ kind: 'note', tone: verdictTone(judgement), text: guardText(judgement) }]
-  if (drawn.length > 0) {
-    const svg = await dotChart({
-      title: 'Candidate minus reference, with 95 % intervals',
-      description: drawn.map(({ name, difference }) => `${clauseNames[name] ?? name} ${signedText(difference)}`).join(', '),
-      width: 760,
-      height: 110 + 48 * drawn.length,
-      x: { name: 'difference, percentage points' },
-      rows: drawn.map(({ name, against: other }) => `${clauseNames[name] ?? name}, vs ${other}`),
-      series: [
-        {
-          name: 'difference',
-          values: drawn.map(({ difference }) => points(difference!)),
-          intervals: drawn.map(({ low, high }) => [points(low!), points(high!)] as const),
-          labels: drawn.map(() => ''),
-        },
-        { name: 'most loss that is borne', values: drawn.map(({ tolerance }) => (tolerance === null ? null : points(-tolerance))) },
-      ],
-      references: [{ name: 'no difference', value: 0 }],
-    })
-    blocks.push({
-      kind: 'charts',
-      charts: [
-        {
-          svg,
-          caption:
-            'What to see: right of the line is better. A clause fails when its dot lies left of the square and its whole interval left of the line.',
-        },
-      ],
-    })
-  }
-  blocks.push({
-    kind: 'table',
-    columns: ['clause', 'held against', 'reference', 'candidate', 'difference (95 % interval)', 'tolerance', 'counted', 'verdict'],
-    decimals: [null, null, 3, 3, null, 3, 0, null],
-    rows: clauses.map((clause) => [
-      clauseNames[clause.name] ?? clause.name,
-      against[clause.against],
-      clause.reference,
-      clause.candidate,
-      clause.low === null
-        ? signedText(clause.difference)
-        : `${signedText(clause.difference)} (${signedText(clause.low)} to ${signedText(clause.high)})`,
-      clause.tolerance,
-      clause.events,
-      verdictWords[clause.verdict],
-    ]),
-  })
-  blocks.push(
-    text(
-      'Counted: events, queries for content pairs, or items for content neighbors. A clause with too few says so and does not count; uniform AUC is reported only.',
-    ),
-  )
-  return { title, blocks }
-}
-
 async function pointerSection({ history }: DemoReport): Promise<Section> {
   const title = 'Which version readers saw'
   if (history.length === 0) return { title, blocks: [text('No version was ever live.')] }
@@ -311,12 +247,6 @@ function exampleSection({ examples }: DemoReport): Section {
 
 function wordSection(): Section {
   return { title: 'What the words mean', blocks: [{ kind: 'table', columns: ['word', 'meaning'], rows: glossary }] }
-}
-
-const verdictWords = { pass: 'pass', fail: 'FAIL', insufficient: 'too few to judge', reported: 'reported only' } as const
-
-function verdictTone({ verdict }: NonNullable<DemoReport['judgement']>): 'good' | 'bad' {
-  return verdict === 'pass' ? 'good' : 'bad'
 }
 
 /** Values for those who cannot see a chart. */

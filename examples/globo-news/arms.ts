@@ -43,8 +43,9 @@ const reach: Arm = {
         samples: { positiveBehaviors: new Set(['click']) },
         seed,
       },
-      onProgress: ({ phase, done, total, loss }) => {
-        if (phase === 'train' && done % 100 === 0) console.error(`seed ${seed}: step ${done} of ${total}, loss ${loss?.toFixed(3)}`)
+      onProgress: (progress) => {
+        if (progress.phase !== 'train' || progress.done % 100 !== 0) return
+        console.error(`seed ${seed}: step ${progress.done} of ${progress.total}, loss ${progress.loss.toFixed(3)}`)
       },
     })
     const encoder = await HeadEncoder.create(checkpoint.head)

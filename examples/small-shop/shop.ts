@@ -19,8 +19,14 @@ const dims = { text: 12, image: 8 } as const
 
 export const itemId = (item: number): string => `item-${item}`
 
-/** Writes `content.parquet` into a directory: items of six topics; every fifth has no image. */
-export async function writeContent(directory: string): Promise<void> {
+/**
+ * Writes `content.parquet` into a directory: items of six topics; every fifth has no image.
+ * @param change - what to make of each vector
+ */
+export async function writeContent(
+  directory: string,
+  change: (vector: Float32Array, item: number) => Float32Array = (vector) => vector,
+): Promise<void> {
   const columns = [
     { name: 'item_id', type: 'string' },
     { name: 'ts', type: 'int64' },
@@ -32,8 +38,8 @@ export async function writeContent(directory: string): Promise<void> {
     rows.write({
       item_id: all.map(itemId),
       ts: all.map((item) => startTs + item),
-      text: all.map((item) => vectorOf('text', item)),
-      image: all.map((item) => (item % 5 === 0 ? undefined : vectorOf('image', item))),
+      text: all.map((item) => change(vectorOf('text', item), item)),
+      image: all.map((item) => (item % 5 === 0 ? undefined : change(vectorOf('image', item), item))),
     }),
   )
 }

@@ -1,5 +1,5 @@
 /**
- * The file contracts: which columns a file of interactions, content, ID embeddings, embeddings or codes has.
+ * The file contracts: which columns a file of interactions, content, ID embeddings, pairs, embeddings or codes has.
  * Invariant: what a reader gives has passed the limits of `limits.ts`; a refused row names file, row and column.
  *
  * | file | columns |
@@ -7,12 +7,13 @@
  * | interactions | `user_id, item_id, ts` (ms), `behaviors` (list or `|`-separated), optional `surface, dwell_ms, request_id` |
  * | content | `item_id, ts`, one vector column per modality, optional `labels, author_id, deleted` |
  * | id_embeddings | `entity, entity_id, ts, vector, exposures` |
+ * | pairs | `source, query_id, target_id`, optional `score, ts` |
  * | embeddings | `item_id, vector` |
  * | codes | `item_id, sid` |
  */
 import { isSidestreamError, SidestreamError } from '../errors.ts'
 import { limits } from '../limits.ts'
-import type { IdEmbedding, Interaction, ItemContent } from '../records.ts'
+import type { IdEmbedding, Interaction, ItemContent, ItemPair } from '../records.ts'
 import {
   cellError,
   codesCell,
@@ -21,6 +22,7 @@ import {
   idCell,
   isAbsent,
   listCell,
+  numberCell,
   textCell,
   timeCell,
   vectorCell,
@@ -154,6 +156,27 @@ export async function* readIdEmbeddings(file: string, options: ReadRecordsOption
       eventTs: timeCell(...cell('ts')),
       vector,
       exposures: countCell(...cell('exposures')),
+    }
+  })
+}
+
+/**
+ * Streams labelled pairs of items in the order of the file.
+ * @throws SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_FILE_INVALID
+ */
+export async function* readItemPairs(file: string, options: ReadRecordsOptions = {}): AsyncGenerator<ItemPair[], void, undefined> {
+  const columns = ['source', 'query_id', 'target_id']
+  yield* readRecords(file, { columns, optional: ['score', 'ts'] }, options, (cell): ItemPair => {
+    const source = textCell(...cell('source'))
+    if (source === undefined) throw cellError(undefined, cell('source')[1], 'the name of a source is required')
+    const [score, scorePlace] = cell('score')
+    const [ts, tsPlace] = cell('ts')
+    return {
+      source,
+      queryId: idCell(...cell('query_id')),
+      targetId: idCell(...cell('target_id')),
+      eventTs: isAbsent(ts) ? 0 : timeCell(ts, tsPlace),
+      ...(!isAbsent(score) && { score: numberCell(score, scorePlace) }),
     }
   })
 }

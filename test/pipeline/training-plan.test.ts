@@ -1,10 +1,8 @@
-/** What the groups `training.sources` and `training.stages` ask of the trainer, and where a stream refuses them. */
-import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
+/** What the groups `training.sources` and `training.stages` ask of the trainer. */
+import { deepStrictEqual, strictEqual } from 'node:assert/strict'
 import { test } from 'node:test'
-import { configuredTraining, openProject, startDaemon } from '../../pipeline/index.ts'
+import { configuredTraining } from '../../pipeline/index.ts'
 import { checkConfig } from '../../schemas/index.ts'
-import { scratchDirectory } from '../connectors/scratch-directory.ts'
-import { testConfig } from './fixture.ts'
 
 const stagesOf = (training: object) =>
   checkConfig({ content: { modalities: { text: { dim: 8 } } }, interactions: { positiveBehaviors: ['click'] }, training })
@@ -56,19 +54,4 @@ test('sources and stages become the options that were asked for, and ID embeddin
   deepStrictEqual(round[0]?.balance, { by: 'shares', shares: { seq2item: 11, tags: 1 } })
   deepStrictEqual(round[0]?.sources, ['seq2item', 'tags', 'ids'])
   strictEqual(round.length, 1)
-})
-
-test('a stream refuses sources and stages that its rounds do not have, before anything starts', async (t) => {
-  const { directory, remove } = await scratchDirectory()
-  t.after(remove)
-  for (const [option, training] of [
-    ['training.sources', { sources: { seq2item: {}, tags: { kind: 'pairs' } } }],
-    ['training.stages', { stages: [{ name: 'base', when: 'start' }, { name: 'late' }] }],
-  ] as const) {
-    const project = await openProject(testConfig(directory, { training }))
-    await rejects(startDaemon(project), (error: Error & { code: string }) => {
-      ok(error.message.startsWith(`${option}: rounds of the stream train on one source`), error.message)
-      return error.code === 'SIDESTREAM_CONFIG_INVALID'
-    }).finally(() => project.close())
-  }
 })

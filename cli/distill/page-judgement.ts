@@ -1,0 +1,216 @@
+/** What came of a training: figures against other vectors, heads between content and collaboration, items on a map. */
+
+import { formatNumber, lineChart, scatterChart } from '../../replay/index.ts'
+import type { Block, PointSeries, Section, Table } from '../../replay/index.ts'
+import type { DistillReport } from '../../pipeline/index.ts'
+import { countText, percentText } from '../demo/report-text.ts'
+
+type Judged = NonNullable<DistillReport['judged']>
+type SetName = keyof Judged['retrieval']
+
+const setNames: Readonly<Record<SetName, string>> = { raw: 'raw content', start: 'head it began from', candidate: 'this head' }
+const depths = [1, 10, 25, 50, 100] as const
+
+const notJudged: Block = { kind: 'text', text: 'Nothing was held out, so there is nothing to measure on.' }
+
+/** Figures of every vector set, on the same held-out events. */
+export async function gateSection({ judged }: DistillReport): Promise<Section> {
+  const title = 'Figures on what was held out'
+  if (judged === null) return { title, blocks: [notJudged] }
+  const { judgement, retrieval, spaces } = judged
+  const sets = (['raw', 'start', 'candidate'] as const).filter((name) => retrieval[name] !== undefined)
+  if (sets.length === 0) return { title, blocks: [{ kind: 'text', text: 'The vectors are not finite: nothing else was measured.' }] }
+  if (judgement.events === 0) return { title, blocks: [{ kind: 'text', text: 'No held-out event could be scored: nobody came back.' }] }
+  const figure = (set: SetName, name: keyof NonNullable<Judged['retrieval']['raw']>['figures']): string => {
+    const { value, low, high } = retrieval[set]!.figures[name]
+    if (value === null) return '–'
+    return low === null || high === null
+      ? formatNumber(value, 3)
+      : `${formatNumber(value, 3)} (${formatNumber(low, 3)} to ${formatNumber(high, 3)})`
+  }
+  const columns = sets.map((set) => setNames[set])
+  const ranking = (caption: string, slice: '' | 'warm' | 'cold'): Table => ({
+    kind: 'table',
+    caption,
+    columns: ['figure', ...columns],
+    rows: [
+      ...depths.map((k) => {
+        const name = slice === '' ? (`recall${k}` as const) : (`${slice}Recall${k}` as const)
+        return [`recall@${k}`, ...sets.map((set) => figure(set, name))]
+      }),
+      ['AUC, against items by popularity', ...sets.map((set) => figure(set, slice === '' ? 'pop' : (`${slice}Pop` as const)))],
+      ['AUC, against all items alike', ...sets.map((set) => figure(set, slice === '' ? 'uni' : (`${slice}Uni` as const)))],
+    ],
+  })
+  const spaceRows = (
+    [
+      ['separability', 'separability: AUC of next items against all others'],
+      ['dPrime', 'd′ of the same'],
+      ['bijective', 'bijective alignment'],
+      ['nmi', 'NMI of histories and next items'],
+      ['kendall', 'Kendall’s tau with the items’ ID embeddings'],
+      ['top100', 'nearest 100 shared with the ID embeddings'],
+      ['pairAuc', 'AUC of graded pairs'],
+    ] as const
+  ).map(([name, words]) => [words, ...sets.map((set) => spaces[set]?.[name] ?? null)])
+  const pairRows = (['pairRecall1', 'pairRecall10', 'pairRecall50', 'pairRecall100', 'pairSeparation', 'neighborRecall'] as const).map(
+    (name) => [
+      pairNames[name],
+      judgement.metrics.raw[name] ?? null,
+      ...(sets.includes('start') ? [judgement.metrics.live?.[name] ?? null] : []),
+      judgement.metrics.candidate[name] ?? null,
+    ],
+  )
+  const kept = pairRows.filter((row) => row.some((cell) => typeof cell === 'number'))
+  const { events, users } = retrieval.candidate!
+  const svg = await lineChart({
+    title: 'Recall by depth, all items',
+    description: sets.map((set) => `${setNames[set]}: recall@10 ${figure(set, 'recall10')}`).join('; '),
+    x: { name: 'items looked at', scale: 'log' },
+    y: { name: 'recall, %', min: 0 },
+    series: sets.map((set): PointSeries => {
+      const points = depths.map((k) => [k, 100 * (retrieval[set]!.figures[`recall${k}`].value ?? NaN)] as const)
+      return { name: setNames[set], points }
+    }),
+  })
+  const hasCold = retrieval.candidate!.figures.coldRecall10.events > 0
+  return {
+    title,
+    blocks: [
+      {
+        kind: 'text',
+        text: `A user is the mean of the vectors of what they liked last; all live items are ranked by likeness to it. ${countText(events, 'event')} of ${countText(users, 'user')}, the same for every set; 95 % intervals over users.`,
+      },
+      { kind: 'charts', charts: [{ svg, caption: 'What to see: a higher line finds the item liked next sooner.' }] },
+      ranking('All items', ''),
+      ...(hasCold
+        ? [ranking('Cold items: nobody had liked them before', 'cold')]
+        : [{ kind: 'text' as const, text: 'No event had a cold item.' }]),
+      { kind: 'table', caption: 'The spaces', columns: ['figure', ...columns], decimals: [null, ...sets.map(() => 3)], rows: spaceRows },
+      ...(kept.length > 0
+        ? [
+            {
+              kind: 'table' as const,
+              caption: 'Content: held-out pairs and raw neighbors',
+              columns: ['figure', ...columns],
+              decimals: [null, ...sets.map(() => 3)],
+              rows: kept,
+            },
+          ]
+        : []),
+    ],
+  }
+}
+
+const pairNames = {
+  pairRecall1: 'recall@1 of pairs',
+  pairRecall10: 'recall@10 of pairs',
+  pairRecall50: 'recall@50 of pairs',
+  pairRecall100: 'recall@100 of pairs',
+  pairSeparation: 'AUC of pairs against all other items',
+  neighborRecall: 'raw neighbors kept',
+} as const
+
+/** Heads between the end of the content stages and the last. */
+export async function paretoSection({ pareto, plan }: DistillReport): Promise<Section> {
+  const title = 'Content against collaboration'
+  if (pareto === null) return { title, blocks: [notJudged] }
+  const { points, chosen } = pareto
+  const drawn = points.filter(({ content, collaborative }) => content !== null && collaborative !== null)
+  const blocks: Block[] = [
+    {
+      kind: 'text',
+      text: `Heads between ${plan.length > 1 ? 'the end of the content stages' : 'the start'} (k = 0) and this head (k = 1), on fewer events than the judgment: what a step towards behavior gains, and what it costs in content. ${
+        chosen === null
+          ? 'None of them passes the guard.'
+          : chosen === 1
+            ? 'Of those that pass the guard, this head is the best for warm items.'
+            : `Of those that pass the guard, k = ${chosen} is the best for warm items.`
+      }`,
+    },
+  ]
+  if (drawn.length > 1) {
+    const svg = await scatterChart({
+      title: 'What each head between keeps and gains',
+      description: drawn
+        .map(({ k, content, collaborative }) => `k ${k}: ${percentText(content)}, ${percentText(collaborative)}`)
+        .join('; '),
+      x: { name: 'content kept, %' },
+      y: { name: 'popularity AUC of warm items, %' },
+      series: (
+        [
+          ['on the Pareto curve', true],
+          ['beaten by another', false],
+        ] as const
+      ).flatMap(([name, optimal]): PointSeries[] => {
+        const own = drawn.filter((point) => point.optimal === optimal)
+        return own.length === 0
+          ? []
+          : [{ name, points: own.map(({ content, collaborative }) => [100 * content!, 100 * collaborative!] as const) }]
+      }),
+    })
+    blocks.push({
+      kind: 'charts',
+      charts: [
+        {
+          svg,
+          caption:
+            'What to see: up and to the right is better; k rises from the right end of the curve to its left where content pays for behavior.',
+        },
+      ],
+    })
+  }
+  blocks.push({
+    kind: 'table',
+    columns: ['k', 'content kept', 'popularity AUC, warm', 'popularity AUC, cold', 'guard', 'Pareto-optimal'],
+    decimals: [1, 3, 3, 3, null, null],
+    rows: points.map(({ k, content, collaborative, cold, passes, optimal }) => [
+      k,
+      content,
+      collaborative,
+      cold,
+      passes ? 'passes' : 'FAILS',
+      optimal ? 'yes' : 'no',
+    ]),
+  })
+  return { title, blocks }
+}
+
+/** Items before and after training. */
+export async function mapSection({ map }: DistillReport): Promise<Section> {
+  const title = 'Items on a map'
+  if (map === null) return { title, blocks: [{ kind: 'text', text: 'There are too few items for a map.' }] }
+  const side = async (which: 'before' | 'after', name: string): Promise<string> => {
+    const { x, y, explained } = map[which]
+    return scatterChart({
+      title: name,
+      description: `${map.items} items by ${map.groupedBy}: ${map.groups.join(', ')}`,
+      height: 460,
+      x: { name: `first axis, ${percentText(explained[0])} of the variance` },
+      y: { name: `second axis, ${percentText(explained[1])}` },
+      series: map.groups.map((group, g): PointSeries => {
+        return { name: group, points: map.group.flatMap((own, i) => (own === g ? [[x[i]!, y[i]!] as const] : [])) }
+      }),
+    })
+  }
+  const by = map.groupedBy === 'label' ? 'its first label' : 'its cluster by raw content, for want of labels'
+  return {
+    title,
+    blocks: [
+      {
+        kind: 'text',
+        text: `${countText(map.items, 'item')} on the two directions of largest variance; each colored by ${by}. Axes of the two maps have nothing to do with each other.`,
+      },
+      {
+        kind: 'charts',
+        charts: [
+          { svg: await side('before', 'Raw content'), caption: 'Where items stood by content alone.' },
+          {
+            svg: await side('after', 'This head'),
+            caption: 'What to see: groups that stay together keep content; what moved, moved by what users did.',
+          },
+        ],
+      },
+    ],
+  }
+}

@@ -1,0 +1,47 @@
+/** Vectors over files, from a head that `distill` wrote. */
+
+import { embedOffline } from '../distill/index.ts'
+import { fileFormat, readContent, SidestreamError, writeEmbeddings, writeVectorsF32 } from '../schemas/index.ts'
+import { readDistilled } from './distill-files.ts'
+
+export interface EmbedFiles {
+  /** Directory that `distillFiles` wrote. */
+  readonly head: string
+  readonly content: string
+  /** Whether a head that was refused will do. @default false */
+  readonly refused?: boolean
+  /** `.parquet` or `.f32`. */
+  readonly out: string
+  /** Distilled dims of a short view. @default the full vector */
+  readonly prefix?: number
+  readonly onProgress?: (items: number) => void
+}
+
+/** Writes the published vectors of all items of a content file. @returns number of items */
+export async function embedFiles(files: EmbedFiles): Promise<number> {
+  const format = fileFormat(files.out)
+  if (format !== 'parquet' && format !== 'f32') {
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `vectors are written as .parquet or .f32, not to ${files.out}`)
+  }
+  const { head } = await readDistilled(files.head, { training: false, refused: files.refused ?? false })
+  const dims = Object.fromEntries(head.spec.modalities.map(({ name, dim }) => [name, { dim }]))
+  const batches = embedOffline({
+    head,
+    content: readContent(files.content, dims),
+    ...(files.prefix !== undefined && { options: { prefix: files.prefix } }),
+  })
+  const counted = countItems(batches, files.onProgress)
+  return format === 'parquet' ? writeEmbeddings(files.out, counted) : writeVectorsF32(files.out, counted)
+}
+
+async function* countItems<T extends { readonly ids: readonly string[] }>(
+  batches: AsyncIterable<T>,
+  onProgress: (items: number) => void = () => {},
+): AsyncGenerator<T> {
+  let items = 0
+  for await (const batch of batches) {
+    items += batch.ids.length
+    yield batch
+    onProgress(items)
+  }
+}

@@ -1,0 +1,165 @@
+/** `distill` in stages: the configuration of the guide, resuming after a kill, budgets, refusals, warm starts. */
+import { deepStrictEqual, match, notDeepStrictEqual, ok, strictEqual } from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+
+import { writeContent, writeInteractions } from '../../examples/small-shop/shop.ts'
+import type { DistillReport } from '../../pipeline/index.ts'
+import { run, runFailing, runJson, start, useBuiltProgram } from './command.ts'
+import { writeConfig } from './shop.ts'
+import { writeIdEmbeddings, writePairs } from './staged-files.ts'
+
+useBuiltProgram()
+let home = ''
+
+before(async () => {
+  home = await mkdtemp(join(tmpdir(), 'sidestream-distill-'))
+  await writeConfig(home)
+  await writeContent(home)
+  await writeInteractions(home)
+  await writeIdEmbeddings(home, { broken: 2 })
+  await writePairs(home, { unknown: 3 })
+  await writeFile(join(home, 'staged.yaml'), await guideConfig())
+})
+
+after(() => rm(home, { recursive: true, force: true }))
+
+/** The configuration of the guide, with the dims of the small shop. */
+async function guideConfig(): Promise<string> {
+  const guide = await readFile(new URL('../../docs/how-to/train-in-stages.md', import.meta.url), 'utf8')
+  let text = /```yaml\n([\s\S]*?)```/.exec(guide)![1]!
+  for (const [from, to] of [
+    ['text: { dim: 256 }', 'text: { dim: 12 }'],
+    ['image: { dim: 128 }', 'image: { dim: 8 }'],
+    ['batch: 512', 'batch: 64'],
+    ['project: shop', 'project: shop\nhead: { dim: 16, prefixes: [8, 16], hidden: 16 }'],
+  ] as const) {
+    ok(text.includes(from), `the guide says ${from}`)
+    text = text.replace(from, to)
+  }
+  return text
+}
+
+const files = ['--interactions', 'interactions.csv', '--content', 'content.parquet']
+const more = ['--id-embeddings', 'id-embeddings.csv', '--pairs', 'pairs.csv']
+const plain = (out: string, ...further: string[]): string[] => ['distill', ...files, '--out', out, ...further]
+const staged = (out: string, ...further: string[]): string[] => [
+  'distill',
+  '-c',
+  'staged.yaml',
+  ...files,
+  ...more,
+  '--out',
+  out,
+  ...further,
+]
+
+const headBytes = (out: string): Promise<Buffer> => readFile(join(home, out, 'head.artifact', 'head.tensors'))
+const reportOf = async (out: string): Promise<DistillReport> =>
+  JSON.parse(await readFile(join(home, out, 'report.json'), 'utf8')) as DistillReport
+
+test('the configuration of the guide runs: five stages, counts of what was left out, a report', async () => {
+  const answer = await runJson(staged('five', '--steps', '8'), home)
+  strictEqual(answer['verdict'], 'pass')
+  const report = await reportOf('five')
+  deepStrictEqual(
+    report.stages.map(({ name, steps }) => [name, steps > 0 && steps <= 8]),
+    ['base', 'finetuned', 'refined', 'cre-a', 'cre-b'].map((name) => [name, true]),
+  )
+  deepStrictEqual(report.leftOut['idEmbeddings']?.rows, 2, 'vectors that are no numbers')
+  match(report.leftOut['idEmbeddings']!.first, /id-embeddings\.csv.*row 1.*finite/)
+  ok(report.sources['similar']!.unknown > 0, 'pairs of unknown items are counted')
+  deepStrictEqual(Object.keys(report.sources['ids']!.teachers!), ['item'], 'nobody sent embeddings of authors')
+  ok(report.sources['similar']!.heldOut > 0)
+  ok(report.trace.balances.length >= 2, 'stages were balanced by tasks')
+  ok(report.trace.mined.every(({ f1 }) => f1 > 0) && report.trace.mined.length > 0)
+  strictEqual(report.pareto!.points.length, 11)
+  ok(report.judged!.spaces.candidate!.kendall !== null, 'agreement with the ID embeddings')
+  const page = await readFile(join(home, 'five', 'report.html'), 'utf8')
+  for (const words of ['Stage refined', 'lambda*', 'Learned temperatures', 'Share of the steps', 'Pareto', 'Raw content', 'This head']) {
+    ok(page.includes(words), `the page says ${words}`)
+  }
+  ok(!/<script|https?:\/\/(?!www\.w3\.org)/.test(page), 'the page loads and runs nothing')
+})
+
+test('a run that is killed goes on and ends with the same bytes', async () => {
+  const steps = ['--steps', '30', '--keep-every', '4']
+  await runJson(staged('through', ...steps), home)
+  const first = start(staged('killed', ...steps), home)
+  await kept(join(home, 'killed'), /^run~00[1-3]-/)
+  first.child.kill('SIGKILL')
+  strictEqual((await first.ended).signal, 'SIGKILL')
+  ok(!existsSync(join(home, 'killed', 'head.artifact')))
+  match((await runFailing(staged('killed', ...steps), home, 2)).message, /holds a run that has not ended: go on with --resume/)
+  match((await runFailing(staged('killed', '--steps', '31', '--resume'), home, 2)).message, /other files or options/)
+  await runJson(staged('killed', ...steps, '--resume'), home)
+  deepStrictEqual(await headBytes('killed'), await headBytes('through'))
+  deepStrictEqual(await reportOf('killed'), await reportOf('through'))
+  deepStrictEqual(
+    (await readdir(join(home, 'killed'))).sort(),
+    ['head.artifact', 'report.html', 'report.json'],
+    'nothing of the run is left',
+  )
+})
+
+/** Resolves when a checkpoint with such a name is there. */
+async function kept(directory: string, name: RegExp): Promise<void> {
+  for (;;) {
+    const names = await readdir(directory).catch(() => [])
+    if (names.some((one) => name.test(one))) return
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
+test('a time budget stops in order and says how to go on', async () => {
+  const stopped = await run(plain('budget', '--time-budget', '1ms'), home)
+  strictEqual(stopped.code, 0, stopped.stderr)
+  match(stopped.stdout, /stopped after \d+ steps.*the time budget is used up\n.*--resume to go on/)
+  ok(!existsSync(join(home, 'budget', 'head.artifact')))
+  await runJson(plain('budget', '--resume'), home)
+  await runJson(plain('unhurried'), home)
+  deepStrictEqual(await headBytes('budget'), await headBytes('unhurried'))
+})
+
+test('a head may be begun from, and is then what warm items are held against', async () => {
+  const report = await runJson(plain('warmed', '--start', 'unhurried', '--steps', '3'), home)
+  strictEqual(report['warmStart'], true)
+  const { judged } = await reportOf('warmed')
+  deepStrictEqual(Object.keys(judged!.retrieval).sort(), ['candidate', 'raw', 'start'])
+  strictEqual(judged!.judgement.clauses.find(({ name }) => name === 'warm-recall-10')!.against, 'live')
+  notDeepStrictEqual(await headBytes('warmed'), await headBytes('unhurried'))
+  match((await runFailing(plain('other', '--start', 'nowhere'), home, 1)).message, /nowhere: there is no such directory/)
+  await writeConfig(home, 'wide.yaml', { 'dim: 16, prefixes: [8, 16]': 'dim: 8, prefixes: [8]' })
+  match((await runFailing([...plain('other', '--start', 'unhurried'), '-c', 'wide.yaml'], home, 2)).message, /train the same kind/)
+})
+
+test('a refused head exits with 3 and every reason, and is kept under another name', async () => {
+  await writeConfig(home, 'strict.yaml', {
+    'log: { partitions: 2 }': 'log: { partitions: 2 }\nguard: { minEvents: 1, gate: { recall1: { min: 0.99 }, pop: { min: 0.999 } } }',
+  })
+  const strict = [...plain('strict', '--steps', '2'), '-c', 'strict.yaml']
+  const { code, message } = await runFailing(strict, home, 3)
+  strictEqual(code, 'SIDESTREAM_GUARD_REFUSED')
+  match(message, /recall1 .* at least 0\.99.*; pop .* at least 0\.999.* refused-head/)
+  ok(!existsSync(join(home, 'strict', 'head.artifact')) && existsSync(join(home, 'strict', 'refused-head.artifact', 'head.onnx')))
+  strictEqual((await reportOf('strict')).verdict, 'refused')
+  const embed = ['embed', '--head', 'strict', '--content', 'content.parquet', '--out', 'strict.f32']
+  match((await runFailing(embed, home, 1)).message, /was refused .*--refused/)
+  await runJson([...embed, '--refused'], home)
+})
+
+test('usage that cannot be meant is refused before anything is read', async () => {
+  for (const [option, value] of [
+    ['--hold-out', '1'],
+    ['--hold-out', ''],
+    ['--time-budget', '10'],
+    ['--steps', '0'],
+    ['--keep-every', 'x'],
+  ] as const) {
+    match((await runFailing(plain('never', option, value), home, 2)).message, new RegExp(`${option} must be`))
+  }
+  ok(!existsSync(join(home, 'never')))
+})
