@@ -13,26 +13,31 @@ interface Options {
   readonly interactions?: string
   readonly content?: string
   readonly idEmbeddings?: string
+  readonly pairs?: string
   readonly recipe?: string
   readonly data?: string
   readonly end: boolean
 }
 
 export function importCommand(): Command {
-  return projectCommand('import', 'Append interactions, content and ID embeddings from files (Parquet, CSV, CSV.gz) to the topics.')
+  return projectCommand(
+    'import',
+    'Append interactions, content, ID embeddings and item pairs from files (Parquet, CSV, CSV.gz) to the topics.',
+  )
     .option('--interactions <file>', 'columns user_id, item_id, ts (ms), behaviors', once('--interactions'))
     .option('--content <file>', 'columns item_id, ts (ms), one vector column per modality', once('--content'))
     .option('--id-embeddings <file>', 'columns entity, entity_id, ts (ms), vector, exposures', once('--id-embeddings'))
+    .option('--pairs <file>', 'columns source, query_id, target_id, optional score, ts (ms)', once('--pairs'))
     .option('--recipe <file>', 'read files of another shape as this recipe says', once('--recipe'))
     .option('--data <dir>', "where the recipe's files are (default: beside the recipe)")
     .option('--end', 'nothing more will come: close every partition', false)
     .action(async (options: Options) => {
       const output = createOutput(options.json)
-      const given = [options.interactions, options.content, options.idEmbeddings, options.recipe]
+      const given = [options.interactions, options.content, options.idEmbeddings, options.pairs, options.recipe]
       if (given.every((file) => file === undefined) && !options.end) {
         throw new SidestreamError(
           'SIDESTREAM_USAGE_INVALID',
-          'nothing to import: give --interactions, --content, --id-embeddings, --recipe or --end',
+          'nothing to import: give --interactions, --content, --id-embeddings, --pairs, --recipe or --end',
         )
       }
       if (options.data !== undefined && options.recipe === undefined) {
@@ -56,12 +61,13 @@ export function importCommand(): Command {
     })
 }
 
-function requestOf({ interactions, content, idEmbeddings, recipe, data, end }: Options): ImportRequest {
+function requestOf({ interactions, content, idEmbeddings, pairs, recipe, data, end }: Options): ImportRequest {
   return {
     end,
     ...(interactions !== undefined && { interactions }),
     ...(content !== undefined && { content }),
     ...(idEmbeddings !== undefined && { idEmbeddings }),
+    ...(pairs !== undefined && { pairs }),
     ...(recipe !== undefined && { recipe: { file: recipe, data: data ?? dirname(recipe) } }),
   }
 }

@@ -194,12 +194,13 @@ function answered<T>(value: T | undefined): T {
 }
 
 /** The daemon has another working directory. */
-function importMessage({ interactions, content, idEmbeddings, recipe, end }: ImportRequest): ImportMessage {
+function importMessage({ interactions, content, idEmbeddings, pairs, recipe, end }: ImportRequest): ImportMessage {
   return {
     end,
     ...(interactions !== undefined && { interactions: resolve(interactions) }),
     ...(content !== undefined && { content: resolve(content) }),
     ...(idEmbeddings !== undefined && { idEmbeddings: resolve(idEmbeddings) }),
+    ...(pairs !== undefined && { pairs: resolve(pairs) }),
     ...(recipe !== undefined && { recipe: resolve(recipe.file), data: resolve(recipe.data) }),
   }
 }

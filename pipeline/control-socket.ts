@@ -182,7 +182,7 @@ async function unlessStopped<T>(signal: AbortSignal, stopping: AbortSignal, answ
 
 async function importFiles(
   commands: ProjectCommands,
-  { recipe, data, interactions, content, idEmbeddings, end }: ImportMessage,
+  { recipe, data, interactions, content, idEmbeddings, pairs, end }: ImportMessage,
   send: Send<ImportEventMessage>,
   signal: AbortSignal,
 ): Promise<void> {
@@ -194,6 +194,7 @@ async function importFiles(
       ...(interactions !== undefined && { interactions }),
       ...(content !== undefined && { content }),
       ...(idEmbeddings !== undefined && { idEmbeddings }),
+      ...(pairs !== undefined && { pairs }),
       ...(recipe !== undefined && data !== undefined && { recipe: { file: recipe, data } }),
     },
     {

@@ -54,6 +54,7 @@ export interface ImportMessage {
   readonly interactions?: string
   readonly content?: string
   readonly idEmbeddings?: string
+  readonly pairs?: string
   readonly recipe?: string
   readonly data?: string
   readonly end: boolean

@@ -1,7 +1,7 @@
 /** Files that a user names, as an import: whoever runs it, on the machine where the files are. */
 
 import { readFile } from 'node:fs/promises'
-import { fileError, parseRecipe, readContent, readIdEmbeddings, readInteractions } from '../schemas/index.ts'
+import { fileError, parseRecipe, readContent, readIdEmbeddings, readInteractions, readItemPairs } from '../schemas/index.ts'
 import type { Recipe, SidestreamError, SourceEvent } from '../schemas/index.ts'
 import { hashFile, importSources, recipeSource } from './import.ts'
 import type { ImportReport, ImportSource } from './import.ts'
@@ -50,6 +50,7 @@ interface ImportFiles {
   readonly interactions?: string
   readonly content?: string
   readonly idEmbeddings?: string
+  readonly pairs?: string
   /** A recipe and the directory of its files. */
   readonly recipe?: { readonly recipe: Recipe; readonly directory: string }
 }
@@ -74,6 +75,11 @@ function fileSources(
   add(files.idEmbeddings, async function* (path) {
     for await (const rows of readIdEmbeddings(path, options)) {
       yield rows.map((record) => ({ topic: 'id-embeddings', eventTs: record.eventTs, record }) as const)
+    }
+  })
+  add(files.pairs, async function* (path) {
+    for await (const rows of readItemPairs(path, options)) {
+      yield rows.map((record) => ({ topic: 'item-pairs', eventTs: record.eventTs, record }) as const)
     }
   })
   add(files.interactions, async function* (path) {

@@ -18,6 +18,7 @@ export interface ImportRequest {
   readonly interactions?: string
   readonly content?: string
   readonly idEmbeddings?: string
+  readonly pairs?: string
   /** A recipe file and the directory of its files. */
   readonly recipe?: { readonly file: string; readonly data: string }
   /** Whether nothing more will come: every partition is closed. */

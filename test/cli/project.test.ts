@@ -31,6 +31,14 @@ test('before there is data, a refresh is refused with what is missing', async ()
 })
 
 test('import appends every row once, however often it is asked', async () => {
+  const pairs = join(home, 'pairs.csv')
+  await writeFile(
+    pairs,
+    `source,query_id,target_id,score,ts\ntags,item-1,item-2,0.5,${startTs}\ntags,item-2,item-3,,${startTs}\n,item-3,item-4,,\n`,
+  )
+  const refused = await runJson(['import', '--pairs', pairs], home)
+  deepStrictEqual([refused['appended'], refused['refused']], [2, 1])
+  deepStrictEqual(await runJson(['import', '--pairs', pairs], home), { appended: 0, skipped: 2, refused: 1, ended: false })
   const rows = items + interactions
   deepStrictEqual(await runJson(['import', ...files], home), { appended: rows, skipped: 0, refused: 0, ended: false })
   deepStrictEqual(await runJson(['import', ...files, '--end'], home), { appended: 0, skipped: rows, refused: 0, ended: true })
