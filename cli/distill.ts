@@ -111,7 +111,9 @@ function reportText(report: DistillReport, out: string, onnx: string): string {
       ([name, { rows, unknown }]) =>
         `source ${name}: ${rows === 0 ? 'no rows, passed over' : `${rows} rows`}${unknown > 0 ? `, ${unknown} without what they need` : ''}`,
     ),
-    ...Object.entries(leftOut).map(([what, { rows, first }]) => `${what}: ${rows} rows left out; the first: ${first}`),
+    ...Object.entries(leftOut).map(
+      ([what, { rows, first }]) => `${what === 'pairs' ? 'pairs' : 'ID embeddings'}: ${rows} rows left out; the first: ${first}`,
+    ),
     ...stages.map(
       ({ name, steps, losses }) => `stage ${name}: ${steps} steps, loss per pass ${losses.map((loss) => loss.toFixed(4)).join(', ')}`,
     ),

@@ -37,7 +37,7 @@ export interface SpaceFigures {
   /** Agreement with the items' own ID embeddings: Kendall's tau, and the share of the 100 nearest in both. */
   readonly kendall: number | null
   readonly top100: number | null
-  /** AUC of held-out graded pairs: those above the median score against the others. */
+  /** AUC of held-out graded pairs: those of the median score and above against the others. */
   readonly pairAuc: number | null
 }
 
@@ -238,14 +238,16 @@ function gradedAuc({ pairs }: OfflineData, { ids }: OfflineWindow, { vectors, di
     heldOut.filter(({ queryId, targetId, score }) => score !== undefined && numbers.has(queryId) && numbers.has(targetId)),
   )
   if (graded.length === 0) return null
-  const median = Float64Array.from(graded, ({ score }) => score!).sort()[Math.floor(graded.length / 2)]!
+  const ascending = Float64Array.from(graded, ({ score }) => score!).sort()
+  const [least, median] = [ascending[0]!, ascending[Math.floor(ascending.length / 2)]!]
   const side = (id: (pair: (typeof graded)[number]) => string): Float32Array =>
     rowsOf(
       vectors,
       dim,
       Int32Array.from(graded, (pair) => numbers.get(id(pair))!),
     )
-  const labels = graded.map(({ score }) => (score! > median ? 1 : 0))
+  // With two grades the median is one of them: the lowest grade never counts as close.
+  const labels = graded.map(({ score }) => (score! >= median && score! > least ? 1 : 0))
   return finite(
     pairAuc(
       side(({ queryId }) => queryId),

@@ -3,7 +3,7 @@
  * Invariant: a reference line is always inside the plot.
  */
 import type { EChartsOption, SeriesOption } from 'echarts'
-import { fontFamily, ink } from './chart-svg.ts'
+import { chartDefaults, fontFamily, ink } from './chart-svg.ts'
 import { formatNumber } from './number-text.ts'
 
 /** An axis of numbers. */
@@ -78,11 +78,29 @@ interface PlaneLook {
   readonly itemWidth?: number
   /** Whether lines have points on them. @default true */
   readonly hasPoints?: boolean
+  /** Width of the chart, pixels, which says how many lines a long legend takes. @default 560 */
+  readonly width?: number | undefined
 }
+
+/** Lines of a legend: names are wrapped where a line is full. Widths are estimated where no font is known. */
+function legendLines(names: readonly string[], itemWidth: number, width: number): number {
+  let [lines, used] = [1, 0]
+  for (const name of names) {
+    const own = itemWidth + 5 + 7.5 * name.length + legendGap
+    if (used > 0 && used + own - legendGap > width - 16) {
+      lines++
+      used = 0
+    }
+    used += own
+  }
+  return lines
+}
+
+const legendGap = 18
 
 /** The plot area with its axes, below title and legend. */
 export function plane(x: AxisOption, y: AxisOption, legend: readonly string[], look: PlaneLook = {}): EChartsOption {
-  const { extraTop = 0, itemWidth = 30, hasPoints = true } = look
+  const { extraTop = 0, itemWidth = 30, hasPoints = true, width = chartDefaults.width } = look
   const hasLegend = legend.length > 1
   const line = { lineStyle: { color: ink.line } }
   // Widths are estimated where no font is known: long names get a margin.
@@ -95,7 +113,7 @@ export function plane(x: AxisOption, y: AxisOption, legend: readonly string[], l
         left: 4,
         top: 30,
         itemWidth,
-        itemGap: 18,
+        itemGap: legendGap,
         padding: [2, 4],
         textStyle: { fontFamily, fontSize: 13, color: ink.text },
       },
@@ -103,7 +121,7 @@ export function plane(x: AxisOption, y: AxisOption, legend: readonly string[], l
     grid: {
       left: 14 + longest,
       right: 28,
-      top: (hasLegend ? 70 : 46) + extraTop,
+      top: (hasLegend ? 70 + 24 * (legendLines(legend, itemWidth, width) - 1) : 46) + extraTop,
       bottom: 12,
       outerBoundsMode: 'same',
       outerBoundsContain: 'all',
@@ -118,7 +136,7 @@ export function plane(x: AxisOption, y: AxisOption, legend: readonly string[], l
     } as NonNullable<EChartsOption['xAxis']>,
     yAxis: {
       splitLine: { lineStyle: { color: ink.grid } },
-      axisLine: { show: false },
+      axisLine: { show: false, onZero: false },
       axisTick: { show: false },
       ...y,
       nameLocation: 'end',

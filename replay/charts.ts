@@ -42,7 +42,10 @@ export function lineChart(chart: LineChart): Promise<string> {
   })
   addReferences(series, chart.references, 'yAxis', chart.series[0]?.points[0]?.[0] ?? 0)
   const names = chart.series.map(({ name }) => name)
-  return renderChart({ ...plane(numberAxis(chart.x), numberAxis(chart.y), names, { hasPoints: longest <= 40 }), series }, chart)
+  return renderChart(
+    { ...plane(numberAxis(chart.x), numberAxis(chart.y), names, { hasPoints: longest <= 40, width: chart.width }), series },
+    chart,
+  )
 }
 
 export interface BarChart extends ChartFrame {
@@ -73,7 +76,12 @@ export function barChart(chart: BarChart): Promise<string> {
   addReferences(series, chart.references, 'yAxis', 0)
   const names = chart.series.map(({ name }) => name)
   return renderChart(
-    { ...plane(categoryAxis(chart.categories, chart.width ?? chartDefaults.width), numberAxis(chart.y, false), names), series },
+    {
+      ...plane(categoryAxis(chart.categories, chart.width ?? chartDefaults.width), numberAxis(chart.y, false), names, {
+        width: chart.width,
+      }),
+      series,
+    },
     chart,
   )
 }
@@ -183,7 +191,7 @@ export function scatterChart(chart: ScatterChart): Promise<string> {
     }
   })
   const names = chart.series.map(({ name }) => name)
-  return renderChart({ ...plane(numberAxis(chart.x), numberAxis(chart.y), names, { itemWidth: 12 }), series }, chart)
+  return renderChart({ ...plane(numberAxis(chart.x), numberAxis(chart.y), names, { itemWidth: 12, width: chart.width }), series }, chart)
 }
 
 function labelOf({ value }: { value?: unknown }): string {

@@ -64,5 +64,8 @@ export function dotChart(chart: DotChart): Promise<string> {
   const x = { ...numberAxis(chart.x), splitLine: { show: true, lineStyle: { color: ink.grid } } }
   const y = { ...categoryAxis(chart.rows), inverse: true, splitLine: { show: false } }
   const names = chart.series.map(({ name }) => name)
-  return renderChart({ ...plane(x, y, names, { extraTop: chart.references?.length ? 20 : 0, itemWidth: 12 }), series }, chart)
+  return renderChart(
+    { ...plane(x, y, names, { extraTop: chart.references?.length ? 20 : 0, itemWidth: 12, width: chart.width }), series },
+    chart,
+  )
 }

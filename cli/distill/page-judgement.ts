@@ -65,6 +65,7 @@ export async function gateSection({ judged }: DistillReport): Promise<Section> {
   const { events, users } = retrieval.candidate!
   const svg = await lineChart({
     title: 'Recall by depth, all items',
+    width: 760,
     description: sets.map((set) => `${setNames[set]}: recall@10 ${figure(set, 'recall10')}`).join('; '),
     x: { name: 'items looked at', scale: 'log' },
     y: { name: 'recall, %', min: 0 },
@@ -130,12 +131,16 @@ export async function paretoSection({ pareto, plan }: DistillReport): Promise<Se
     },
   ]
   if (drawn.length > 1) {
+    const kept = drawn.map(({ content }) => 100 * content!)
+    const [least, most] = [Math.min(...kept), Math.max(...kept)]
     const svg = await scatterChart({
       title: 'What each head between keeps and gains',
+      width: 760,
       description: drawn
         .map(({ k, content, collaborative }) => `k ${k}: ${percentText(content)}, ${percentText(collaborative)}`)
         .join('; '),
-      x: { name: 'content kept, %' },
+      // At least a point wide: heads that keep the same content stand below each other.
+      x: { name: 'content kept, %', min: Math.floor(least - 0.5), max: Math.min(100, Math.ceil(most + 0.5)) },
       y: { name: 'popularity AUC of warm items, %' },
       series: (
         [
@@ -154,8 +159,7 @@ export async function paretoSection({ pareto, plan }: DistillReport): Promise<Se
       charts: [
         {
           svg,
-          caption:
-            'What to see: up and to the right is better; k rises from the right end of the curve to its left where content pays for behavior.',
+          caption: 'What to see: up and to the right is better. The table says which k each point is.',
         },
       ],
     })

@@ -1,6 +1,6 @@
 /** Pictures of how training went: loss, source weights, lambda*, temperatures. */
 
-import { barChart, formatNumber, heatStrip, lineChart } from '../../replay/index.ts'
+import { formatNumber, heatStrip, lineChart } from '../../replay/index.ts'
 import type { Block, Chart, PointSeries, Section } from '../../replay/index.ts'
 import type { DistillReport } from '../../pipeline/index.ts'
 import { countText, smooth } from '../demo/report-text.ts'
@@ -21,13 +21,13 @@ export async function lossSection({ trace, stages }: DistillReport): Promise<Sec
     })
     charts.push({
       svg: await lineChart({
-        title: `Stage ${name}`,
+        title: series.length === 1 ? `Stage ${name}: ${series[0]!.name}` : `Stage ${name}`,
         description: `loss per pass: ${losses.map((loss) => formatNumber(loss, 3)).join(', ')}`,
         x: { name: 'step' },
         y: { name: 'loss, moving mean' },
         series,
       }),
-      caption: `${countText(steps, 'step')}; mean loss per pass: ${losses.map((loss) => formatNumber(loss, 3)).join(', ')}. Losses of two sources cannot be compared: their negatives and terms differ.`,
+      caption: `${countText(steps, 'step')}; mean loss per pass: ${losses.map((loss) => formatNumber(loss, 3)).join(', ')}.${series.length > 1 ? ' Losses of two sources cannot be compared: their negatives and terms differ.' : ''}`,
     })
   }
   return { title, blocks: [{ kind: 'charts', charts }] }
@@ -40,20 +40,20 @@ export async function balanceSection({ trace, stages }: DistillReport): Promise<
   const names = [...new Set(taken.flatMap(({ sources }) => Object.keys(sources)))]
   if (names.length < 2) return { title, blocks: [{ kind: 'text', text: 'There was one source: it took every step.' }] }
   const shares = (source: string): (number | null)[] =>
-    taken.map(({ steps, sources }) => (sources[source] === undefined ? null : (100 * sources[source].steps) / steps))
+    taken.map(({ steps, sources }) => (sources[source] === undefined ? null : Math.round((1000 * sources[source].steps) / steps) / 10))
   const charts: Chart[] = [
     {
-      svg: await barChart({
-        title: 'Share of the steps',
+      svg: await heatStrip({
+        title: 'Share of the steps of each stage',
         description: taken.map(({ name }) => name).join(', '),
-        categories: taken.map(({ name }) => name),
-        y: { name: 'steps of the stage, %' },
-        series: names.map((name) => ({ name, values: shares(name).map((share) => (share === null ? null : Math.round(share * 10) / 10)) })),
+        columns: taken.map(({ name }) => name),
+        rows: names.map((name) => ({ name, values: shares(name) })),
+        valueName: '% of the steps',
+        height: 130 + 32 * names.length,
       }),
-      caption: 'Each step takes all of its rows from one source.',
+      caption: 'Each step takes all of its rows from one source. White: the stage does not train on it.',
     },
   ]
-  const blocks: Block[] = []
   for (const { stage, sources, tasks, scores, weights, effectiveSources } of trace.balances) {
     charts.push({
       svg: await heatStrip({
@@ -67,7 +67,7 @@ export async function balanceSection({ trace, stages }: DistillReport): Promise<
       caption: `Mean cosine of each source and held-out task under the Sinkhorn plan. Weights: ${sources.map((name, s) => `${name} ${formatNumber(weights[s], 2)}`).join(', ')}; as many as ${formatNumber(effectiveSources, 1)} sources drawn evenly.`,
     })
   }
-  return { title, blocks: [...blocks, { kind: 'charts', charts }] }
+  return { title, blocks: [{ kind: 'charts', charts }] }
 }
 
 /** lambda* and its F1, over the run. */
@@ -84,7 +84,7 @@ export async function miningSection({ trace }: DistillReport): Promise<Section> 
         title: 'lambda*, the threshold with the best F1',
         description: names.join(', '),
         x: { name: 'step of the run' },
-        y: { name: 'cosine' },
+        y: { name: 'cosine', max: 1 },
         series: series('lambda'),
       }),
       caption: 'Negatives at or above lambda* are taken for false ones. It moves with the head and with the size of its sample.',
@@ -94,7 +94,7 @@ export async function miningSection({ trace }: DistillReport): Promise<Section> 
         title: 'F1 at lambda*',
         description: names.join(', '),
         x: { name: 'step of the run' },
-        y: { name: 'F1' },
+        y: { name: 'F1', min: 0, max: 1 },
         series: series('f1'),
       }),
       caption: 'How well the cosine tells positives from the other pairs of the sample.',
@@ -140,6 +140,7 @@ export async function temperatureSection({ trace, trainer }: DistillReport): Pro
   if (series.length > 0) {
     const svg = await lineChart({
       title: 'Learned temperatures',
+      width: 760,
       description: series.map(({ name }) => `${name} ${formatNumber(last(name))}`).join(', '),
       x: { name: 'step of the run' },
       y: { name: 'temperature' },

@@ -136,7 +136,10 @@ function rowSection(report: DistillReport): Section {
     })
   }
   const odd = [
-    ...Object.entries(leftOut).map(([what, { rows, first }]) => `${what}: ${countText(rows, 'row')} left out; the first: ${first}`),
+    ...Object.entries(leftOut).map(
+      ([what, { rows, first }]) =>
+        `${what === 'pairs' ? 'Pairs' : 'ID embeddings'}: ${countText(rows, 'row')} left out; the first: ${first}`,
+    ),
     ...(report.zeroVectors > 0 ? [`${countText(report.zeroVectors, 'content vector')} of length 0`] : []),
     ...(report.duplicates > 0 ? [`${countText(report.duplicates, 'sample')} that were there already`] : []),
   ]

@@ -9,6 +9,7 @@ import {
   readContent,
   readIdEmbeddings,
   readInteractions,
+  readItemPairs,
   writeCodes,
   writeParquet,
   type ParquetColumn,
@@ -179,6 +180,24 @@ test('ID embeddings are read, and refused without vector or exposures', async (t
       { code: 'SIDESTREAM_FILE_INVALID', message: new RegExp(`row 1, column ${column}: `) },
       row,
     )
+  }
+})
+
+test('pairs are read, with a score and a time where they have them', async (t) => {
+  const file = join(temporaryDirectory(t), 'pairs.csv')
+  writeFileSync(file, 'source,query_id,target_id,score,ts\ntags,a,b,,\ngraded,a,c,0.5,10\n')
+  deepStrictEqual(await collect(readItemPairs(file)), [
+    { source: 'tags', queryId: 'a', targetId: 'b', eventTs: 0 },
+    { source: 'graded', queryId: 'a', targetId: 'c', eventTs: 10, score: 0.5 },
+  ])
+  for (const [row, column] of [
+    [',a,b,1', 'source'],
+    ['tags,,b,1', 'query_id'],
+    ['tags,a,,1', 'target_id'],
+    ['tags,a,b,many', 'score'],
+  ] as const) {
+    writeFileSync(file, `source,query_id,target_id,score\n${row}\n`)
+    await rejects(collect(readItemPairs(file)), { code: 'SIDESTREAM_FILE_INVALID', message: new RegExp(`row 1, column ${column}: `) }, row)
   }
 })
 
