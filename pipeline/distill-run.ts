@@ -48,7 +48,8 @@ export async function keepRun(artifacts: Artifacts, fingerprint: string, kept: K
   for (const { stage, head } of ends) for (const [part, bytes] of encodeHead(head)) parts.set(`end-${stage}.${part}`, bytes)
   const run: KeptRun = { format, fingerprint, position, trace, ends: ends.map(({ stage }) => stage) }
   parts.set(runPart, Buffer.from(JSON.stringify(run)))
-  const name = `${prefix}${padded(position.stage, 3)}-${padded(position.done, 10)}`
+  // Stopped before its first step, a stage may have been balanced since it was kept: that is another artifact.
+  const name = `${prefix}${padded(position.stage, 3)}-${padded(position.done, 10)}-${padded(trace.balances.length, 3)}`
   await artifacts.write(name, parts, about)
   for (const other of await artifacts.list(prefix)) if (other !== name) await artifacts.remove(other)
 }

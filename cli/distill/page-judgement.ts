@@ -52,7 +52,9 @@ export async function gateSection({ judged }: DistillReport): Promise<Section> {
       ['top100', 'nearest 100 shared with the ID embeddings'],
       ['pairAuc', 'AUC of graded pairs'],
     ] as const
-  ).map(([name, words]) => [words, ...sets.map((set) => spaces[set]?.[name] ?? null)])
+  )
+    .map(([name, words]) => [words, ...sets.map((set) => spaces[set]?.[name] ?? null)])
+    .filter((row) => row.some((cell) => typeof cell === 'number'))
   const pairRows = (['pairRecall1', 'pairRecall10', 'pairRecall50', 'pairRecall100', 'pairSeparation', 'neighborRecall'] as const).map(
     (name) => [
       pairNames[name],

@@ -50,6 +50,7 @@ export async function balanceSection({ trace, stages }: DistillReport): Promise<
         rows: names.map((name) => ({ name, values: shares(name) })),
         valueName: '% of the steps',
         height: 130 + 32 * names.length,
+        ...(trace.balances.length === 0 && { width: 760 }),
       }),
       caption: 'Each step takes all of its rows from one source. White: the stage does not train on it.',
     },
@@ -108,20 +109,18 @@ export async function miningSection({ trace }: DistillReport): Promise<Section> 
       own.reduce((sum, { dropped }) => sum + dropped, 0),
       own.reduce((sum, { empty }) => sum + empty, 0),
       own.at(-1)!.lambda,
+      own.at(-1)!.f1,
     ]
   })
-  return {
-    title,
-    blocks: [
-      { kind: 'charts', charts },
-      {
-        kind: 'table',
-        columns: ['source', 'minings', 'false negatives dropped', 'places left empty', 'last lambda*'],
-        decimals: [null, 0, 0, 0, 4],
-        rows,
-      },
-    ],
+  const table: Block = {
+    kind: 'table',
+    columns: ['source', 'minings', 'false negatives dropped', 'places left empty', 'last lambda*', 'its F1'],
+    decimals: [null, 0, 0, 0, 4, 4],
+    rows,
   }
+  // One point is no curve.
+  const isCurve = mined.length > names.length
+  return { title, blocks: isCurve ? [{ kind: 'charts', charts }, table] : [table] }
 }
 
 /** Temperatures that were learned. */

@@ -79,7 +79,15 @@ test('the configuration of the guide runs: five stages, counts of what was left 
   strictEqual(report.pareto!.points.length, 11)
   ok(report.judged!.spaces.candidate!.kendall !== null, 'agreement with the ID embeddings')
   const page = await readFile(join(home, 'five', 'report.html'), 'utf8')
-  for (const words of ['Stage refined', 'lambda*', 'Learned temperatures', 'Share of the steps', 'Pareto', 'Raw content', 'This head']) {
+  for (const words of [
+    'Stage refined',
+    'last lambda*',
+    'Learned temperatures',
+    'Share of the steps',
+    'Pareto',
+    'Raw content',
+    'This head',
+  ]) {
     ok(page.includes(words), `the page says ${words}`)
   }
   ok(!/<script|https?:\/\/(?!www\.w3\.org)/.test(page), 'the page loads and runs nothing')
@@ -122,6 +130,16 @@ test('a time budget stops in order and says how to go on', async () => {
   await runJson(plain('budget', '--resume'), home)
   await runJson(plain('unhurried'), home)
   deepStrictEqual(await headBytes('budget'), await headBytes('unhurried'))
+})
+
+test('Ctrl-C ends it in order as well', async () => {
+  const running = start(staged('interrupted', '--json'), home)
+  await kept(join(home, 'interrupted'), /^run~000-/)
+  running.child.kill('SIGINT')
+  const { code, stdout } = await running.ended
+  strictEqual(code, 0)
+  strictEqual((JSON.parse(stdout) as { stopped: { why: string } }).stopped.why, 'interrupted')
+  ok(!existsSync(join(home, 'interrupted', 'head.artifact')))
 })
 
 test('a head may be begun from, and is then what warm items are held against', async () => {
