@@ -1,11 +1,12 @@
 /**
  * How many buckets each view of a version has. Chosen by the first write of a view and kept in the store for good, also
- * when the version is collected: so a number once read never goes stale, and a late write is found again.
- * Invariant: all processes use the number in the store, whatever they are configured with.
+ * when the version is collected: so a late write is found again.
+ * Invariant: all processes use the number in the store, whatever they are configured with. It is remembered, and looked at
+ * again with every use: a server can be emptied under an open connection, and filled anew with another number.
  */
 
 import { SidestreamError } from '../../schemas/index.ts'
-import type { RedisConnection } from './redis-connection.ts'
+import type { RedisCall, RedisConnection } from './redis-connection.ts'
 import { redisKeys } from './redis-keys.ts'
 import type { StoreTarget } from './store.ts'
 
@@ -21,25 +22,36 @@ export class RedisBuckets {
     this.#connection = connection
   }
 
-  /** Number of buckets; undefined when nothing was ever written to the target. */
+  /** Number of buckets as it was last seen; undefined when nothing was ever written to the target. */
   async read(target: StoreTarget): Promise<number | undefined> {
-    const known = this.#known(target)
-    if (known !== undefined) return known
+    return this.#known(target) ?? (await this.look(target))
+  }
+
+  /** Number of buckets now; undefined when nothing was ever written to the target. */
+  async look(target: StoreTarget): Promise<number | undefined> {
+    return this.seen(target, (await this.#connection.send([this.call(target)]))[0])
+  }
+
+  /** Asks for the number of buckets; its reply is for `seen`. */
+  call(target: StoreTarget): RedisCall {
     const key = redisKeys.buckets(target.project, target.version)
-    const reply = await this.#connection.ask('hget', key, key, target.view)
-    return reply === null ? undefined : this.#remember(target, countOf(reply, key))
+    return { name: 'hget', key, args: [key, target.view], bytes: 100 }
+  }
+
+  /** What the reply to `call` says, remembered. */
+  seen(target: StoreTarget, reply: unknown): number | undefined {
+    if (reply !== null) return this.#remember(target, countOf(reply, redisKeys.buckets(target.project, target.version)))
+    this.#remembered.delete(nameOf(target))
+    return undefined
   }
 
   async #choose(target: StoreTarget, wanted: number): Promise<number> {
-    const known = this.#known(target)
-    if (known !== undefined) return known
-    const key = redisKeys.buckets(target.project, target.version)
-    const args = [key, target.view]
-    const [, reply] = await this.#connection.send([
-      { name: 'hsetnx', key, args: [...args, wanted], bytes: 100 },
-      { name: 'hget', key, args, bytes: 100 },
-    ])
-    return this.#remember(target, countOf(reply, key))
+    return this.seen(target, (await this.#connection.send(this.#choice(target, wanted))).at(-1))!
+  }
+
+  #choice(target: StoreTarget, wanted: number): [choose: RedisCall, look: RedisCall] {
+    const look = this.call(target)
+    return [{ ...look, name: 'hsetnx', args: [...look.args, wanted] }, look]
   }
 
   /** All views of a version that were ever written, with their numbers. */
@@ -50,35 +62,42 @@ export class RedisBuckets {
   }
 
   /**
-   * Runs a write into the buckets of a target, `wanted` many when it is new. A server that was restarted in between may have
-   * lost the number of buckets, and nobody would find what was written without it: so it is made sure of once more.
+   * Sends writes into the buckets of a target, `wanted` many when it is new. A server that was emptied or restarted meanwhile has
+   * lost the number of buckets, and nobody would find what was written without it: so it is made sure of behind every write.
+   * @returns the replies to the writes
    * @throws SIDESTREAM_STORE_UNREACHABLE when another number stands there now
    */
-  async within<T>(target: StoreTarget, wanted: number, write: (buckets: number) => Promise<T>): Promise<T> {
-    const buckets = await this.#choose(target, wanted)
-    const generation = this.#connection.generation
-    const result = await write(buckets)
-    if (generation === this.#connection.generation || (await this.#choose(target, buckets)) === buckets) return result
+  async within(target: StoreTarget, wanted: number, write: (buckets: number) => readonly RedisCall[]): Promise<unknown[]> {
+    const buckets = this.#known(target) ?? (await this.#choose(target, wanted))
+    const { generation } = this.#connection
+    const replies = await this.#connection.send([...write(buckets), ...this.#choice(target, buckets)])
+    let there = this.seen(target, replies.pop())
+    replies.pop()
+    // In a cluster the number may be on a node that was restarted after it had answered.
+    if (generation !== this.#connection.generation) there = await this.#choose(target, buckets)
+    if (there === buckets) return replies
     throw new SidestreamError(
       'SIDESTREAM_STORE_UNREACHABLE',
       `redis at ${this.#connection.address} was emptied and filled anew while version ${target.version} was written; tried again`,
     )
   }
 
-  #known({ project, view, version }: StoreTarget): number | undefined {
+  #known(target: StoreTarget): number | undefined {
     if (this.#generation !== this.#connection.generation) {
       this.#generation = this.#connection.generation
       this.#remembered.clear()
     }
-    return this.#remembered.get(`${project}/${view}/${version}`)
+    return this.#remembered.get(nameOf(target))
   }
 
-  #remember({ project, view, version }: StoreTarget, buckets: number): number {
+  #remember(target: StoreTarget, buckets: number): number {
     if (this.#remembered.size >= mostRemembered) this.#remembered.delete(this.#remembered.keys().next().value!)
-    this.#remembered.set(`${project}/${view}/${version}`, buckets)
+    this.#remembered.set(nameOf(target), buckets)
     return buckets
   }
 }
+
+const nameOf = ({ project, view, version }: StoreTarget): string => `${project}/${view}/${version}`
 
 function countOf(reply: unknown, key: string): number {
   const count = Number(String(reply))

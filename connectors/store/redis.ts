@@ -17,6 +17,7 @@ import type { RedisStoreOptions } from './redis-options.ts'
 import { inspectServer } from './redis-inspection.ts'
 import type { StoreFinding } from './redis-inspection.ts'
 import { groupIds, groupWrites, placeOutcomes, placeValues } from './redis-batches.ts'
+import type { PlacedCall } from './redis-batches.ts'
 import { scanBuckets } from './redis-scan.ts'
 import type {
   LivePointer,
@@ -68,11 +69,12 @@ class RedisStoreDriver implements RedisStore {
       checkEntries(entries)
       if (entries.length === 0) return []
       const wanted = this.#wantedBuckets ?? bucketsPerMaster * this.#connection.masters
-      return this.#buckets.within(target, wanted, async (buckets) => {
-        const groups = groupWrites(target, entries, buckets)
-        const replies = await this.#connection.send(groups.map(({ call }) => call))
-        return placeOutcomes(groups, replies as Buffer[], entries.length)
+      let groups: readonly PlacedCall[] = []
+      const replies = await this.#buckets.within(target, wanted, (buckets) => {
+        groups = groupWrites(target, entries, buckets)
+        return groups.map(({ call }) => call)
       })
+      return placeOutcomes(groups, replies as Buffer[], entries.length)
     })
   }
 
@@ -81,19 +83,24 @@ class RedisStoreDriver implements RedisStore {
       checkTarget(target)
       const liveKey = redisKeys.live(target.project)
       const live: RedisCall = { name: 'get', key: liveKey, args: [liveKey], bytes: 100 }
-      const buckets = ids.length === 0 ? undefined : await this.#buckets.read(target)
-      const groups = buckets === undefined ? [] : groupIds(target, ids, buckets)
-      const [pointer, ...replies] = await this.#connection.send([live, ...groups.map(({ call }) => call)])
-      const values: (Uint8Array | undefined)[] = ids.map(() => undefined)
-      placeValues(groups, replies as (Buffer | null)[][], values)
-      return { live: pointerOf(pointer, liveKey), values }
+      for (;;) {
+        const buckets = ids.length === 0 ? undefined : await this.#buckets.read(target)
+        const groups = buckets === undefined ? [] : groupIds(target, ids, buckets)
+        const calls = groups.map(({ call }) => call)
+        const [pointer, count, ...replies] = await this.#connection.send([live, this.#buckets.call(target), ...calls])
+        // Another number than remembered: the store was emptied and filled anew meanwhile.
+        if (this.#buckets.seen(target, count) !== buckets && ids.length > 0) continue
+        const values: (Uint8Array | undefined)[] = ids.map(() => undefined)
+        placeValues(groups, replies as (Buffer | null)[][], values)
+        return { live: pointerOf(pointer, liveKey), values }
+      }
     })
   }
 
   async *scan(target: StoreTarget): AsyncIterable<readonly StoreEntry[]> {
     this.#assertOpen()
     checkTarget(target)
-    const buckets = await this.#buckets.read(target)
+    const buckets = await this.#buckets.look(target)
     if (buckets !== undefined) yield* scanBuckets(this.#connection, target, buckets)
   }
 

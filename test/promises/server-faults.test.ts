@@ -144,6 +144,17 @@ async function openBench(): Promise<Bench> {
   }
 }
 
+/** Looks through connections of its own, as another process does: those of the daemon may remember what the server has lost. */
+async function beside<T>(look: (other: Project) => Promise<T>): Promise<T> {
+  const { config } = bench.direct
+  const other = await openProject({ ...config, dataDir: `${config.dataDir}-beside` })
+  try {
+    return await look(other)
+  } finally {
+    await other.close()
+  }
+}
+
 async function missing(project: Project, wanted: readonly string[]): Promise<string[]> {
   const { features } = await readFeatures(project, 'main', wanted)
   return wanted.filter((_, i) => features[i] === undefined)
@@ -210,6 +221,11 @@ test('Redis emptied, under a running daemon and between two: the live version is
   ok(told.some((line) => /the store has lost data: version 2 is written again/.test(line)))
   strictEqual(await versionDigest(project, 2), digest)
   deepStrictEqual(await history(project), moves)
+  await beside(async (other) => {
+    strictEqual(await versionDigest(other, 2), digest)
+    deepStrictEqual(await missing(other, items), [])
+  })
+  deepStrictEqual(await missing(bench.direct, items), [], 'for a process that read before')
   await rejects(daemon.versions.rollback('after the loss'), { code: 'SIDESTREAM_VERSION_UNKNOWN' })
   await stop()
 
@@ -218,7 +234,7 @@ test('Redis emptied, under a running daemon and between two: the live version is
   running = await bench.start()
   const second = running
   await second.daemon.idle()
-  strictEqual(await versionDigest(second.project, 2), digest)
+  await beside(async (other) => strictEqual(await versionDigest(other, 2), digest))
   await bench.feed(contents(['new']))
   await second.daemon.idle()
   deepStrictEqual(await missing(second.project, ['new']), [])

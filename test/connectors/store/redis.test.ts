@@ -262,6 +262,36 @@ test('a server that was emptied is seen as empty after the next connection, and 
   strictEqual((await (await openStore()).usage('shop', 3)).entries, 50)
 })
 
+test(
+  'a server that is emptied under open connections and filled again is whole for every process, whatever it remembers',
+  { skip },
+  async () => {
+    const [writer, reader] = [await openStore({ buckets: 3 }), await openStore()]
+    const ids = entries(50, 0).map(({ id }) => id)
+    const isWhole = async (store: RedisStore): Promise<boolean> =>
+      (await store.read(target, ids)).values.every((value) => value !== undefined)
+    await writer.write(target, entries(50, 1))
+    ok(await isWhole(reader))
+    await redis.flushall()
+    ok((await reader.read(target, ids)).values.every((value) => value === undefined))
+    await writer.write(target, entries(50, 1))
+    ok(await isWhole(await openStore()), 'seen by a process that comes later')
+    ok(await isWhole(reader))
+
+    await redis.flushall()
+    const other = await openStore({ buckets: 5 })
+    await other.write(target, entries(50, 2))
+    const scanned: string[] = []
+    for await (const page of reader.scan(target)) scanned.push(...page.map(({ id }) => id))
+    strictEqual(scanned.length, 50)
+    await rejects(writer.write(target, entries(50, 3)), { code: 'SIDESTREAM_STORE_UNREACHABLE', message: /emptied and filled anew/ })
+    deepStrictEqual(new Set(await writer.write(target, entries(50, 4))), new Set(['written']))
+    for (const store of [reader, writer, other]) {
+      deepStrictEqual((await store.read(target, ['item-0'])).values, [valueOf(4)])
+    }
+  },
+)
+
 test('an eviction policy, and a server that keeps nothing, are told', { skip }, async () => {
   const store = await openStore()
   const told = async (): Promise<string> => (await store.inspect()).map(({ level, message }) => `${level}: ${message}`).join('\n')
