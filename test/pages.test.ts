@@ -1,23 +1,38 @@
 /** Every path that a page of the project names is there. */
 import { deepStrictEqual, ok } from 'node:assert/strict'
-import { readdirSync, readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, posix } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const skipped: ReadonlySet<string> = new Set(['node_modules', 'dist', 'coverage', '.git'])
+/** What is made here and belongs to nobody's checkout; for copies without git, which knows it from .gitignore. */
+const made: ReadonlySet<string> = new Set(['node_modules', 'dist', 'out', 'coverage', '.sidestream', '.git'])
 
-/** All files and folders of the repository, relative, folders with a slash at their end. */
-function everything(folder = ''): string[] {
+/** All files of the project in `folder`, relative to the root, without what is ignored. */
+function filesOnDisk(folder = ''): string[] {
   return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
-    if (skipped.has(entry.name)) return []
+    if (made.has(entry.name)) return []
     const path = posix.join(folder, entry.name)
-    return entry.isDirectory() ? [`${path}/`, ...everything(path)] : [path]
+    return entry.isDirectory() ? filesOnDisk(path) : [path]
   })
 }
 
-const there = everything()
+/** The same as git tells it, new files among them; undefined without git, or in a copy that an outer repository ignores. */
+function filesOfGit(): string[] | undefined {
+  const git = spawnSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: root, encoding: 'utf8' })
+  const paths = git.status === 0 ? git.stdout.split('\0').filter((path) => path !== '' && existsSync(join(root, path))) : []
+  return paths.includes('package.json') ? paths : undefined
+}
+
+/** Files and the folders they are in, these with a slash at their end. */
+function withFolders(files: readonly string[]): string[] {
+  const parents = files.flatMap((file) => file.split('/').map((_, depth, parts) => `${parts.slice(0, depth).join('/')}/`))
+  return [...new Set(parents), ...files].filter((path) => path !== '/')
+}
+
+const there = withFolders(filesOfGit() ?? filesOnDisk())
 const known = new Set(there.flatMap((path) => [path, path.replace(/\/$/, '')]))
 const pages = there.filter((path) => path.endsWith('.md'))
 const folders = there.filter((path) => /^[^/]+\/$/.test(path)).map((path) => path.slice(0, -1))
@@ -60,4 +75,14 @@ test('the look at the pages sees what they name', () => {
     ok(named.has(path), path)
   ok(named.size > 60, `${named.size} paths`)
   ok(!exists('docs/reference/nowhere.md', ['']) && !exists('decisions/9999', ['docs']))
+})
+
+test('what is made in a checkout is no part of the project, with git and without', (t) => {
+  const onDisk = filesOnDisk()
+  ok(onDisk.includes('docs/architecture.md') && onDisk.length > 300)
+  ok(!onDisk.some((path) => made.has(path.split('/')[0]!)))
+  const ofGit = filesOfGit()
+  if (ofGit === undefined) return t.skip('no git here')
+  ok(!ofGit.some((path) => /^(?:out|dist|coverage)\//.test(path)))
+  deepStrictEqual(onDisk.filter((path) => path.endsWith('.md')).sort(), ofGit.filter((path) => path.endsWith('.md')).sort())
 })
