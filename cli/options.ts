@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { Command } from 'commander'
 import { fileError, parseConfig, SidestreamError } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
-import { openCommands } from '../pipeline/index.ts'
+import { askDefaults, openCommands } from '../pipeline/index.ts'
 import type { CommandOptions, ProjectCommands } from '../pipeline/index.ts'
 import { createOutput } from './output.ts'
 
@@ -27,7 +27,8 @@ export interface WaitOption {
 
 /** For commands that the owner of a project does, wherever it runs. */
 export function waitOption(command: Command): Command {
-  return command.option('--wait <seconds>', 'how long to wait for an owner to take the command (Kafka)', wholeNumber('--wait', 1), 30)
+  const meaning = 'how long to wait for an owner to take the command (Kafka); one that stands by needs log.kafka.sessionTimeoutMs and more'
+  return command.option('--wait <seconds>', meaning, wholeNumber('--wait', 1), askDefaults.deadlineMs / 1000)
 }
 
 /** @throws SIDESTREAM_CONFIG_INVALID, also when there is no such file; SIDESTREAM_FILE_UNREADABLE */

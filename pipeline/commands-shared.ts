@@ -17,7 +17,7 @@ import type { ProjectCommands } from './project-commands.ts'
 import type { ProjectPorts } from './project.ts'
 
 export interface SharedCommandsOptions {
-  /** How long to wait for a daemon: for an owner to take a command, or for the one that listens to answer; milliseconds. @default 30000 */
+  /** How long to wait for a daemon: for an owner to take a command, or for the one that listens to answer; milliseconds. @default 60000 */
   readonly deadlineMs?: number
   /** Told what a command waits for. */
   readonly onNote?: (text: string) => void

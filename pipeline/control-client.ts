@@ -14,7 +14,7 @@ import type { Project } from './project.ts'
 export interface AskOptions {
   /** Names the command: asked again with it, nothing is done twice. */
   readonly id: string
-  /** How long to wait for an owner to take the command, milliseconds; how long it then works is its own matter. @default 30000 */
+  /** How long to wait for an owner to take the command, milliseconds; how long it then works is its own matter. @default 60000 */
   readonly deadlineMs?: number
   /** Told about every two seconds while no owner has taken the command, with the time waited. */
   readonly onWaiting?: (waitedMs: number) => void
@@ -24,7 +24,11 @@ export interface AskOptions {
   readonly signal?: AbortSignal
 }
 
-export const askDefaults = { deadlineMs: 30_000 } as const
+/**
+ * Twice `log.kafka.sessionTimeoutMs`: when the owner was killed, one that stands by gets control after that time, and then
+ * has to take it over. Equal to it, a command would be withdrawn just when it could be taken.
+ */
+export const askDefaults = { deadlineMs: 60_000 } as const
 
 const waitingMs = 2000
 /** Further than any log goes. */

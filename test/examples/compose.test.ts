@@ -7,6 +7,8 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
@@ -16,6 +18,7 @@ import { Redis } from 'ioredis'
 import { Kafka, logLevel } from 'kafkajs'
 import { parse } from 'yaml'
 
+import { writeContent, writeInteractions } from '../../examples/small-shop/shop.ts'
 import { parseConfig } from '../../schemas/index.ts'
 import { scratchDirectory } from '../connectors/scratch-directory.ts'
 import { brokerOf, freePorts, loopback, ownRedis, skipWithoutBroker, skipWithoutRedisServer, until } from '../services/index.ts'
@@ -172,41 +175,69 @@ test('a Redis starts with the settings of the compose file', { skip: noRedis }, 
   deepStrictEqual(await client.config('GET', 'appendonly'), ['appendonly', 'yes'])
 })
 
-test('the topics are made, the daemon gets healthy and stops in order', { skip: noBroker || noRedis }, async (t) => {
-  const [broker, server, [metricsPort]] = [await composedBroker(), await composedRedis('of-the-test'), await freePorts(1)]
-  const { directory, remove } = await scratchDirectory()
-  t.after(() => Promise.all([broker.close(), server.close(), remove()]))
-  const environment = {
-    ...process.env,
-    SIDESTREAM_DATA_DIR: directory,
-    SIDESTREAM_KAFKA_BROKERS: broker.brokers[0],
-    SIDESTREAM_REDIS_NODES: `${server.host}:${server.port}`,
-    SIDESTREAM_REDIS_PASSWORD: 'of-the-test',
-    SIDESTREAM_METRICS_PORT: String(metricsPort),
-  }
-  const start = ({ command }: Service): ChildProcess => {
-    const args = command!.map((word) => (word === '/etc/sidestream/sidestream.yaml' ? configPath : word))
-    return spawn(process.execPath, ['--import', 'tsx', 'cli/main.ts', ...args], {
-      cwd: root,
-      env: environment,
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
-  }
-  const made = start(topics)
-  made.stdout!.resume()
-  deepStrictEqual(await once(made, 'exit'), [0, null])
+/** The commands that the guide gives to containers of the service, as arguments. */
+const guided = [...read('docs/how-to/run-on-kafka-and-redis.md').matchAll(/^here ((?:import|get) .+)$/gm)].map(([, args]) =>
+  args!.split(' '),
+)
 
-  const daemon = start(sidestream)
-  t.after(() => daemon.kill('SIGKILL'))
-  daemon.stdout!.resume()
-  let ended = false
-  daemon.once('exit', () => (ended = true))
-  const [, , ...check] = sidestream.healthcheck!.test.map((word) => word.replace(String(config.metrics.port), String(metricsPort)))
-  const healthy = async (): Promise<boolean> => {
-    const [code] = (await once(spawn(process.execPath, check), 'exit')) as [number | null]
-    return code === 0
-  }
-  await until('the daemon is healthy', healthy, 60_000, () => ended)
-  daemon.kill('SIGTERM')
-  deepStrictEqual(await once(daemon, 'exit'), [0, null])
-})
+test(
+  'the topics are made, the daemon gets healthy, takes the files of the guide and stops in order',
+  { skip: noBroker || noRedis },
+  async (t) => {
+    const [broker, server, [metricsPort]] = [await composedBroker(), await composedRedis('of-the-test'), await freePorts(1)]
+    const { directory, remove } = await scratchDirectory()
+    t.after(() => Promise.all([broker.close(), server.close(), remove()]))
+    const environment = {
+      ...process.env,
+      SIDESTREAM_DATA_DIR: directory,
+      SIDESTREAM_KAFKA_BROKERS: broker.brokers[0],
+      SIDESTREAM_REDIS_NODES: `${server.host}:${server.port}`,
+      SIDESTREAM_REDIS_PASSWORD: 'of-the-test',
+      SIDESTREAM_METRICS_PORT: String(metricsPort),
+    }
+    const files = join(directory, 'files')
+    await mkdir(files)
+    await writeContent(files)
+    await writeInteractions(files)
+    const start = ({ command }: Pick<Service, 'command'>): ChildProcess => {
+      const args = command!.map((word) => (word === '/etc/sidestream/sidestream.yaml' ? configPath : word.replace(/^\/files/, files)))
+      return spawn(process.execPath, ['--import', 'tsx', 'cli/main.ts', ...args], {
+        cwd: root,
+        env: environment,
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
+    }
+    const made = start(topics)
+    made.stdout!.resume()
+    deepStrictEqual(await once(made, 'exit'), [0, null])
+
+    const daemon = start(sidestream)
+    t.after(() => daemon.kill('SIGKILL'))
+    daemon.stdout!.resume()
+    let ended = false
+    daemon.once('exit', () => (ended = true))
+    const [, , ...check] = sidestream.healthcheck!.test.map((word) => word.replace(String(config.metrics.port), String(metricsPort)))
+    const healthy = async (): Promise<boolean> => {
+      const [code] = (await once(spawn(process.execPath, check), 'exit')) as [number | null]
+      return code === 0
+    }
+    await until('the daemon is healthy', healthy, 60_000, () => ended)
+    deepStrictEqual(
+      guided.map(([name]) => name),
+      ['import', 'get'],
+    )
+    const [taking, getting] = guided.map((command) => ({ command }))
+    const taken = start(taking!)
+    taken.stdout!.resume()
+    deepStrictEqual(await once(taken, 'exit'), [0, null])
+    const readable = async (): Promise<boolean> => {
+      const got = start(getting!)
+      got.stdout!.resume()
+      got.stderr?.resume()
+      return ((await once(got, 'exit')) as [number | null])[0] === 0
+    }
+    await until('what was imported is read', readable, 120_000, () => ended)
+    daemon.kill('SIGTERM')
+    deepStrictEqual(await once(daemon, 'exit'), [0, null])
+  },
+)
