@@ -9,7 +9,7 @@ import { createReadStream } from 'node:fs'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { partitionForKey } from '../compute/index.ts'
-import { fileError, readRecipe, SidestreamError, topics } from '../schemas/index.ts'
+import { fileError, isSidestreamError, readRecipe, SidestreamError, topics } from '../schemas/index.ts'
 import type { Recipe, SourceEvent } from '../schemas/index.ts'
 import { InputFeed, inputTopics, keyOf } from './input-feed.ts'
 import type { InputTopic } from './input-feed.ts'
@@ -42,7 +42,7 @@ export interface ImportReport {
   readonly refused: number
 }
 
-/** Appends all rows of the sources. @throws what the sources throw; SIDESTREAM_DISK_FULL; SIDESTREAM_CLOSED when it was stopped */
+/** Appends all rows of the sources. @throws what the sources throw, with the rows that the log has by then; SIDESTREAM_DISK_FULL; SIDESTREAM_CLOSED when it was stopped */
 export async function importSources(
   project: ProjectPorts,
   sources: readonly ImportSource[],
@@ -61,7 +61,7 @@ export async function importSources(
       const headers = new TextEncoder().encode(file)
       let row = 0
       refuseStopped(signal)
-      for await (const events of source.events()) {
+      for await (const events of told(source.events(), () => row)) {
         const fresh: SourceEvent[] = []
         const rows: number[] = []
         for (const event of events) {
@@ -93,6 +93,23 @@ export async function importSources(
     return { appended, skipped, refused: feed.counts.poison }
   } finally {
     await feed.close()
+  }
+}
+
+/**
+ * The same batches; a broken file says how much of it is in the log.
+ * @param rows - how many rows of it are there
+ * @throws what `batches` throws
+ */
+async function* told<T>(batches: AsyncIterable<T>, rows: () => number): AsyncGenerator<T> {
+  try {
+    yield* batches
+  } catch (error) {
+    if (!isSidestreamError(error) || error.code !== 'SIDESTREAM_FILE_INVALID' || rows() === 0) throw error
+    const text =
+      `${error.message}. The ${rows()} rows read before are in the log; a mended file counts as another one, and all its rows ` +
+      'are appended: interactions that come twice are counted once'
+    throw new SidestreamError(error.code, text, { ...error.details, rowsInLog: rows(), cause: error })
   }
 }
 

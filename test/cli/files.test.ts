@@ -161,6 +161,33 @@ test('an import that is killed goes on where each partition stopped: every row i
   }
 })
 
+test('an import of a file that is cut says what the log has of it; mended, its rows come again and change nothing', async () => {
+  const rows = 20_000
+  const scratch = await mkdtemp(join(tmpdir(), 'sidestream-cli-cut-'))
+  try {
+    await writeConfig(scratch)
+    await writeInteractions(scratch, rows)
+    const file = join(scratch, 'interactions.csv')
+    const whole = await readFile(file, 'utf8')
+    await writeFile(file, whole.slice(0, whole.lastIndexOf(',')))
+    const cut = ['import', '--interactions', 'interactions.csv']
+    const first = await runFailing(cut, scratch, 1)
+    strictEqual(first.code, 'SIDESTREAM_FILE_INVALID')
+    const [, told] =
+      /line \d+ is broken .* The (\d+) rows read before are in the log; a mended file counts as another one/.exec(first.message) ?? []
+    const known = Number(told)
+    ok(known > 0 && known < rows, first.message)
+    strictEqual((await runFailing(cut, scratch, 1)).message, first.message, 'the cut file is not appended twice')
+    await writeFile(file, whole)
+    deepStrictEqual(await runJson(cut, scratch), { appended: rows, skipped: 0, refused: 0, ended: false })
+    const status = await runJson(['run', '--until-idle', '--roles', 'ingest'], scratch)
+    const { interactions: taken, duplicates } = status['ingest'] as { interactions: number; duplicates: number }
+    deepStrictEqual([taken, duplicates], [rows, known])
+  } finally {
+    await rm(scratch, { recursive: true, force: true })
+  }
+})
+
 /** Resolves when the segments of a topic hold that many bytes. */
 async function grown(topic: string, least: number): Promise<void> {
   for (let bytes = 0; bytes < least; await pause(5)) {
