@@ -5,10 +5,10 @@
 
 import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Codec, fileError, SchemaRegistryClient, SidestreamError, WriterSchemas } from '../schemas/index.ts'
+import { Codec, SchemaRegistryClient, SidestreamError, WriterSchemas } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
 import type { Artifacts, LogDriver, MaintenanceReport, RedisStore, State, Store } from '../connectors/index.ts'
-import { given, hostAndPort, reach, readTls } from './connection-options.ts'
+import { given, hostAndPort, reach, readPem, readTls } from './connection-options.ts'
 import type { Reaching } from './connection-options.ts'
 import { lazyLog } from './lazy-log.ts'
 import { lazyStore } from './lazy-store.ts'
@@ -149,17 +149,13 @@ export async function lockDataDirectory(dataDir: string): Promise<() => void> {
   return lockDirectory(dataDir).release
 }
 
-/** The client of the configured schema registry; undefined when there is none. @throws SIDESTREAM_FILE_UNREADABLE */
+/** The client of the configured schema registry; undefined when there is none. @throws SIDESTREAM_FILE_UNREADABLE; SIDESTREAM_CONFIG_INVALID for a file that is not PEM */
 export async function openRegistry({ schemaRegistry }: Pick<Config, 'schemaRegistry'>): Promise<SchemaRegistryClient | undefined> {
   const { url, username, password, token, caFile, certFile, keyFile, timeoutMs } = schemaRegistry
   if (url === null) return undefined
-  const pem = async (file: string | null): Promise<string | undefined> =>
-    file === null
-      ? undefined
-      : readFile(file, 'utf8').catch((error: unknown) => {
-          throw fileError(file, error)
-        })
-  const [ca, cert, key] = await Promise.all([pem(caFile), pem(certFile), pem(keyFile)])
+  const pem = async (file: string | null, option: string): Promise<string | undefined> =>
+    file === null ? undefined : readPem(file, `schemaRegistry.${option}`)
+  const [ca, cert, key] = await Promise.all([pem(caFile, 'caFile'), pem(certFile, 'certFile'), pem(keyFile, 'keyFile')])
   return new SchemaRegistryClient({
     url,
     username: username ?? undefined,
@@ -190,7 +186,7 @@ export async function openLog(config: Config, options: ComposeOptions = {}): Pro
     case 'kafka': {
       const { brokers, clientId, topicPrefix, topics, sasl, username, password, replicationFactor } = config.log.kafka
       const { compression, sessionTimeoutMs, fetchWaitMs, connectTimeoutMs } = config.log.kafka
-      const ssl = await readTls(config.log.kafka)
+      const ssl = await readTls(config.log.kafka, 'log.kafka')
       const login = sasl === 'none' ? undefined : { mechanism: sasl, username: username ?? '', password: password ?? '' }
       const settings = {
         ...common,
@@ -259,7 +255,7 @@ export async function openStore(config: Config, options: ComposeOptions = {}): P
       return memoryStore({ clock })
     case 'redis': {
       const { nodes, cluster, db, username, password, buckets, connectTimeoutMs, commandTimeoutMs } = config.store.redis
-      const tls = await readTls(config.store.redis)
+      const tls = await readTls(config.store.redis, 'store.redis')
       const settings = {
         nodes: nodes.map(hostAndPort),
         cluster,

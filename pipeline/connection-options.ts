@@ -81,23 +81,32 @@ export function given<T extends object>(options: T): { [K in keyof T]?: NonNulla
  * What a driver needs to encrypt, the files as text; undefined for a connection without TLS.
  * @throws SIDESTREAM_FILE_UNREADABLE; SIDESTREAM_CONFIG_INVALID for a file that is not PEM
  */
-export async function readTls({ tls, caFile, certFile, keyFile, servername }: TlsFiles): Promise<TlsOptions | undefined> {
+export async function readTls(
+  { tls, caFile, certFile, keyFile, servername }: TlsFiles,
+  group: ConnectionGroup,
+): Promise<TlsOptions | undefined> {
   if (!tls) return undefined
   return {
-    ...(caFile !== null && { ca: await readPem(caFile) }),
-    ...(certFile !== null && { cert: await readPem(certFile) }),
-    ...(keyFile !== null && { key: await readPem(keyFile) }),
+    ...(caFile !== null && { ca: await readPem(caFile, `${group}.caFile`) }),
+    ...(certFile !== null && { cert: await readPem(certFile, `${group}.certFile`) }),
+    ...(keyFile !== null && { key: await readPem(keyFile, `${group}.keyFile`) }),
     ...(servername !== null && { servername }),
   }
 }
 
-async function readPem(path: string): Promise<string> {
+/**
+ * A certificate or key as text.
+ * @param option - which option names the file
+ * @throws SIDESTREAM_FILE_UNREADABLE; SIDESTREAM_CONFIG_INVALID for a file that is not PEM; both name the option
+ */
+export async function readPem(path: string, option: string): Promise<string> {
   let text: string
   try {
     text = await readFile(path, 'utf8')
   } catch (error) {
-    throw fileError(path, error)
+    const { code, message, details } = fileError(path, error)
+    throw new SidestreamError(code, `${message} (option: ${option})`, { ...details, cause: error })
   }
   if (text.includes('-----BEGIN ')) return text
-  throw new SidestreamError('SIDESTREAM_CONFIG_INVALID', `${path} is no PEM file: it has no BEGIN line`, { file: path })
+  throw new SidestreamError('SIDESTREAM_CONFIG_INVALID', `${path} is no PEM file: it has no BEGIN line (option: ${option})`, { file: path })
 }

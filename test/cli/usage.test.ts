@@ -5,6 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 
+import { Command } from 'commander'
+
+import { waitOption } from '../../cli/options.ts'
+import { kafkaLogDefaults } from '../../connectors/index.ts'
 import { run, runFailing, runJson, useBuiltProgram } from './command.ts'
 import { writeConfig } from './shop.ts'
 
@@ -45,6 +49,7 @@ test('bad usage ends with 2, one JSON object and a hint', async () => {
     [['import', '--interaction', 'x.csv'], /unknown option '--interaction'\n\(Did you mean --interactions\?\)/],
     [['import'], /nothing to import: give --interactions/],
     [['versions', 'show', 'two'], /version must be a whole number of at least 1, not "two"/],
+    [['demo', '--scale', '10'], /--scale must be a whole number of at least 20, not "10": a smaller world is too small to be judged/],
     [['run', '--roles', 'ingest,distil'], /there is no role "distil"; roles are ingest, distill, publish/],
     [['run', '--roles', 'distill'], /role distill builds versions that the role publish writes.* give it both/],
   ]
@@ -62,6 +67,24 @@ test('a configuration that is missing or mistyped ends with 2 and names the opti
   await writeConfig(home, 'typo.yaml', { positiveBehaviors: 'postiveBehaviors' })
   const typo = await runFailing(['get', 'item-1', '--config', 'typo.yaml'], home, 2)
   match(typo.message, /interactions\.postiveBehaviors: is not an option; did you mean `positiveBehaviors`\?, line \d+/)
+})
+
+test('a certificate file that is missing is named with its option', async () => {
+  const servers =
+    'log: { driver: kafka, kafka: { brokers: ["127.0.0.1:9"], tls: true, caFile: absent.pem } }\n' +
+    'store: { driver: redis, redis: { nodes: ["127.0.0.1:9"], tls: true, caFile: absent.pem } }\n' +
+    'schemaRegistry: { url: "https://127.0.0.1:9", certFile: absent.pem, keyFile: absent.pem }'
+  await writeConfig(home, 'certificates.yaml', { 'log: { partitions: 2 }': servers })
+  const { code, stdout } = await run(['doctor', '--config', 'certificates.yaml'], home)
+  strictEqual(code, 1)
+  for (const option of ['log.kafka.caFile', 'store.redis.caFile', 'schemaRegistry.certFile']) {
+    match(stdout, new RegExp(`absent\\.pem: there is no such file; check the path \\(option: ${option}\\)`))
+  }
+})
+
+test('a command waits long enough for one that stands by to take over after a kill', () => {
+  const { wait } = waitOption(new Command()).opts<{ wait: number }>()
+  ok(wait * 1000 >= 2 * kafkaLogDefaults.sessionTimeoutMs, `${wait} s`)
 })
 
 test('doctor finds nothing wrong with a good project and says what is wrong with a bad one', async () => {
