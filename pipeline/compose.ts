@@ -3,7 +3,7 @@
  * Invariant: what is opened here is closed by `Project.close`, also when a later open fails.
  */
 
-import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Codec, SchemaRegistryClient, SidestreamError, WriterSchemas } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
