@@ -104,12 +104,15 @@ class TrainingProgress {
 }
 
 function reportText(report: DistillReport, out: string, onnx: string): string {
-  const { sources, stages, judged, verdict, leftOut, heldOut } = report
+  const { sources, stages, judged, verdict, leftOut, heldOut, unusedPairs } = report
   const lines = [
     `${report.samples} samples of ${report.interactions} interactions, ${report.warmItems} of ${report.items} items seen`,
     ...Object.entries(sources).map(
       ([name, { rows, unknown }]) =>
         `source ${name}: ${rows === 0 ? 'no rows, passed over' : `${rows} rows`}${unknown > 0 ? `, ${unknown} without what they need` : ''}`,
+    ),
+    ...Object.entries(unusedPairs).map(
+      ([name, pairs]) => `${pairs} pairs of ${name}: training.sources has no source of pairs with that name`,
     ),
     ...Object.entries(leftOut).map(
       ([what, { rows, first }]) => `${what === 'pairs' ? 'pairs' : 'ID embeddings'}: ${rows} rows left out; the first: ${first}`,

@@ -121,6 +121,8 @@ export interface OfflineReport {
   readonly rows: number
   readonly heldOut: { readonly share: number; readonly from: number; readonly until: number; readonly samples: number } | null
   readonly sources: Readonly<Record<string, SourceCounts>>
+  /** Pairs whose source nobody trains on, by source. */
+  readonly unusedPairs: Readonly<Record<string, number>>
   /** Rows of ID embeddings by what became of them. */
   readonly idEmbeddings: OfflineData['teachers']['counts']
   readonly head: HeadSpec
@@ -374,6 +376,11 @@ function reportOf(input: ReportInput): Omit<OfflineReport, 'judged' | 'pareto' |
         ? null
         : { share: options.holdOut ?? 0, from: data.cutTs, until: data.newestTs + 1, samples: data.heldOut.length },
     sources: rows.counts,
+    unusedPairs: Object.fromEntries(
+      [...data.pairs].flatMap(([name, { trained, heldOut }]) =>
+        rows.counts[name]?.kind === 'pairs' ? [] : [[name, trained.length + heldOut.length] as const],
+      ),
+    ),
     idEmbeddings: data.teachers.counts,
     head: head.spec,
     trainer,

@@ -104,7 +104,7 @@ export async function distillFiles(config: Config, files: DistillFiles): Promise
   })
   const refused = report.judged?.judgement.verdict === 'refused'
   const verdict = report.judged === null ? null : !refused ? 'pass' : config.guard.mode === 'enforce' ? 'refused' : 'reported'
-  const whole: DistillReport = { ...report, verdict, leftOut }
+  const whole: DistillReport = { ...report, sources: { ...untaught(config, report), ...report.sources }, verdict, leftOut }
   if (stopped !== null) return { report: whole, stopped: { stage: stopped.name, done: report.steps } }
   await writeText(join(out, 'report.json'), `${JSON.stringify(whole)}\n`)
   if (files.page) await writeText(join(out, 'report.html'), await files.page(whole))
@@ -207,6 +207,12 @@ function offlineOptions(config: Config, { holdOut = distillDefaults.holdOut, kee
     keepEvery: keepEvery ?? distillDefaults.keepEvery,
     ...(steps !== undefined && { maxSteps: steps }),
   }
+}
+
+/** Sources of ids that nothing teaches: no kind of theirs has an ID embedding, so that there was nothing to build. */
+function untaught({ training }: Config, { sources, items }: OfflineReport): OfflineReport['sources'] {
+  const missing = Object.entries(training.sources).filter(([name]) => sources[name] === undefined)
+  return Object.fromEntries(missing.map(([name, { kind }]) => [name, { kind, rows: 0, unknown: items, heldOut: 0 }]))
 }
 
 function judgeOptions({ guard, sequences, seed }: Config): JudgeOptions {

@@ -136,6 +136,9 @@ function rowSection(report: DistillReport): Section {
     })
   }
   const odd = [
+    ...Object.entries(report.unusedPairs).map(
+      ([name, pairs]) => `${countText(pairs, 'pair')} of ${name}: training.sources has no source of pairs with that name`,
+    ),
     ...Object.entries(leftOut).map(
       ([what, { rows, first }]) =>
         `${what === 'pairs' ? 'Pairs' : 'ID embeddings'}: ${countText(rows, 'row')} left out; the first: ${first}`,

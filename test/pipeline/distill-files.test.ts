@@ -143,6 +143,18 @@ test('a source without rows is passed over and counted; ID embeddings that are n
   deepStrictEqual([report.leftOut['idEmbeddings']!.rows, report.idEmbeddings.refused, report.sources['ids']!.rows], [1, 2, 1])
 })
 
+test('pairs of a source that nobody trains on, and a source of ids without embeddings, are told', async () => {
+  const pairs = join(home, 'pairs.csv')
+  await writeFile(pairs, 'source,query_id,target_id\ntags,item-1,item-2\ntgas,item-1,item-3\ntgas,item-2,item-4\n')
+  const training = {
+    teachers: { item: {} },
+    sources: { seq2item: {}, tags: { kind: 'pairs' }, ids: { kind: 'ids', entities: ['item'] } },
+  }
+  const { report } = await distillFiles(config(training), filesOf({ pairs }))
+  deepStrictEqual(report.unusedPairs, { tgas: 2 })
+  deepStrictEqual(report.sources['ids'], { kind: 'ids', rows: 0, unknown: items, heldOut: 0 })
+})
+
 test('all of the time held out, or a directory that has a head, is said before anything is trained', async () => {
   const rows = Array.from({ length: 30 }, (_, i) => [`user-${i % 3}`, `item-${i}`] as const)
   const text = (await readFile(await interactionsOf('tied.csv', rows), 'utf8')).replaceAll(/,\d{13},/g, `,${startTs + 5},`)
