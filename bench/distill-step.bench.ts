@@ -233,7 +233,8 @@ const ratiosOf = (peer: readonly Run[], ours: readonly Run[], key: 'ms_per_step'
 /** Of the peer with all places, for the shapes with distinct items that come after them. */
 const peerMs = new Map<string, number>()
 
-async function bench(shape: Shape, pooling: Pooling, threads: number, peers: string | undefined): Promise<void> {
+async function bench(shape: Shape, pooling: Pooling, threads: number, limit: number): Promise<void> {
+  const { peers } = options
   const others = watchOthers()
   const ours: Run[] = []
   const theirs: Run[] = []
@@ -245,7 +246,6 @@ async function bench(shape: Shape, pooling: Pooling, threads: number, peers: str
     if (round % 2 === 1) peer()
   }
   const share = others()
-  const limit = await limitOf(threads)
   for (const [round, peer] of theirs.entries()) requireAlike(shape, ours[round]!, peer)
   const ms = median(ours.map((each) => each.ms_per_step))
   const ratios = ratiosOf(theirs, ours, 'ms_per_step')
@@ -280,9 +280,10 @@ async function bench(shape: Shape, pooling: Pooling, threads: number, peers: str
 
 for (const threads of options.threads.split(',').map(Number)) {
   peerMs.clear()
+  const limit = await limitOf(threads)
   for (const shape of shapes.filter((each) => nameOf(each).includes(options.only))) {
-    await bench(shape, 'pool', threads, options.peers)
-    if (shape.distinct < 1 && options.peers === undefined) await bench(shape, 'gather', threads, undefined)
+    await bench(shape, 'pool', threads, limit)
+    if (shape.distinct < 1 && options.peers === undefined) await bench(shape, 'gather', threads, limit)
   }
 }
 if (options.peers === undefined) process.stderr.write('torch was left out: name its script with --peers DIR --python FILE\n')

@@ -46,6 +46,9 @@ interface Case {
   readonly hidden: number
   readonly sources: readonly SourceOptions[]
   readonly hard: number
+  /** Items there are, and the power of a uniform draw that chooses one: higher, fewer of a batch are distinct. */
+  readonly catalogue: number
+  readonly popularity: number
 }
 
 const base: Case = {
@@ -56,6 +59,8 @@ const base: Case = {
   hidden: 256,
   sources: [{ name: 'seq2item', kind: 'sequences' }],
   hard: 0,
+  catalogue: 4000,
+  popularity: 3,
 }
 const sequences = (count: number): SourceOptions[] =>
   Array.from({ length: count }, (_, i) => ({ name: `seq2item-${i}`, kind: 'sequences' as const }))
@@ -72,6 +77,7 @@ const cases: Readonly<Record<string, Case>> = {
   'batch 256': { ...base, batch: 256 },
   'batch 1024': { ...base, batch: 1024 },
   'batch 2048': { ...base, batch: 2048 },
+  'items hardly repeat': { ...base, catalogue: 40_000, popularity: 1 },
   'history 5': { ...base, history: 5 },
   'history 20': { ...base, history: 20 },
   'history 50': { ...base, history: 50 },
@@ -96,25 +102,23 @@ const cases: Readonly<Record<string, Case>> = {
   'transformer pooler': { ...base, sources: [{ ...base.sources[0]!, pooler: 'transformer' }] },
 }
 
-const catalogue = 4000
-const popularity = 3
-
 /** Items by popularity, from a stream of draws. */
-function drawItems(count: number, stream: number): string[] {
+function drawItems({ catalogue, popularity }: Case, count: number, stream: number): string[] {
   const draws = new Float64Array(count)
   fillUniform(draws, 1, stream)
   return [...draws].map((draw) => `item-${Math.floor(catalogue * draw ** popularity)}`)
 }
 
-function rowsOf({ kind }: SourceOptions, { batch, history }: Case, stream: number): TrainingRow[] {
+function rowsOf({ kind }: SourceOptions, each: Case, stream: number): TrainingRow[] {
+  const { batch, history } = each
   const count = steps * batch
-  const targets = drawItems(count, stream)
+  const targets = drawItems(each, count, stream)
   if (kind === 'ids') return targets.map(idRow)
   if (kind === 'pairs') {
-    const queries = drawItems(count, stream + 1)
+    const queries = drawItems(each, count, stream + 1)
     return targets.map((targetId, i) => pairRow({ queryId: queries[i]!, targetId, score: (i % 5) / 4 })).filter(isPair)
   }
-  const items = drawItems(count * history, stream + 1)
+  const items = drawItems(each, count * history, stream + 1)
   return targets.map((targetId, i) => ({
     userId: `user-${i % 4001}`,
     targetId,
@@ -125,7 +129,7 @@ function rowsOf({ kind }: SourceOptions, { batch, history }: Case, stream: numbe
 const isPair = ({ targetId, history }: TrainingRow): boolean => history[0] !== targetId
 
 /** Content of every item, normal and independent: a step costs the same whatever it learns. */
-function contentOf(dims: readonly number[]): ReadonlyMap<string, ContentVectors> {
+function contentOf({ content: dims, catalogue }: Case): ReadonlyMap<string, ContentVectors> {
   const all = dims.map((dim, m) => {
     const out = new Float32Array(catalogue * dim)
     fillNormal(out, 1, 100 + m)
@@ -150,15 +154,16 @@ function teachersOf(itemIds: readonly string[]): TeacherRows {
 }
 
 /** Gives every row as many items as it may have, by popularity. */
-function mining({ hard, batch }: Case): Mining {
-  const drawn = drawItems(batch * hard, 300)
+function mining(each: Case): Mining {
+  const { hard, batch } = each
+  const drawn = drawItems(each, batch * hard, 300)
   const ofRows = Array.from({ length: batch }, (_, i) => drawn.slice(i * hard, (i + 1) * hard))
   return { hardNegatives: hard, maskInBatch: false, every: 1e9, mine: async () => ({ lambda: () => Infinity, hard: () => ofRows }) }
 }
 
 async function run(name: string, each: Case): Promise<void> {
   const modalities = each.content.map((dim, m) => ({ name: `m${m}`, dim }))
-  const content = contentOf(each.content)
+  const content = contentOf(each)
   const head = createHead(
     { modalities, dims: each.dims, hidden: each.hidden },
     fitStatistics(modalities, [...content.values()].slice(0, 2000)),
@@ -207,7 +212,7 @@ async function run(name: string, each: Case): Promise<void> {
 
   function build(part: readonly TrainingRow[], kind: SourceOptions['kind'], pooler: SourceOptions['pooler']): Batch {
     const { batch, hard, history } = each
-    const negatives = drawItems(batch * hard, 300)
+    const negatives = drawItems(each, batch * hard, 300)
     const ofRows = Array.from({ length: batch }, (_, i) => negatives.slice(i * hard, (i + 1) * hard))
     const built = buildBatch(part, lookup, {
       modalities,
