@@ -1,7 +1,7 @@
 /** The arms of `eval.ts`: what is compared on the tiktok-mm test pairs. */
 import type { VectorSet } from '../../distill/index.ts'
-import { linearOnly } from '../ablations.ts'
-import { trainVectors } from '../training.ts'
+import { contentPart, linearOnly, type Ablation } from '../ablations.ts'
+import { trainVectors, type TrainingSetup } from '../training.ts'
 import { centered, fullyWhitened, halfWhitened, modalities, modalityDim, reference, sideBySide } from './protocol.ts'
 import type { TikTok } from './protocol.ts'
 import { tiktokSetup } from './setup.ts'
@@ -23,8 +23,17 @@ const untrained = (name: string, vectors: Arm['vectors'], figures?: readonly num
   vectors,
 })
 
+/** A content part of all dims with this share. */
+export const contentBeside = (contentShare: number): Ablation =>
+  contentPart(`+ a content part of all 256 dims, share ${contentShare}`, { contentDims: modalities.length * modalityDim, contentShare })
+
+/** As the reference trained it: at a rate of 1e-3. */
+function asReference(setup: TrainingSetup): TrainingSetup {
+  return { ...linearOnly(setup), learningRate: 1e-3 }
+}
+
 /** Both modalities as one, half-whitened beforehand; nothing more is done to them. */
-function concatenated(tiktok: TikTok): ReturnType<typeof tiktokSetup> {
+function concatenated(tiktok: TikTok): TrainingSetup {
   const { vectors, dim } = sideBySide(modalities.map((name) => halfWhitened(tiktok, name)))
   const axes = new Float32Array(dim * dim)
   for (let i = 0; i < dim; i++) axes[i * dim + i] = 1
@@ -57,18 +66,24 @@ export const arms: readonly Arm[] = [
     name: 'linear map of both side by side',
     reference: reference.linear,
     seeds: [0],
-    vectors: (tiktok, seed) => trainVectors(linearOnly(concatenated(tiktok)), seed),
+    vectors: (tiktok, seed) => trainVectors(asReference(concatenated(tiktok)), seed),
   },
   {
     name: 'gate over linear projections',
     reference: reference.linearGate,
     seeds: [0],
-    vectors: (tiktok, seed) => trainVectors(linearOnly(tiktokSetup(tiktok)), seed),
+    vectors: (tiktok, seed) => trainVectors(asReference(tiktokSetup(tiktok)), seed),
   },
   {
     name: 'gate over linear projections with a GELU branch (reach)',
     reference: reference.reach,
     seeds: [0, 1, 2],
     vectors: (tiktok, seed) => trainVectors(tiktokSetup(tiktok), seed),
+  },
+  {
+    name: 'the same beside the content part, share .3',
+    reference: reference.reach,
+    seeds: [0, 1, 2],
+    vectors: (tiktok, seed) => trainVectors(contentBeside(0.3).change(tiktokSetup(tiktok)), seed),
   },
 ]

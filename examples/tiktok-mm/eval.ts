@@ -5,9 +5,9 @@
  */
 import { writeFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
-import { commonAblations, contentPart, fusionAblations, runAblations } from '../ablations.ts'
+import { commonAblations, fusionAblations, runAblations } from '../ablations.ts'
 import { figuresOf, missed, printFigures, type Figures } from '../figures.ts'
-import { arms } from './arms.ts'
+import { arms, contentBeside } from './arms.ts'
 import { columns, evaluatePopularity, evaluateTikTok, loadTikTok, tolerance } from './protocol.ts'
 import type { Column, TikTok, TikTokScores } from './protocol.ts'
 import { tiktokSetup } from './setup.ts'
@@ -26,11 +26,7 @@ if (values.data === undefined) {
     const setup = tiktokSetup(tiktok)
     await runAblations({
       setup,
-      ablations: [
-        ...commonAblations(0.1),
-        ...fusionAblations,
-        contentPart('with a content part of 128 dims, share .5', { contentShare: 0.5, contentDims: 128 }),
-      ],
+      ablations: [...commonAblations(0.1), ...fusionAblations, contentBeside(0.3), contentBeside(0.5)],
       seeds: (values.seeds ?? '0').split(',').map(Number),
       columns,
       digits,

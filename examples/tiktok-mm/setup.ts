@@ -12,7 +12,7 @@ import type { TikTok } from './protocol.ts'
 /**
  * The product's head without its content part. The learning rate was chosen on the valid pairs (seed 0; recall@20, AUC, AUC of cold):
  * 1e-3 .033 .609 .631, 4e-3 .056 .650 .649, 1e-2 .069 .678 .667, 2e-2 .075 .694 .668, 4e-2 .083 .704 .656: the highest at which cold
- * items still gain. The rest is the protocol's.
+ * items did not lose. The rest is the protocol's.
  */
 export function tiktokSetup(tiktok: TikTok): TrainingSetup {
   const content = Array.from({ length: tiktok.items }, (_, i) => {
@@ -21,7 +21,12 @@ export function tiktokSetup(tiktok: TikTok): TrainingSetup {
     return [String(i), { image: vector('image'), audio: vector('audio') }] as const
   })
   return {
-    head: { modalities: modalities.map((name) => ({ name, dim: modalityDim })), prefixes: [32, 128], contentShare: 0 },
+    head: {
+      modalities: modalities.map((name) => ({ name, dim: modalityDim })),
+      prefixes: [32, 128],
+      contentDims: modalities.length * modalityDim,
+      contentShare: 0.3,
+    },
     statistics: modalities.map((name) => tiktok.statistics[name]),
     content: new Map(content),
     trainer: { tau: 0.1, batchSize: 1024, historyLength: 10 },
