@@ -23,17 +23,22 @@ export function doctorCommand(): Command {
         throw new SidestreamError('SIDESTREAM_USAGE_INVALID', '--apply says that --create-topics is meant: give both')
       const output = createOutput(json)
       const request = createTopics ? (apply ? 'create' : 'plan') : 'check'
-      const { findings, topics } = await diagnose(config, process.env, request, { onWaiting: output.note })
+      const { findings, topics, created } = await diagnose(config, process.env, request, { onWaiting: output.note })
       const failed = findings.filter(({ ok }) => !ok).map(({ check }) => check)
       const lines = findings.map(({ ok, check, message }) => `${ok ? 'ok    ' : 'FAILED'} ${check}: ${message}`)
-      const plan = createTopics && topics.length > 0 ? ['', ...topics.map(topicLine), '', nextStep(topics, apply)] : []
-      const result = { ok: failed.length === 0, findings, ...(createTopics && { topics }) }
+      const plan =
+        createTopics && topics.length > 0
+          ? ['', ...topics.map((topic) => topicLine(topic, created)), '', nextStep(topics, created, apply)]
+          : []
+      const result = { ok: failed.length === 0, findings, ...(createTopics && { topics, created }) }
       output.result(result, [...lines, ...plan].join('\n'))
       if (failed.length > 0) process.exitCode = failed.includes('configuration') ? exitCodes.usage : exitCodes.failed
     })
 }
 
-function topicLine({ called, partitions, cleanup, state, has, hasCleanup }: TopicFinding): string {
+function topicLine({ name, called, partitions, cleanup, state, has, hasCleanup }: TopicFinding, created: readonly string[]): string {
+  if (created.includes(name))
+    return `  ${called}: created, ${partitions} ${partitions === 1 ? 'partition' : 'partitions'}, cleanup ${cleanup}`
   const what = {
     missing: `missing: ${partitions} ${partitions === 1 ? 'partition' : 'partitions'}, cleanup ${cleanup}`,
     there: `there, ${has} ${has === 1 ? 'partition' : 'partitions'}${hasCleanup === undefined ? '' : `; its cleanup is ${hasCleanup}, made for ${cleanup}`}`,
@@ -42,8 +47,9 @@ function topicLine({ called, partitions, cleanup, state, has, hasCleanup }: Topi
   return `  ${called}: ${what[state]}`
 }
 
-function nextStep(topics: readonly TopicFinding[], apply: boolean): string {
-  if (topics.every(({ state }) => state === 'there')) return 'Every topic is there.'
-  if (apply) return 'What was missing was created; what differs is left as it is.'
+function nextStep(topics: readonly TopicFinding[], created: readonly string[], apply: boolean): string {
+  const done = created.length === 0 ? '' : `${created.length} ${created.length === 1 ? 'topic was' : 'topics were'} created. `
+  if (topics.every(({ state }) => state === 'there')) return `${done}Every topic is there.`
+  if (apply) return `${done}What differs is left as it is.`
   return 'Nothing was created. Add --apply to create what is missing.'
 }

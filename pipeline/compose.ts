@@ -14,7 +14,7 @@ import { lazyLog } from './lazy-log.ts'
 import { lazyStore } from './lazy-store.ts'
 import { silentLogger } from './project.ts'
 import type { Logger, Project, ProjectPorts } from './project.ts'
-import { limitAdvice, requireTopics, wantedTopics } from './topics.ts'
+import { cleanupAdvice, comparisonAdvice, limitAdvice, requireTopics, wantedTopics } from './topics.ts'
 
 export interface ComposeOptions {
   /** @default silent */
@@ -51,8 +51,9 @@ export async function openProject(config: Config, options: ComposeOptions = {}):
     opened.push(() => schemas.close())
     const admin = await log.admin()
     if (config.log.driver === 'kafka') {
-      const advice = limitAdvice(await requireTopics(admin, config), config)
-      if (advice !== undefined) logger.warn({}, advice)
+      const found = await requireTopics(admin, config)
+      for (const advice of [cleanupAdvice(found, config), limitAdvice(found, config), comparisonAdvice(found)])
+        if (advice !== undefined) logger.warn({}, advice)
     } else await admin.createTopics(wantedTopics(config))
     const artifacts = await openProjectArtifacts(config, log, clock)
     return {

@@ -10,7 +10,7 @@ import { lockDataDirectory, makeDataDirectory, openLog, openRegistry, openStore 
 import type { ComposeOptions, OpenedStore } from './compose.ts'
 import { runningDaemon } from './open-commands.ts'
 import type { ProjectCommands } from './project-commands.ts'
-import { inspectTopics, limitAdvice, refuseDiffering, requireTopics } from './topics.ts'
+import { cleanupAdvice, comparisonAdvice, inspectTopics, limitAdvice, refuseDiffering, requireTopics } from './topics.ts'
 import type { TopicFinding } from './topics.ts'
 
 export interface Finding {
@@ -26,6 +26,8 @@ export interface Diagnosis {
   readonly findings: readonly Finding[]
   /** Every topic of the project; empty when the log could not be reached. */
   readonly topics: readonly TopicFinding[]
+  /** Names of the topics that were created, without prefix. */
+  readonly created: readonly string[]
 }
 
 type Check = (name: string, body: () => Promise<string>) => Promise<boolean>
@@ -55,7 +57,7 @@ export async function diagnose(
     return `${configPath}: project ${config.project}, modalities ${modalities.join(', ')}`
   })
   await check('compute', () => checkCompute(config?.training.providers ?? ['cpu']))
-  if (!read || config === undefined) return { findings, topics: [] }
+  if (!read || config === undefined) return { findings, topics: [], created: [] }
   const { dataDir } = config
   const isOnServers = { log: config.log.driver === 'kafka', store: config.store.driver === 'redis' }
   let release = (): void => {}
@@ -68,13 +70,13 @@ export async function diagnose(
     if (daemon === undefined) release = await lockDataDirectory(dataDir)
     return text
   })
-  if (!usable) return { findings, topics: [] }
+  if (!usable) return { findings, topics: [], created: [] }
   try {
     if (daemon !== undefined) await check('daemon', () => checkDaemon(daemon!))
-    const found = daemon === undefined || isOnServers.log ? await checkLog(config, check, topics, options) : []
+    const found = daemon === undefined || isOnServers.log ? await checkLog(config, check, topics, options) : { topics: [], created: [] }
     if (daemon === undefined || isOnServers.store) await checkStore(config, check, options)
     if (config.schemaRegistry.url !== null) await check('schema registry', () => checkRegistry(config!))
-    return { findings, topics: found }
+    return { findings, ...found }
   } finally {
     await daemon?.close()
     release()
@@ -123,10 +125,16 @@ async function checkDirectory(path: string): Promise<string> {
   return `${path} is writable, ${(free / 1e9).toFixed(0)} GB free`
 }
 
-/** @returns what was found of the topics, for `--create-topics` */
-async function checkLog(config: Config, check: Check, topics: TopicRequest, options: ComposeOptions): Promise<readonly TopicFinding[]> {
+/** @returns what was found of the topics and what was created, for `--create-topics` */
+async function checkLog(
+  config: Config,
+  check: Check,
+  topics: TopicRequest,
+  options: ComposeOptions,
+): Promise<Pick<Diagnosis, 'topics' | 'created'>> {
   let log: LogDriver | undefined
   let found: readonly TopicFinding[] = []
+  const created: string[] = []
   try {
     const reached = await check('log', async () => {
       log = await openLog(config, options)
@@ -134,23 +142,26 @@ async function checkLog(config: Config, check: Check, topics: TopicRequest, opti
       const where = config.log.driver === 'kafka' ? ` at ${config.log.kafka.brokers.join(', ')}` : ''
       return `${config.log.driver} log${where}, ${length} topics`
     })
-    if (!reached || log === undefined) return found
+    if (!reached || log === undefined) return { topics: found, created }
     const admin = await log.admin()
     await check('topics', async () => {
       found = await inspectTopics(admin, config)
       const missing = found.filter(({ state }) => state === 'missing')
       if (topics === 'create' && missing.length > 0) {
-        await admin.createTopics(missing.map(({ name, cleanup, partitions }) => ({ name, cleanup, partitions })))
+        for (const { name, cleanup, partitions } of missing) {
+          await admin.createTopics([{ name, cleanup, partitions }])
+          created.push(name)
+        }
         found = await inspectTopics(admin, config)
       }
       // An embedded log makes its topics when it is first used.
       if (config.log.driver === 'kafka' && topics !== 'plan') await requireTopics(admin, config)
       refuseDiffering(found)
-      const advice = limitAdvice(found, config)
-      if (advice !== undefined) throw new Error(advice)
+      const advice = [limitAdvice(found, config), cleanupAdvice(found, config)].filter((text) => text !== undefined)
+      if (advice.length > 0) throw new Error(advice.join('; '))
       return config.log.driver === 'kafka' || missing.length < found.length ? topicsText(found) : 'made when the log is first used'
     })
-    return found
+    return { topics: found, created }
   } finally {
     await log?.close()
   }
@@ -158,7 +169,8 @@ async function checkLog(config: Config, check: Check, topics: TopicRequest, opti
 
 function topicsText(found: readonly TopicFinding[]): string {
   const count = (wanted: TopicFinding['state']): number => found.filter(({ state }) => state === wanted).length
-  return `${count('there')} of ${found.length} are as they should be, ${count('missing')} missing, ${count('differs')} with another partition count`
+  const hidden = comparisonAdvice(found)
+  return `${count('there')} of ${found.length} are as they should be, ${count('missing')} missing, ${count('differs')} with another partition count${hidden === undefined ? '' : `; ${hidden}`}`
 }
 
 async function checkRegistry(config: Config): Promise<string> {

@@ -24,6 +24,8 @@ export interface TopicFinding {
   readonly hasCleanup: TopicCleanup | 'other' | undefined
   /** Most bytes of a record that it takes, where that is less than `log.recordBytes`. */
   readonly takesBytes: number | undefined
+  /** Why its cleanup policy and limit could not be looked at. */
+  readonly notCompared: string | undefined
 }
 
 /** Every topic of a project as it should be created. */
@@ -34,7 +36,7 @@ export function wantedTopics({ log }: Pick<Config, 'log'>): Required<NewTopic>[]
 /** Compares what is there with what is wanted; changes nothing. */
 export async function inspectTopics(admin: LogAdmin, config: Pick<Config, 'log'>): Promise<TopicFinding[]> {
   const plans = await admin.planTopics(wantedTopics(config))
-  return plans.map(({ name, action, wantedPartitions, wantedCleanup, partitions, cleanup, takesBytes }) => ({
+  return plans.map(({ name, action, wantedPartitions, wantedCleanup, partitions, cleanup, takesBytes, notCompared }) => ({
     name,
     called: calledOn(config, name),
     state: action === 'create' ? 'missing' : action === 'keep' || isInput(name) ? 'there' : 'differs',
@@ -43,6 +45,7 @@ export async function inspectTopics(admin: LogAdmin, config: Pick<Config, 'log'>
     has: partitions,
     hasCleanup: cleanup === wantedCleanup ? undefined : cleanup,
     takesBytes: takesBytes !== undefined && takesBytes < config.log.recordBytes ? takesBytes : undefined,
+    notCompared,
   }))
 }
 
@@ -80,6 +83,42 @@ export function limitAdvice(found: readonly TopicFinding[], { log }: Pick<Config
   if (small.length === 0) return undefined
   const list = small.map(({ called, takesBytes }) => `${called} ${takesBytes}`).join(', ')
   return `log.recordBytes is ${log.recordBytes}, but some topics take less (max.message.bytes): ${list}; lower log.recordBytes, or raise their limit`
+}
+
+/**
+ * What to do about topics whose brokers delete what is still needed, with the line that mends each; undefined when there are none.
+ * One that keeps everything loses nothing, whatever it was made for.
+ */
+export function cleanupAdvice(found: readonly TopicFinding[], { log }: Pick<Config, 'log'>): string | undefined {
+  const losing = found.filter(({ hasCleanup }) => hasCleanup !== undefined && hasCleanup !== 'forever')
+  if (losing.length === 0 || log.driver !== 'kafka') return undefined
+  const list = losing.map(
+    ({ called, cleanup, hasCleanup }) => `${called} is ${cleanupWords[hasCleanup!]} instead of ${cleanupWords[cleanup]}`,
+  )
+  const lines = losing.map(({ called, cleanup }) => {
+    const settings = {
+      compact: 'cleanup.policy=compact',
+      delete: `cleanup.policy=delete,retention.ms=${log.retentionMs ?? -1}`,
+      forever: 'cleanup.policy=delete,retention.ms=-1,retention.bytes=-1',
+    }
+    return `kafka-configs.sh --bootstrap-server ${log.kafka.brokers[0]} --alter --entity-type topics --entity-name ${called} --add-config ${settings[cleanup]}`
+  })
+  return `topics lose records that are needed: ${list.join(', ')}; mend it by\n${lines.map((line) => `  ${line}`).join('\n')}`
+}
+
+/** Which topics could not be compared, and why; undefined when all were. */
+export function comparisonAdvice(found: readonly TopicFinding[]): string | undefined {
+  const hidden = found.filter(({ notCompared }) => notCompared !== undefined)
+  if (hidden.length === 0) return undefined
+  const reasons = [...new Set(hidden.map(({ notCompared }) => notCompared))].join('; ')
+  return `cleanup and limits were not compared of ${hidden.map(({ called }) => called).join(', ')} (${reasons})`
+}
+
+const cleanupWords: Readonly<Record<TopicCleanup | 'other', string>> = {
+  compact: 'compacted',
+  delete: 'deleted by age or size',
+  forever: 'kept for ever',
+  other: 'compacted and deleted by age or size',
 }
 
 function calledOn({ log }: Pick<Config, 'log'>, name: string): string {

@@ -22,6 +22,20 @@ const defaultMessageBytes = 1_048_588
 /** How long brokers may need to tell each other of a topic. */
 const settleMs = 10_000
 
+type TopicSettings = Pick<TopicPlan, 'cleanup' | 'takesBytes' | 'notCompared'>
+
+/** @param values - of a topic's settings, by name */
+function settingsIn(values: ReadonlyMap<string, string>): TopicSettings {
+  const forever = values.get('retention.ms') === '-1' && values.get('retention.bytes') === '-1'
+  const policies = { compact: 'compact', delete: forever ? 'forever' : 'delete' } as const
+  const policy = values.get('cleanup.policy')
+  const takesBytes = Number(values.get('max.message.bytes') ?? NaN)
+  return {
+    cleanup: policy === 'compact' || policy === 'delete' ? policies[policy] : 'other',
+    ...(takesBytes > 0 && { takesBytes }),
+  }
+}
+
 export class KafkaAdmin implements LogAdmin {
   readonly #settings: KafkaSettings
   readonly #names: KafkaNames
@@ -135,32 +149,32 @@ export class KafkaAdmin implements LogAdmin {
     return Object.entries({ ...entries, ...kept[cleanup] }).map(([name, value]) => ({ name, value: String(value) }))
   }
 
-  /** How existing topics are cleaned and what they take, as far as this user may see it. */
-  async #settingsOf(names: readonly string[]): Promise<Map<string, Pick<TopicPlan, 'cleanup' | 'takesBytes'>>> {
-    const found = new Map<string, Pick<TopicPlan, 'cleanup' | 'takesBytes'>>()
-    if (names.length === 0) return found
+  /** How existing topics are cleaned and what they take, or why that cannot be looked at. */
+  async #settingsOf(names: readonly string[]): Promise<Map<string, TopicSettings>> {
+    if (names.length === 0) return new Map()
     const configNames = ['cleanup.policy', 'retention.ms', 'retention.bytes', 'max.message.bytes']
     const resources = names.map((name) => ({ type: kafkajs.ConfigResourceTypes.TOPIC, name: this.#names.topic(name), configNames }))
     try {
       const admin = await this.#connected('cannot look up the settings of topics')
       const described = await admin.describeConfigs({ resources, includeSynonyms: false })
-      for (const [i, name] of names.entries()) {
-        const entries = described.resources.find(({ resourceName }) => resourceName === resources[i]!.name)?.configEntries ?? []
-        const value = (wanted: string): string | undefined => entries.find(({ configName }) => configName === wanted)?.configValue
-        const forever = value('retention.ms') === '-1' && value('retention.bytes') === '-1'
-        const policies = { compact: 'compact', delete: forever ? 'forever' : 'delete' } as const
-        const policy = value('cleanup.policy')
-        const takesBytes = Number(value('max.message.bytes') ?? NaN)
-        found.set(name, {
-          cleanup: policy === 'compact' || policy === 'delete' ? policies[policy] : 'other',
-          ...(takesBytes > 0 && { takesBytes }),
-        })
-      }
+      return new Map(
+        names.map((name, i) => {
+          const entries = described.resources.find(({ resourceName }) => resourceName === resources[i]!.name)?.configEntries ?? []
+          return [name, settingsIn(new Map(entries.map(({ configName, configValue }) => [configName, configValue])))]
+        }),
+      )
     } catch (error) {
-      const told = kafkaError(error, 'cannot look up the settings of topics')
-      this.#settings.logger.warn({ error: told.message }, 'cleanup policies and record limits are not compared')
+      const isDenied = isOfType(error, 'TOPIC_AUTHORIZATION_FAILED')
+      // One topic that may not be looked at hides all of a request.
+      if (isDenied && names.length > 1) {
+        const each = await Promise.all(names.map((name) => this.#settingsOf([name])))
+        return new Map(each.flatMap((found) => [...found]))
+      }
+      const notCompared = isDenied
+        ? 'this user may not look at the settings: grant DESCRIBE_CONFIGS on the topic'
+        : kafkaError(error, 'cannot look up the settings of topics').message
+      return new Map(names.map((name) => [name, { notCompared }]))
     }
-    return found
   }
 
   /** Waits until the brokers agree whether the topic is there. */

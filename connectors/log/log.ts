@@ -190,6 +190,8 @@ export interface TopicPlan {
   readonly cleanup?: TopicCleanup | 'other'
   /** Most bytes of a batch that the existing topic takes, where there is such a limit and it may be looked at. */
   readonly takesBytes?: number
+  /** Why cleanup and limit of the existing topic could not be looked at. */
+  readonly notCompared?: string
 }
 
 export interface LogAdmin {
