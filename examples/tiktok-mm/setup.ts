@@ -24,8 +24,7 @@ export function tiktokSetup(tiktok: TikTok): TrainingSetup {
     head: {
       modalities: modalities.map((name) => ({ name, dim: modalityDim })),
       prefixes: [32, 128],
-      contentDims: modalities.length * modalityDim,
-      contentShare: 0.3,
+      contentShare: 0,
     },
     statistics: modalities.map((name) => tiktok.statistics[name]),
     content: new Map(content),
