@@ -118,7 +118,8 @@ function reportText(report: DistillReport, out: string, onnx: string): string {
       ([what, { rows, first }]) => `${what === 'pairs' ? 'pairs' : 'ID embeddings'}: ${rows} rows left out; the first: ${first}`,
     ),
     ...stages.map(
-      ({ name, steps, losses }) => `stage ${name}: ${steps} steps, loss per pass ${losses.map((loss) => loss.toFixed(4)).join(', ')}`,
+      ({ name, steps, losses, farthest }) =>
+        `stage ${name}: ${steps} steps, loss per pass ${losses.map((loss) => loss.toFixed(4)).join(', ')}${farthest === 0 ? '' : `; ${farthest} rows left out as farthest apart`}`,
     ),
   ]
   if (judged !== null && heldOut !== null) {

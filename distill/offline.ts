@@ -20,7 +20,15 @@ import type { SampleOptions } from './samples.ts'
 import { fitStatistics, type ContentVectors } from './statistics.ts'
 import { runStages, type StageOptions, type StagePosition } from './stages.ts'
 import { Trainer, trainerDefaults, type TrainerOptions } from './trainer.ts'
-import { emptyTrace, summarizeStages, traceMined, traceStep, type StageSummary, type TrainingTrace } from './training-trace.ts'
+import {
+  emptyTrace,
+  summarizeStages,
+  traceFarthest,
+  traceMined,
+  traceStep,
+  type StageSummary,
+  type TrainingTrace,
+} from './training-trace.ts'
 
 /** What is trained on, and in which stages. */
 export interface OfflinePlan {
@@ -270,6 +278,7 @@ async function trainStages({ input, plan, data, rows, trainer, trace, ends, seed
         traceMined(trace, at, report)
         lambdas.set(report.source, report.lambda.lambda)
       },
+      onFarthest: (at, left) => traceFarthest(trace, at, left),
       onBalanced: (at, balance) => void trace.balances.push({ stage: at.stage, ...balance }),
       ...(shouldStop && { shouldStop }),
       ...(input.options.keepEvery !== undefined && { keepEvery: input.options.keepEvery }),

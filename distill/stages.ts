@@ -86,6 +86,8 @@ export interface StagesInput {
   readonly onStep?: (position: StagePosition, total: number, result: StepResult) => void
   readonly onMined?: (position: StagePosition, report: MiningReport) => void
   readonly onBalanced?: (position: StagePosition, balance: SourceBalance) => void
+  /** Told how many rows a stage leaves out as farthest apart, each time that it is begun or gone on with. */
+  readonly onFarthest?: (position: StagePosition, rows: number) => void
   /** Asked before each step; in stages that mine, before each mining. */
   readonly shouldStop?: () => boolean
   /** Steps between two calls of `keep`; in stages that mine, the next whole number of minings. @default those of mining */
@@ -133,6 +135,7 @@ async function runStage(
 ): Promise<{ readonly result: StageResult; readonly position: StagePosition }> {
   const { trainer, content, seed, historyLength } = input
   const { rows, farthest } = await rowsOf(input, stage)
+  if (farthest > 0) input.onFarthest?.(from, farthest)
   const sources = Object.entries(rows).map(([source, own]): SourceRows => ({ source, rows: own }))
   const shares = from.shares ?? (await sharesOf(input, stage, sources, from))
   const total = Math.min(stage.maxSteps ?? Infinity, stage.steps ?? (stage.passes ?? 1) * stepsPerPass(sources, trainer.batchSize))

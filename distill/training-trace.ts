@@ -39,20 +39,33 @@ export interface TrainingTrace {
   readonly balances: StageBalanced[]
   /** Steps that each stage was to have, by its index; none where it took no step. */
   readonly totals: (number | null)[]
+  /** Rows that each stage left out as farthest apart, by its index; none where it left out none. */
+  readonly farthest: (number | null)[]
 }
 
 export function emptyTrace(): TrainingTrace {
-  return { sources: [], steps: { stage: [], source: [], loss: [], tau: [] }, mined: [], balances: [], totals: [] }
+  return { sources: [], steps: { stage: [], source: [], loss: [], tau: [] }, mined: [], balances: [], totals: [], farthest: [] }
 }
 
 export function traceStep({ sources, steps, totals }: TrainingTrace, { stage }: StagePosition, total: number, result: StepResult): void {
-  totals[stage] = total
+  put(totals, stage, total)
   let source = sources.indexOf(result.source)
   if (source < 0) source = sources.push(result.source) - 1
   steps.stage.push(stage)
   steps.source.push(source)
   steps.loss.push(result.loss)
   steps.tau.push(result.tau)
+}
+
+/** Rows that a stage leaves out; said again when it is gone on with. */
+export function traceFarthest({ farthest }: TrainingTrace, { stage }: StagePosition, rows: number): void {
+  put(farthest, stage, rows)
+}
+
+/** Without holes, which JSON does not have. */
+function put(list: (number | null)[], at: number, value: number): void {
+  while (list.length < at) list.push(null)
+  list[at] = value
 }
 
 export function traceMined({ mined, steps }: TrainingTrace, { stage }: StagePosition, report: MiningReport): void {
@@ -68,13 +81,15 @@ export interface StageSummary {
   readonly total: number
   /** Mean loss of each pass, or of all steps where steps were asked for. */
   readonly losses: readonly number[]
+  /** Rows left out as farthest apart in content. */
+  readonly farthest: number
   /** Steps and mean loss of each source. */
   readonly sources: Readonly<Record<string, { readonly steps: number; readonly loss: number }>>
 }
 
 /** All stages in order; one that took no step, for want of rows or because it has not begun, has none of 0. */
 export function summarizeStages(
-  { sources, steps, totals }: TrainingTrace,
+  { sources, steps, totals, farthest }: TrainingTrace,
   stages: readonly { readonly name: string; readonly passes?: number }[],
 ): StageSummary[] {
   return stages.map(({ name, passes = 1 }, stage): StageSummary => {
@@ -87,6 +102,13 @@ export function summarizeStages(
       const places = own.filter((at) => steps.source[at] === s)
       return places.length === 0 ? [] : [[source, { steps: places.length, loss: mean(places) }] as const]
     })
-    return { name, steps: own.length, total, losses: parts.map(mean), sources: Object.fromEntries(bySource) }
+    return {
+      name,
+      steps: own.length,
+      total,
+      losses: parts.map(mean),
+      farthest: farthest[stage] ?? 0,
+      sources: Object.fromEntries(bySource),
+    }
   })
 }

@@ -10,7 +10,7 @@ export async function lossSection({ trace, stages }: DistillReport): Promise<Sec
   const title = 'Loss'
   if (trace.steps.loss.length === 0) return { title, blocks: [{ kind: 'text', text: 'No step was taken.' }] }
   const charts: Chart[] = []
-  for (const [stage, { name, steps, losses }] of stages.entries()) {
+  for (const [stage, { name, steps, losses, farthest }] of stages.entries()) {
     if (steps === 0) continue
     const series = seriesBySource(trace, stage, trace.steps.loss).flatMap(({ name: source, points }): PointSeries[] => {
       const smoothed = smooth(
@@ -27,7 +27,7 @@ export async function lossSection({ trace, stages }: DistillReport): Promise<Sec
         y: { name: 'loss, moving mean' },
         series,
       }),
-      caption: `${countText(steps, 'step')}; mean loss per pass: ${losses.map((loss) => formatNumber(loss, 3)).join(', ')}.${series.length > 1 ? ' Losses of two sources cannot be compared: their negatives and terms differ.' : ''}`,
+      caption: `${countText(steps, 'step')}${farthest > 0 ? `, without the ${countText(farthest, 'row')} farthest apart` : ''}; mean loss per pass: ${losses.map((loss) => formatNumber(loss, 3)).join(', ')}.${series.length > 1 ? ' Losses of two sources cannot be compared: their negatives and terms differ.' : ''}`,
     })
   }
   return { title, blocks: [{ kind: 'charts', charts }] }

@@ -74,6 +74,7 @@ test('the configuration of the guide runs: five stages, counts of what was left 
   ok(report.sources['similar']!.unknown > 0, 'pairs of unknown items are counted')
   deepStrictEqual(Object.keys(report.sources['ids']!.teachers!), ['item'], 'nobody sent embeddings of authors')
   ok(report.sources['similar']!.heldOut > 0)
+  ok(report.stages[1]!.farthest > 0, 'the second stage leaves out what is farthest apart')
   ok(report.trace.balances.length >= 2, 'stages were balanced by tasks')
   ok(report.trace.mined.every(({ f1 }) => f1 > 0) && report.trace.mined.length > 0)
   strictEqual(report.pareto!.points.length, 11)
