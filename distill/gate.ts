@@ -2,10 +2,10 @@
  * The gate: thresholds that somebody sets on any figure of a judgment, beside the clauses of the guard.
  * Invariant: every threshold gives one row, passed or not, as plain JSON; a figure without enough behind it fails nothing.
  */
-import { contentFigures, SidestreamError, windowFigures } from '../schemas/index.ts'
-import type { ContentFigure, WindowFigure } from '../schemas/index.ts'
+import { contentFigures, SidestreamError, spaceFigures, windowFigures } from '../schemas/index.ts'
+import type { ContentFigure, SpaceFigure, WindowFigure } from '../schemas/index.ts'
 
-export type JudgedFigure = WindowFigure | ContentFigure
+export type JudgedFigure = WindowFigure | ContentFigure | SpaceFigure
 
 /** Thresholds on one figure; each that is given (not null) must hold. */
 export interface GateRule {
@@ -49,7 +49,7 @@ export interface GateInput {
   readonly events: (figure: JudgedFigure) => number
 }
 
-const known: ReadonlySet<string> = new Set<string>([...windowFigures, ...contentFigures])
+const known: ReadonlySet<string> = new Set<string>([...windowFigures, ...contentFigures, ...spaceFigures])
 
 /**
  * One row per threshold, in the order given.

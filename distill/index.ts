@@ -152,7 +152,8 @@ export type {
   StageEnd,
 } from './offline.ts'
 export type { ContentRecord, OfflineRecords, OfflineTeacherKind, RecordBatches } from './offline-data.ts'
-export type { OfflineJudgement, SpaceFigures, SpaceName } from './offline-judge.ts'
+export type { OfflineJudgement, SpaceName } from './offline-judge.ts'
+export type { SpaceFigures } from './space-figures.ts'
 export type { OfflineSource, SourceCounts } from './offline-sources.ts'
 export type { ItemMap, MapSide } from './item-map.ts'
 export { rawVectors } from './raw-vectors.ts'

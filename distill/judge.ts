@@ -3,7 +3,7 @@
  * asks the guard and the gate.
  * Invariant: it encodes nothing and reads no store; what it says is a function of its input and the seed, as plain JSON.
  */
-import { windowFigures } from '../schemas/index.ts'
+import { spaceFigures, windowFigures } from '../schemas/index.ts'
 import type { ContentFigure } from '../schemas/index.ts'
 import { evaluationDefaults, planEvaluation } from './evaluation.ts'
 import type { EvaluationOptions, EvaluationPlan, EvaluationStream } from './evaluation.ts'
@@ -128,6 +128,18 @@ export async function judge(input: JudgeInput, options: JudgeOptions, open: Open
   }
 }
 
+/** A judgment with more rows of the gate. */
+export function withGateRows(judgement: Judgement, rows: readonly GateRow[]): Judgement {
+  const reasons = [...judgement.reasons, ...rows.filter(failed).map(gateReason)]
+  return {
+    ...judgement,
+    verdict: reasons.length > 0 ? 'refused' : 'pass',
+    gate: [...judgement.gate, ...rows],
+    reasons,
+    warnings: [...judgement.warnings, ...rows.filter(insufficient).map(gateWarning)],
+  }
+}
+
 interface SetScores {
   readonly events: EvaluationScores
   /** Recall@50 per query of held-out pairs, when there are any. */
@@ -189,7 +201,9 @@ function warningOf({ name, events }: GuardClause): string {
   return `${name}: only ${events} ${name === 'content-pair-recall-50' ? 'queries' : 'events'}, not judged`
 }
 
-function gateWarning({ figure, rule, events }: GateRow): string {
+function gateWarning({ figure, rule, candidate, events }: GateRow): string {
+  if (candidate === null && (spaceFigures as readonly string[]).includes(figure))
+    return `gate ${figure}.${rule}: not judged, not measured here`
   return `gate ${figure}.${rule}: not judged, too little to tell (${events})`
 }
 

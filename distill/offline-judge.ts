@@ -5,45 +5,32 @@
  */
 
 import type { ComputeWorker } from '../compute/index.ts'
-import { planEvaluation, type EvaluationPlan, type EvaluationStream } from './evaluation.ts'
-import { scoreVectors, unitRows } from './evaluation-scores.ts'
+import { spaceFigures, type SpaceFigure } from '../schemas/index.ts'
+import { clusterItems } from './content-clusters.ts'
+import { evaluationDefaults, planEvaluation, type EvaluationOptions, type EvaluationPlan, type EvaluationStream } from './evaluation.ts'
+import { scoreVectors } from './evaluation-scores.ts'
+import { gate, type GateRules, type JudgedFigure } from './gate.ts'
+import { guardDefaults } from './guard.ts'
 import { HeadEncoder } from './head-encoder.ts'
 import type { Head } from './head.ts'
 import type { HeldOutPairs } from './held-out-pairs.ts'
 import { paretoSweep, tradeFigures, type ParetoCurve } from './interpolation.ts'
-import { judge, judgeDefaults, type JudgeInput, type JudgeOptions, type Judgement, type VectorSet } from './judge.ts'
+import { judge, judgeDefaults, withGateRows, type JudgeInput, type JudgeOptions, type Judgement, type VectorSet } from './judge.ts'
 import type { OfflineData } from './offline-data.ts'
-import type { OpenSimilarity } from './ports.ts'
 import { rawVectors } from './raw-vectors.ts'
-import { clusterAgreement, pairAuc, retrievalMetrics } from './retrieval-metrics.ts'
-import { rowsOf } from './score-rows.ts'
 import { retrievalReport, type RetrievalReport } from './retrieval-report.ts'
 import { similarityIn } from './similarity.ts'
-import { kendallAgreement, topKIntersection } from './space-agreement.ts'
+import { measureSpace, type MeasuredSpace, type SpaceFigures } from './space-figures.ts'
 import type { ContentVectors } from './statistics.ts'
 
 /** Vector sets that are compared. */
 export type SpaceName = 'raw' | 'start' | 'candidate'
 
-/** What SAIL measures on a space, beside ranking; null where there is nothing to measure. */
-export interface SpaceFigures {
-  /** AUC of (history, next item) against all other items, and the distance of the two in standard deviations. */
-  readonly separability: number | null
-  readonly dPrime: number | null
-  /** Share of events whose target leads back to their history. */
-  readonly bijective: number | null
-  /** NMI of the clusters of histories and of their targets. */
-  readonly nmi: number | null
-  /** Agreement with the items' own ID embeddings: Kendall's tau, and the share of the 100 nearest in both. */
-  readonly kendall: number | null
-  readonly top100: number | null
-  /** AUC of held-out graded pairs: those of the median score and above against the others. */
-  readonly pairAuc: number | null
-}
-
 export interface OfflineJudgement {
   readonly judgement: Judgement
   readonly retrieval: Readonly<Partial<Record<SpaceName, RetrievalReport>>>
+  /** The same over histories of the target's label or cluster alone (SAIL's Filtered set); its events are others. */
+  readonly filtered: Readonly<Partial<Record<SpaceName, RetrievalReport>>>
   readonly spaces: Readonly<Partial<Record<SpaceName, SpaceFigures>>>
 }
 
@@ -119,24 +106,79 @@ export async function judgeOffline(input: OfflineJudgeInput): Promise<OfflineJud
     ...(start && { start: await publishedVectors(start, window.contents, worker) }),
     candidate: await publishedVectors(candidate, window.contents, worker),
   }
-  const judgement = await judge({ ...window, raw: sets.raw!, live: sets.start, candidate: sets.candidate! }, options, open)
+  const { ofSpaces, ofJudge } = splitGate(options.gate)
+  const judgement = await judge(
+    { ...window, raw: sets.raw!, live: sets.start, candidate: sets.candidate! },
+    { ...options, gate: ofJudge },
+    open,
+  )
   const retrieval: Partial<Record<SpaceName, RetrievalReport>> = {}
-  const spaces: Partial<Record<SpaceName, SpaceFigures>> = {}
-  if (judgement.clauses.some(({ name, verdict }) => name === 'finite-vectors' && verdict === 'fail'))
-    return { judgement, retrieval, spaces }
-  const plan = planEvaluation(window.stream, window.since, {
+  const filtered: Partial<Record<SpaceName, RetrievalReport>> = {}
+  const measured: Partial<Record<SpaceName, MeasuredSpace>> = {}
+  if (isBroken(judgement)) return { judgement, retrieval, filtered, spaces: {} }
+  const plan = planOf(window, options)
+  const consistent = planOf(window, { ...options, keep: 'same-label', reach: filteredReach, labels: labelsOf(data, window, options) })
+  const bootstrap = options.seed === undefined ? {} : { seed: options.seed }
+  for (const name of Object.keys(sets) as SpaceName[]) {
+    const set = sets[name]!
+    retrieval[name] = retrievalReport(plan, await scoreVectors(plan, set.vectors, set.dim, open), bootstrap)
+    filtered[name] = retrievalReport(consistent, await scoreVectors(consistent, set.vectors, set.dim, open), bootstrap)
+    measured[name] = await measureSpace({ data, window, plan, itemKind }, set, open)
+  }
+  return {
+    judgement: withSpaceGate(judgement, ofSpaces, measured, options),
+    retrieval,
+    filtered,
+    spaces: Object.fromEntries(Object.entries(measured).map(([name, { figures }]) => [name, figures])),
+  }
+}
+
+/** How far back a history of one label reaches (SAIL's Filtered set). */
+const filteredReach = 1000
+/** Most clusters of items without a label: as fine as a label is. */
+const labelClusters = 100
+
+function planOf(window: OfflineWindow, options: Omit<EvaluationOptions, 'from' | 'until'>): EvaluationPlan {
+  return planEvaluation(window.stream, window.since, {
     ...judgeDefaults,
     ...options,
     ...window.window,
     coldBefore: window.window.from,
   })
-  for (const name of Object.keys(sets) as SpaceName[]) {
-    const set = sets[name]!
-    const scores = await scoreVectors(plan, set.vectors, set.dim, open)
-    retrieval[name] = retrievalReport(plan, scores, options.seed === undefined ? {} : { seed: options.seed })
-    spaces[name] = await spaceFigures(data, window, plan, set, itemKind, open)
-  }
-  return { judgement, retrieval, spaces }
+}
+
+/** First label of each item, else its cluster by content, by number; -1 = neither. */
+function labelsOf(data: OfflineData, { ids }: OfflineWindow, { seed = evaluationDefaults.seed }: JudgeOptions): Int32Array {
+  const labelOf = clusterItems([{ history: ids }], (id) => data.items.get(id), { clusters: labelClusters, seed })
+  const numbers = new Map<string, number>()
+  return Int32Array.from(ids, (id) => {
+    const label = labelOf(id)
+    if (label === '') return -1
+    if (!numbers.has(label)) numbers.set(label, numbers.size)
+    return numbers.get(label)!
+  })
+}
+
+function isBroken({ clauses }: Judgement): boolean {
+  return clauses.some(({ name, verdict }) => name === 'finite-vectors' && verdict === 'fail')
+}
+
+/** Thresholds on what only a run over files measures, and the others. */
+function splitGate(rules: GateRules = {}): { readonly ofSpaces: GateRules; readonly ofJudge: GateRules } {
+  const isSpace = (name: string): boolean => (spaceFigures as readonly string[]).includes(name)
+  const own = (wanted: boolean): GateRules => Object.fromEntries(Object.entries(rules).filter(([name]) => isSpace(name) === wanted))
+  return { ofSpaces: own(true), ofJudge: own(false) }
+}
+
+function withSpaceGate(
+  judgement: Judgement,
+  rules: GateRules,
+  { raw, start, candidate }: Partial<Record<SpaceName, MeasuredSpace>>,
+  { minEvents = guardDefaults.minEvents }: JudgeOptions,
+): Judgement {
+  const events = (name: JudgedFigure): number => candidate!.behind[name as SpaceFigure]
+  const rows = gate(rules, { candidate: candidate!.figures, raw: raw!.figures, live: start?.figures ?? null, events }, minEvents)
+  return withGateRows(judgement, rows)
 }
 
 /** Heads between the end of what taught content and the candidate, on fewer events: a curve, not a verdict. */
@@ -146,11 +188,12 @@ export function offlinePareto(
 ): Promise<ParetoCurve> {
   const open = similarityIn(worker)
   const raw = rawVectors(candidate, window.contents)
+  const { ofJudge } = splitGate(options.gate)
   return paretoSweep(content, candidate, async (head) =>
     tradeFigures(
       await judge(
         { ...window, raw, candidate: await publishedVectors(head, window.contents, worker) },
-        { ...options, maxEvents: Math.min(options.maxEvents ?? sweptEvents, sweptEvents), replicates: sweptReplicates },
+        { ...options, gate: ofJudge, maxEvents: Math.min(options.maxEvents ?? sweptEvents, sweptEvents), replicates: sweptReplicates },
         open,
       ),
     ),
@@ -169,95 +212,4 @@ export async function publishedVectors(head: Head, contents: readonly ContentVec
   } finally {
     await encoder.close()
   }
-}
-
-/** Events and items that the figures look at, the most: each is compared with every item, or clustered. */
-const askedEvents = 2000
-const askedItems = 2000
-
-async function spaceFigures(
-  data: OfflineData,
-  window: OfflineWindow,
-  plan: EvaluationPlan,
-  { vectors, dim }: VectorSet,
-  itemKind: string | undefined,
-  open: OpenSimilarity,
-): Promise<SpaceFigures> {
-  const items = unitRows(vectors, dim, plan.order)
-  const count = Math.min(plan.events, askedEvents)
-  const events = Int32Array.from({ length: count }, (_, i) => Math.floor((i * plan.events) / count))
-  const queries = new Float32Array(count * dim)
-  events.forEach((event, e) => {
-    for (let h = event * plan.historyLength; h < (event + 1) * plan.historyLength && plan.histories[h]! >= 0; h++) {
-      for (let d = 0; d < dim; d++) queries[e * dim + d]! += items[plan.histories[h]! * dim + d]!
-    }
-  })
-  const relevance = { offsets: Int32Array.from({ length: count + 1 }, (_, i) => i), items: events.map((event) => plan.targets[event]!) }
-  const targets = rowsOf(items, dim, relevance.items)
-  const found = count === 0 ? undefined : await retrievalMetrics({ queries, items, dim, relevance }, open)
-  return {
-    separability: finite(found?.separability.auc),
-    dPrime: finite(found?.separability.dPrime),
-    bijective: finite(found?.bijective),
-    nmi: count < 2 ? null : finite(clusterAgreement(queries, targets, dim)),
-    ...(await idAgreement(data, window, { vectors, dim }, itemKind, open)),
-    pairAuc: gradedAuc(data, window, { vectors, dim }),
-  }
-}
-
-/** Against the recommender's vectors of the same items. */
-async function idAgreement(
-  { teachers }: OfflineData,
-  { ids }: OfflineWindow,
-  { vectors, dim }: VectorSet,
-  itemKind: string | undefined,
-  open: OpenSimilarity,
-): Promise<Pick<SpaceFigures, 'kendall' | 'top100'>> {
-  const kind = teachers.kinds.find(({ name }) => name === itemKind)
-  const all = kind === undefined ? [] : [...ids.keys()].filter((number) => teachers.embedding(kind.name, ids[number]!) !== undefined)
-  if (kind === undefined || all.length < 3) return { kendall: null, top100: null }
-  const count = Math.min(all.length, askedItems)
-  const chosen = Int32Array.from({ length: count }, (_, i) => all[Math.floor((i * all.length) / count)]!)
-  const own = rowsOf(vectors, dim, chosen)
-  const theirs = new Float32Array(count * kind.dim)
-  chosen.forEach((number, i) => theirs.set(teachers.embedding(kind.name, ids[number]!)!.vector, i * kind.dim))
-  const pair = {
-    a: { queries: own, items: own, dim },
-    b: { queries: theirs, items: theirs, dim: kind.dim },
-    self: Int32Array.from(chosen.keys()),
-  }
-  return {
-    kendall: finite(await kendallAgreement(pair, {}, open)),
-    top100: finite(await topKIntersection(pair, Math.min(100, count - 1), open)),
-  }
-}
-
-function gradedAuc({ pairs }: OfflineData, { ids }: OfflineWindow, { vectors, dim }: VectorSet): number | null {
-  const numbers = new Map(ids.map((id, number) => [id, number]))
-  const graded = [...pairs.values()].flatMap(({ heldOut }) =>
-    heldOut.filter(({ queryId, targetId, score }) => score !== undefined && numbers.has(queryId) && numbers.has(targetId)),
-  )
-  if (graded.length === 0) return null
-  const ascending = Float64Array.from(graded, ({ score }) => score!).sort()
-  const [least, median] = [ascending[0]!, ascending[Math.floor(ascending.length / 2)]!]
-  const side = (id: (pair: (typeof graded)[number]) => string): Float32Array =>
-    rowsOf(
-      vectors,
-      dim,
-      Int32Array.from(graded, (pair) => numbers.get(id(pair))!),
-    )
-  // With two grades the median is one of them: the lowest grade never counts as close.
-  const labels = graded.map(({ score }) => (score! >= median && score! > least ? 1 : 0))
-  return finite(
-    pairAuc(
-      side(({ queryId }) => queryId),
-      side(({ targetId }) => targetId),
-      dim,
-      labels,
-    ),
-  )
-}
-
-function finite(value: number | undefined): number | null {
-  return value !== undefined && Number.isFinite(value) ? value : null
 }

@@ -5,7 +5,7 @@
 import { z } from 'zod'
 import { configDefaults as defaults, gateRuleDefaults } from './config-defaults.ts'
 import { count, durationMs, name, option, share } from './config-option.ts'
-import { contentFigures, windowFigures } from './judged-figures.ts'
+import { contentFigures, spaceFigures, windowFigures } from './judged-figures.ts'
 import { limits } from './limits.ts'
 
 /** Kinds of training rows that are made of a liked item. */
@@ -203,7 +203,11 @@ export const refresh = z
   .meta({ description: 'When new versions are built.' })
 
 /** Figures with bounds of 0 and 1. */
-const gateFigures = [...windowFigures, ...contentFigures.filter((figure) => figure !== 'pairDPrime')] as const
+const gateFigures = [
+  ...windowFigures,
+  ...contentFigures.filter((figure) => figure !== 'pairDPrime'),
+  ...spaceFigures.filter((figure) => figure !== 'dPrime' && figure !== 'coldDPrime'),
+] as const
 
 const gateRule = z
   .strictObject({
@@ -259,7 +263,7 @@ export const guard = z
     gate: option(
       z.partialRecord(z.enum(gateFigures), gateRule),
       defaults.guard.gate,
-      `Own thresholds on figures of the judgment, such as \`coldRecall10: { min: 0.05, maxLoss: 0.01 }\`. A candidate outside any of them is refused with the figure as its reason; one with less than \`minEvents\` behind it is not judged. Figures: ${gateFigures.map((figure) => `\`${figure}\``).join(', ')} (\`uni\`, \`pop\`: AUC against live items, even or by popularity; \`recallK\`: targets among the first K).`,
+      `Own thresholds on figures of the judgment, such as \`coldRecall10: { min: 0.05, maxLoss: 0.01 }\`. A candidate outside any of them is refused with the figure as its reason; one with less than \`minEvents\` behind it is not judged. Figures: ${gateFigures.map((figure) => `\`${figure}\``).join(', ')} (\`uni\`, \`pop\`: AUC against live items, even or by popularity; \`recallK\`: targets among the first K; from \`separability\` on only \`distill\` measures them, and a daemon reports them as not judged).`,
     ),
   })
   .prefault({})

@@ -52,3 +52,28 @@ export const contentFigures = [
 ] as const
 
 export type ContentFigure = (typeof contentFigures)[number]
+
+/**
+ * Figures of a space, which a run over files measures and the daemon does not. Of next items: `separability`, the AUC of (history,
+ * next item) against all other items, and `dPrime`, the distance of the two, which has no upper bound; `bijective`, the share of
+ * events whose target leads back to their history; `nmi` of the clusters of histories and of their targets. `kendall` and `top100`:
+ * agreement with the items' own ID embeddings, tau (from -1) and the share of the 100 nearest in both. `pairAuc`: graded pairs of the
+ * median score and above against the others. `cold…`: events of cold targets, or items that nobody had liked before.
+ */
+export const spaceFigures = [
+  'separability',
+  'dPrime',
+  'bijective',
+  'nmi',
+  'kendall',
+  'top100',
+  'pairAuc',
+  'coldSeparability',
+  'coldDPrime',
+  'coldBijective',
+  'coldNmi',
+  'coldKendall',
+  'coldTop100',
+] as const
+
+export type SpaceFigure = (typeof spaceFigures)[number]

@@ -3,6 +3,7 @@
 import { formatNumber, lineChart, scatterChart } from '../../replay/index.ts'
 import type { Block, PointSeries, Section, Table } from '../../replay/index.ts'
 import type { DistillReport } from '../../pipeline/index.ts'
+import { contentFigures, type ContentFigure } from '../../schemas/index.ts'
 import { countText, percentText } from '../demo/report-text.ts'
 
 type Judged = NonNullable<DistillReport['judged']>
@@ -14,15 +15,15 @@ const depths = [1, 10, 25, 50, 100] as const
 const notJudged: Block = { kind: 'text', text: 'Nothing was held out, so there is nothing to measure on.' }
 
 /** Figures of every vector set, on the same held-out events. */
-export async function gateSection({ judged }: DistillReport): Promise<Section> {
+export async function gateSection({ judged, sources }: DistillReport): Promise<Section> {
   const title = 'Figures on what was held out'
   if (judged === null) return { title, blocks: [notJudged] }
-  const { judgement, retrieval, spaces } = judged
+  const { judgement, retrieval, filtered, spaces } = judged
   const sets = (['raw', 'start', 'candidate'] as const).filter((name) => retrieval[name] !== undefined)
   if (sets.length === 0) return { title, blocks: [{ kind: 'text', text: 'The vectors are not finite: nothing else was measured.' }] }
   if (judgement.events === 0) return { title, blocks: [{ kind: 'text', text: 'No held-out event could be scored: nobody came back.' }] }
-  const figure = (set: SetName, name: keyof NonNullable<Judged['retrieval']['raw']>['figures']): string => {
-    const { value, low, high } = retrieval[set]!.figures[name]
+  const figure = (set: SetName, name: keyof NonNullable<Judged['retrieval']['raw']>['figures'], of = retrieval): string => {
+    const { value, low, high } = of[set]!.figures[name]
     if (value === null) return '–'
     return low === null || high === null
       ? formatNumber(value, 3)
@@ -42,27 +43,43 @@ export async function gateSection({ judged }: DistillReport): Promise<Section> {
       ['AUC, against all items alike', ...sets.map((set) => figure(set, slice === '' ? 'uni' : (`${slice}Uni` as const)))],
     ],
   })
+  const consistent: Table = {
+    kind: 'table',
+    caption: `Consistent histories: the newest ten of the item's label or cluster, among the last thousand (${countText(filtered.candidate!.events, 'event')})`,
+    columns: ['figure', ...columns],
+    rows: (['', 'warm', 'cold'] as const).flatMap((slice) =>
+      depths.map((k) => {
+        const name = slice === '' ? (`recall${k}` as const) : (`${slice}Recall${k}` as const)
+        return [`recall@${k}, ${slice === '' ? 'all' : slice} items`, ...sets.map((set) => figure(set, name, filtered))]
+      }),
+    ),
+  }
+  const taught = Object.values(sources).some(({ kind, rows }) => kind === 'ids' && rows > 0) ? ' (which taught this head)' : ''
   const spaceRows = (
     [
       ['separability', 'separability: AUC of next items against all others'],
       ['dPrime', 'd′ of the same'],
       ['bijective', 'bijective alignment'],
       ['nmi', 'NMI of histories and next items'],
-      ['kendall', 'Kendall’s tau with the items’ ID embeddings'],
-      ['top100', 'nearest 100 shared with the ID embeddings'],
+      ['kendall', `Kendall’s tau with the items’ ID embeddings${taught}`],
+      ['top100', `nearest 100 shared with the ID embeddings${taught}`],
       ['pairAuc', 'AUC of graded pairs'],
+      ['coldSeparability', 'separability, cold next items'],
+      ['coldDPrime', 'd′ of the same'],
+      ['coldBijective', 'bijective alignment, cold next items'],
+      ['coldNmi', 'NMI of histories and cold next items'],
+      ['coldKendall', `Kendall’s tau, items that nobody had liked before${taught}`],
+      ['coldTop100', `nearest 100 shared, the same items${taught}`],
     ] as const
   )
     .map(([name, words]) => [words, ...sets.map((set) => spaces[set]?.[name] ?? null)])
     .filter((row) => row.some((cell) => typeof cell === 'number'))
-  const pairRows = (['pairRecall1', 'pairRecall10', 'pairRecall50', 'pairRecall100', 'pairSeparation', 'neighborRecall'] as const).map(
-    (name) => [
-      pairNames[name],
-      judgement.metrics.raw[name] ?? null,
-      ...(sets.includes('start') ? [judgement.metrics.live?.[name] ?? null] : []),
-      judgement.metrics.candidate[name] ?? null,
-    ],
-  )
+  const pairRows = contentFigures.map((name) => [
+    pairNames[name],
+    judgement.metrics.raw[name] ?? null,
+    ...(sets.includes('start') ? [judgement.metrics.live?.[name] ?? null] : []),
+    judgement.metrics.candidate[name] ?? null,
+  ])
   const kept = pairRows.filter((row) => row.some((cell) => typeof cell === 'number'))
   const { events, users } = retrieval.candidate!
   const svg = await lineChart({
@@ -89,6 +106,9 @@ export async function gateSection({ judged }: DistillReport): Promise<Section> {
       ...(hasCold
         ? [ranking('Cold items: nobody had liked them before', 'cold')]
         : [{ kind: 'text' as const, text: 'No event had a cold item.' }]),
+      ...(filtered.candidate!.events > 0
+        ? [consistent]
+        : [{ kind: 'text' as const, text: 'No event had a history of its own label or cluster.' }]),
       { kind: 'table', caption: 'The spaces', columns: ['figure', ...columns], decimals: [null, ...sets.map(() => 3)], rows: spaceRows },
       ...(kept.length > 0
         ? [
@@ -105,14 +125,17 @@ export async function gateSection({ judged }: DistillReport): Promise<Section> {
   }
 }
 
-const pairNames = {
+const pairNames: Readonly<Record<ContentFigure, string>> = {
+  neighborRecall: 'raw neighbors kept',
   pairRecall1: 'recall@1 of pairs',
   pairRecall10: 'recall@10 of pairs',
+  pairRecall25: 'recall@25 of pairs',
   pairRecall50: 'recall@50 of pairs',
   pairRecall100: 'recall@100 of pairs',
   pairSeparation: 'AUC of pairs against all other items',
-  neighborRecall: 'raw neighbors kept',
-} as const
+  pairDPrime: 'd′ of the same',
+  pairBijective: 'bijective alignment of pairs',
+}
 
 /** Heads between the end of the content stages and the last. */
 export async function paretoSection({ pareto, plan }: DistillReport): Promise<Section> {

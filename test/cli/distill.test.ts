@@ -88,6 +88,9 @@ test('the configuration of the guide runs: five stages, counts of what was left 
     'Pareto',
     'Raw content',
     'This head',
+    'Consistent histories',
+    'which taught this head',
+    'bijective alignment of pairs',
   ]) {
     ok(page.includes(words), `the page says ${words}`)
   }

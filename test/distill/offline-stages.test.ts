@@ -95,10 +95,14 @@ test('the report holds rows, losses, balance, lambda*, figures, heads between an
   deepStrictEqual(balance?.sources, ['tags', 'graded', 'near'])
   deepStrictEqual([...balance!.tasks].sort(), ['graded', 'seq2item', 'tags'])
   ok(report.trace.mined.some(({ source, stage }) => source === 'seq2item' && stage === 1))
-  const { judgement, spaces, retrieval } = report.judged!
+  const { judgement, spaces, retrieval, filtered } = report.judged!
   ok(judgement.events > 0 && judgement.metrics.candidate.pairRecall50 !== undefined)
   for (const set of ['raw', 'candidate'] as const) {
     ok(retrieval[set]!.figures.recall10.value !== null)
+    const { events, figures } = filtered[set]!
+    ok(events > 0 && events < retrieval[set]!.events, "not every history has an item of its target's kind")
+    for (const name of ['recall1', 'recall10', 'recall25', 'recall50', 'recall100', 'warmRecall10'] as const)
+      ok(figures[name].value !== null)
     const { separability, bijective, nmi, kendall, top100, pairAuc } = spaces[set]!
     for (const value of [separability, bijective, nmi, kendall, top100, pairAuc]) ok(value !== null && value >= -1 && value <= 1)
   }
@@ -106,6 +110,37 @@ test('the report holds rows, losses, balance, lambda*, figures, heads between an
   deepStrictEqual([map?.groupedBy, map?.groups.toSorted()], ['label', ['kind:0', 'kind:1', 'kind:2']])
   strictEqual(map?.before.x.length, map?.items)
   deepStrictEqual([pareto?.points[0]?.k, pareto?.points.at(-1)?.k], [0, 1])
+})
+
+test('figures of spaces are measured on cold items alone as well, and thresholds on them refuse', async () => {
+  // Items 50 to 59 are liked by nobody before the cut.
+  const late = interactions.map((one) => {
+    const number = Number(one.itemId.slice(1))
+    return one.eventTs < 1320 && number >= 50 ? { ...one, itemId: `i${number - 50}` } : one
+  })
+  const judge = {
+    ...options.judge!,
+    gate: { coldNmi: { min: 1 }, coldSeparability: { maxLoss: 1 }, coldKendall: { min: 0 }, recall1: { min: 0 } },
+  }
+  const { report } = await distillOffline({ ...input, interactions: [late], options: { ...options, plan: plainPlan, judge } })
+  const { judgement, spaces, retrieval } = report.judged!
+  const { separability, coldSeparability, coldBijective, coldNmi, coldDPrime, coldKendall } = spaces.candidate!
+  const events = retrieval.candidate!.figures.coldRecall1.events
+  for (const value of [coldSeparability, coldBijective, coldNmi, coldDPrime]) ok(value !== null)
+  ok(coldSeparability !== separability)
+  strictEqual(coldKendall, null, 'their ID embeddings are of later')
+  deepStrictEqual(
+    judgement.gate.map(({ figure, verdict, events: behind }) => [figure, verdict, behind]),
+    [
+      ['recall1', 'pass', judgement.events],
+      ['coldNmi', 'fail', events],
+      ['coldSeparability', 'pass', events],
+      ['coldKendall', 'insufficient', 0],
+    ],
+  )
+  strictEqual(judgement.verdict, 'refused')
+  ok(judgement.reasons.some((reason) => reason.startsWith('coldNmi')))
+  ok(judgement.warnings.includes('gate coldKendall.min: not judged, not measured here'))
 })
 
 test('a run that is kept and gone on with reports what one that never stopped does', async () => {
