@@ -343,8 +343,9 @@ function requireRows(data: OfflineData, { bySource, counts }: OfflineRows): void
 }
 
 function stepsInAll({ totals }: TrainingTrace, { stages }: OfflinePlan, { bySource }: OfflineRows, batchSize: number): number {
-  return stages.reduce((sum, { sources, steps, passes = 1, maxSteps = Infinity }, i) => {
-    const perPass = sources.reduce((all, name) => all + Math.ceil((bySource[name]?.length ?? 0) / batchSize), 0)
+  return stages.reduce((sum, { sources, balance, steps, passes = 1, maxSteps = Infinity }, i) => {
+    const drawn = balance?.by === 'shares' ? sources.filter((name) => (balance.shares[name] ?? 0) > 0) : sources
+    const perPass = drawn.reduce((all, name) => all + Math.ceil((bySource[name]?.length ?? 0) / batchSize), 0)
     return sum + (totals[i] ?? Math.min(maxSteps, perPass === 0 ? 0 : (steps ?? passes * perPass)))
   }, 0)
 }

@@ -13,6 +13,7 @@ import { createMiner, minerDefaults, type MinerOptions, type MiningReport } from
 import { encodeItemsOf, rowVectors } from './row-vectors.ts'
 import { balanceDefaults, balanceSources, type SourceBalance, type VectorSample } from './source-balance.ts'
 import { drawSource } from './source-draw.ts'
+import type { TrainingSource } from './sources.ts'
 import { stepsPerPass, type SourceRows } from './step-order.ts'
 import type { RowsBySource, StepResult, Trainer, TrainingPlan, TrainingResult } from './trainer.ts'
 
@@ -28,7 +29,7 @@ export type StageBalance =
 export interface StageOptions {
   /** Appears in metrics and reports. */
   readonly name: string
-  /** Names of the trainer's sources. Those without rows are passed over. */
+  /** Names of the trainer's sources. Those without rows, or with a share of 0, are passed over; with none left it takes no step. */
   readonly sources: readonly string[]
   /** @default each source's batches once a pass, mixed */
   readonly balance?: StageBalance
@@ -115,6 +116,7 @@ export async function runStages(input: StagesInput): Promise<{ readonly results:
   const { stages, shouldStop } = input
   const results: StageResult[] = []
   let position: StagePosition = input.from ?? start(stages, 0)
+  checkStages(input, position)
   while (position.stage < stages.length && shouldStop?.() !== true) {
     const ran = await runStage(input, stages[position.stage]!, position)
     results.push(ran.result)
@@ -122,6 +124,39 @@ export async function runStages(input: StagesInput): Promise<{ readonly results:
     await input.keep?.(position)
   }
   return { results, position }
+}
+
+/** Every stage that is still to begin, before the first step: an error after hours of training costs them. */
+function checkStages({ trainer, stages, rows, tasks, content }: StagesInput, from: StagePosition): void {
+  const hasTasks = taskRows(tasks, content).length > 0
+  for (const [at, stage] of stages.entries()) {
+    if (at < from.stage) continue
+    const sources = stage.sources.map((name) => sourceOf(trainer, stage, name))
+    if (hasTasks || stage.balance?.by !== 'tasks' || (at === from.stage && from.shares !== undefined)) continue
+    const withRows = sources.filter(
+      ({ name, kind }) => usableRows(rows[name] ?? [], content, { needsHistory: kind !== 'ids' }).rows.length > 0,
+    )
+    if (withRows.length < 2) continue
+    throw new SidestreamError(
+      'SIDESTREAM_ITEMS_TOO_FEW',
+      `stage ${stage.name} is balanced by tasks, and no task has rows: hold out interactions or pairs, or balance it by rows or shares`,
+    )
+  }
+}
+
+/** @throws SIDESTREAM_USAGE_INVALID */
+function sourceOf(trainer: Trainer, stage: StageOptions, name: string): TrainingSource {
+  const source = trainer.sources.find((one) => one.name === name)
+  if (source !== undefined) return source
+  const known = trainer.sources.map((one) => one.name).join(', ')
+  throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `stage ${stage.name} names source ${name}; there are: ${known}`)
+}
+
+/** Rows of the tasks that have any. */
+function taskRows(tasks: RowsBySource = {}, content: ContentLookup): SourceRows[] {
+  return Object.entries(tasks)
+    .map(([source, rows]): SourceRows => ({ source, rows: usableRows(rows, content).rows }))
+    .filter(({ rows }) => rows.length > 0)
 }
 
 function start(stages: readonly StageOptions[], stage: number): StagePosition {
@@ -134,11 +169,15 @@ async function runStage(
   from: StagePosition,
 ): Promise<{ readonly result: StageResult; readonly position: StagePosition }> {
   const { trainer, content, seed, historyLength } = input
-  const { rows, farthest } = await rowsOf(input, stage)
+  const { rows: all, farthest } = await rowsOf(input, stage)
   if (farthest > 0) input.onFarthest?.(from, farthest)
-  const sources = Object.entries(rows).map(([source, own]): SourceRows => ({ source, rows: own }))
-  const shares = from.shares ?? (await sharesOf(input, stage, sources, from))
-  const total = Math.min(stage.maxSteps ?? Infinity, stage.steps ?? (stage.passes ?? 1) * stepsPerPass(sources, trainer.batchSize))
+  const found = Object.entries(all).map(([source, own]): SourceRows => ({ source, rows: own }))
+  const shares = from.shares ?? (await sharesOf(input, stage, found, from))
+  // A source that is never drawn is none of the stage's; without any there is no step to take, however many were asked for.
+  const sources = shares ? found.filter(({ source }) => (shares[source] ?? 0) > 0) : found
+  const rows = Object.fromEntries(sources.map(({ source, rows: own }) => [source, own]))
+  const perPass = stepsPerPass(sources, trainer.batchSize)
+  const total = perPass === 0 ? 0 : Math.min(stage.maxSteps ?? Infinity, stage.steps ?? (stage.passes ?? 1) * perPass)
   if (from.done === 0 && stage.continues === undefined) await trainer.resetOptimizer()
   const at = (done: number): StagePosition => ({ stage: from.stage, name: stage.name, done, ...(shares ? { shares } : {}) })
   const begun = trainer.step - from.done
@@ -191,11 +230,7 @@ async function rowsOf(
   const kept: Record<string, readonly TrainingRow[]> = {}
   let farthest = 0
   for (const name of stage.sources) {
-    const source = trainer.sources.find((one) => one.name === name)
-    if (source === undefined) {
-      const known = trainer.sources.map((one) => one.name).join(', ')
-      throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `stage ${stage.name} names source ${name}; there are: ${known}`)
-    }
+    const source = sourceOf(trainer, stage, name)
     const usable = usableRows(rows[name] ?? [], content, { needsHistory: source.kind !== 'ids' }).rows
     const near =
       source.kind === 'pairs' && stage.dropFarthest ? await withoutFarthest(trainer.initialHead, usable, stage.dropFarthest) : usable
@@ -225,12 +260,9 @@ async function sharesOf(
   position: StagePosition,
 ): Promise<Readonly<Record<string, number>> | undefined> {
   const { balance = { by: 'rows' } } = stage
-  if (balance.by === 'rows' || sources.length < 2) return undefined
   if (balance.by === 'shares') return balance.shares
-  const asked = Object.entries(tasks ?? {}).map(([source, rows]): SourceRows => ({ source, rows: usableRows(rows, content).rows }))
-  if (!asked.some(({ rows }) => rows.length > 0)) {
-    throw new SidestreamError('SIDESTREAM_ITEMS_TOO_FEW', `stage ${stage.name} is balanced by tasks, and no task has rows`)
-  }
+  if (balance.by === 'rows' || sources.length < 2) return undefined
+  const asked = taskRows(tasks, content)
   const head = await trainer.head()
   const vectors = async ({ source, rows }: SourceRows): Promise<VectorSample> => {
     const taken = sample(rows, sampledRows)

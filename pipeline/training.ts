@@ -272,7 +272,7 @@ export class RoundTraining {
         round,
         offsets,
         seeds: { head: config.seed, rows: config.seed },
-        metrics: { loss: results.at(-1)!.losses[0] ?? NaN, rows: rows.length },
+        metrics: { loss: results.findLast(({ steps: own }) => own > 0)!.losses[0]!, rows: rows.length },
       })
       return { losses, diverged: null, sources: sourcesOf(results, taus), mined, checkpoint }
     } catch (error) {

@@ -142,7 +142,37 @@ test('a stage of an unknown source, or balanced by tasks that are not there, is 
     learningRate: 1e-3,
     balance: { by: 'tasks', temperature: 0.1 },
   }
-  await rejects(run({ stages: [balanced] }), { code: 'SIDESTREAM_ITEMS_TOO_FEW', message: /no task has rows/ })
+  const seen: string[] = []
+  const onStep = ({ name }: StagePosition): void => void seen.push(name)
+  await rejects(run({ stages: [stages[0]!, balanced], onStep }), { code: 'SIDESTREAM_ITEMS_TOO_FEW', message: /no task has rows/ })
+  await rejects(run({ stages: [stages[0]!, stage], onStep }), { code: 'SIDESTREAM_USAGE_INVALID', message: /odd.*nothing/ })
+  deepStrictEqual(seen, [], 'refused before the first step of any stage')
+})
+
+test('sources with a share of 0 are never trained on; a stage without any other takes no step, and the next one begins', async () => {
+  const shares = { tags: 0, ids: 1 }
+  const stage: StageOptions = {
+    name: 'shared',
+    sources: ['seq2item', 'tags'],
+    steps: 9,
+    learningRate: 1e-3,
+    balance: { by: 'shares', shares },
+  }
+  const alone: StageOptions = { ...stage, name: 'alone', sources: ['tags'] }
+  const left: StageOptions = { ...stage, name: 'left', sources: ['seq2item', 'ids'], steps: 4 }
+  const empty: StageOptions = { ...stage, name: 'empty', balance: { by: 'rows' } }
+  const { results, position: end } = await run({ stages: [stage, alone, left] })
+  deepStrictEqual(
+    results.map(({ name, steps, stopped }) => [name, steps, stopped]),
+    [
+      ['shared', 0, false],
+      ['alone', 0, false],
+      ['left', 4, false],
+    ],
+  )
+  deepStrictEqual(Object.keys(results[2]!.sources), ['ids'])
+  strictEqual(end.stage, 3)
+  strictEqual((await run({ stages: [empty], rows: {} })).results[0]!.steps, 0)
 })
 
 test('a stage balanced by tasks draws the source that is like them more often, and goes on with the same shares', async () => {

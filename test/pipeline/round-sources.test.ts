@@ -118,6 +118,23 @@ test('a source without rows is passed over, and trains once its rows come', asyn
   deepStrictEqual(Object.keys(it.control.all('trained')[1]!.body.sources!).sort(), ['clicks', 'ids', 'near', 'tags'])
 })
 
+test('a round whose sources with a share have no rows takes no step and is done; the next one trains', async (t) => {
+  const stages = [{ name: 'together', balance: 'shares', shares: { clicks: 0, near: 0, tags: 1 }, steps: 6 }]
+  const it = await TestProject.open(t, { changes: { training: { ...training, stages } } })
+  await bootstrap(it)
+  const from = startTs + hourMs
+  await it.feed(clicks(48, from, known), pacers(from + hourMs))
+  await it.advance(from + hourMs)
+  await hour(it, 2)
+  deepStrictEqual(
+    it.control.all('trained').map(({ body }) => [body.losses.length, Object.keys(body.sources!)]),
+    [
+      [0, []],
+      [6, ['tags']],
+    ],
+  )
+})
+
 test('with a source of pairs a round waits for item-pairs, and pairs that cannot be are dead letters', async (t) => {
   const sources = { clicks: {}, tags: { kind: 'pairs' } }
   const it = await TestProject.open(t, { changes: { training: { ...training, teachers: {}, sources, stages: [{ name: 'together' }] } } })
