@@ -20,7 +20,16 @@ export type { CandidateHistory, FilterContent, FilterCounts, FilterOptions, Filt
 export { rowsOfSets, sampleSetDefaults, sampleSets, sourceOfSet } from './sample-sets.ts'
 export type { SampleItem, SampleSet, SampleSetOptions, SetRows } from './sample-sets.ts'
 export { contentCosine, sameContent } from './content-similarity.ts'
-export { buildTeacherBatch, exposureWeight, meanExposures, teacherDefaults, teacherFault, teacherId } from './teachers.ts'
+export {
+  buildTeacherBatch,
+  exposureWeight,
+  meanExposures,
+  teacherDefaults,
+  teacherFault,
+  teacherId,
+  teachersOfSource,
+  weigherOf,
+} from './teachers.ts'
 export type {
   ExposureWeightOptions,
   TeacherBatch,

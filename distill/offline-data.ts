@@ -88,6 +88,8 @@ export interface OfflineData {
 export interface OfflineTeachers extends TeacherLookup {
   /** Kinds that have a dimension: one that was given, or a vector. */
   readonly kinds: readonly TeacherKind[]
+  /** The first of all kinds, with a dimension or not: it weighs the items of sources that have it. */
+  readonly weightBy: string | undefined
   /** Rows by what became of them; `refused`: no finite direction, or another dimension; `late`: from the cut on; `other`: no kind that teaches. */
   readonly counts: Readonly<Record<'rows' | 'refused' | 'late' | 'other', number>>
 }
@@ -239,6 +241,7 @@ async function readTeachers(
   const means = new Map([...known].map(([name, own]) => [name, meanExposures([...own.values()].map(({ exposures }) => exposures))]))
   return {
     kinds: given.flatMap((kind): TeacherKind[] => (dims.has(kind.name) ? [{ ...kind, dim: dims.get(kind.name)! }] : [])),
+    weightBy: given[0]?.name,
     counts,
     item,
     embedding: (entity, id) => known.get(entity)?.get(id),

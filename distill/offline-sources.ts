@@ -12,7 +12,7 @@ import { rowsOfSets, sourceOfSet, type SampleSet, type SampleSetOptions, type Se
 import { sampleDefaults, type SampleOptions } from './samples.ts'
 import type { SourceOptions, TrainingSource } from './sources.ts'
 import type { ContentVectors } from './statistics.ts'
-import { buildTeacherBatch, type TeacherBatchOptions, type TeacherCounts, type TeacherKind } from './teachers.ts'
+import { buildTeacherBatch, teachersOfSource, type TeacherBatchOptions, type TeacherCounts } from './teachers.ts'
 
 export interface OfflineSource extends SourceOptions {
   /** Of `sequences`: the set whose rows it takes; null: those of all. @default null */
@@ -76,30 +76,29 @@ export async function offlineRows(
   const bySource: Record<string, readonly TrainingRow[]> = {}
   const counts: Record<string, SourceCounts> = {}
   const tasks: Record<string, readonly TrainingRow[]> = judged.length > 0 ? { [sampled]: judged } : {}
-  const kindsOf = (names: readonly { readonly name: string }[]): TeacherKind[] =>
-    names.flatMap(({ name }) => known.kinds.filter((kind) => kind.name === name))
-  const batchOptions = (kinds: readonly TeacherKind[]): TeacherBatchOptions => ({
+  const all: TeacherBatchOptions = {
     ...weighing,
-    kinds,
+    kinds: known.kinds,
     endTs: Math.min(data.cutTs, data.newestTs + 1),
-  })
+    ...(known.weightBy !== undefined && { weightBy: known.weightBy }),
+  }
 
   for (const { name, kind, set = null, from = 'topic', entities = [] } of sources) {
     if (kind === 'sequences') {
       bySource[name] = set === null ? made : made.filter(({ source }) => source === sourceOfSet(sampled, set))
       counts[name] = { kind, rows: bySource[name].length, unknown: usable.dropped, heldOut: judged.length }
     } else if (kind === 'ids') {
-      const all = [...items.keys()].sort()
-      const kinds = kindsOf(entities)
+      const ids = [...items.keys()].sort()
+      const own = teachersOfSource(all, entities)
       const batch = buildTeacherBatch(
-        all.map((targetId) => ({ targetId })),
+        ids.map((targetId) => ({ targetId })),
         known,
-        batchOptions(kinds),
+        own,
       )
-      const taught = all.filter((_, i) => batch.weights[i]! > 0)
+      const taught = ids.filter((_, i) => batch.weights[i]! > 0)
       bySource[name] = taught.map(idRow)
-      const teachers = Object.fromEntries(kinds.map((one, k) => [one.name, batch.counts[k]!]))
-      counts[name] = { kind, rows: taught.length, unknown: all.length - taught.length, heldOut: 0, teachers }
+      const teachers = Object.fromEntries(own.kinds.map((one, k) => [one.name, batch.counts[k]!]))
+      counts[name] = { kind, rows: taught.length, unknown: ids.length - taught.length, heldOut: 0, teachers }
     } else if (from === 'content') {
       bySource[name] = await contentPairs(head, data.warm, content)
       counts[name] = { kind, rows: bySource[name].length, unknown: 0, heldOut: 0 }
@@ -123,7 +122,7 @@ export async function offlineRows(
       buildTeacherBatch(
         itemIds.map((targetId) => ({ targetId })),
         known,
-        batchOptions(kindsOf(entities)),
+        teachersOfSource(all, entities),
       ),
   }
 }

@@ -137,6 +137,27 @@ export function teacherId(
 }
 
 /**
+ * The kind whose exposures weigh the items of a source of ids: the first kind of all when the source has it, else its own first.
+ * By configuration alone, so that a source is not weighed by another kind on the day that one arrives.
+ * @param first - name of the first of all kinds
+ * @param entities - names of the source's kinds, those too that nothing is known of yet
+ */
+export function weigherOf(first: string | undefined, entities: readonly string[]): string | undefined {
+  return first !== undefined && entities.includes(first) ? first : entities[0]
+}
+
+/**
+ * How one source of ids is taught: by its own kinds in its order.
+ * @param options - of all kinds; `weightBy`: the first of all, known or not
+ */
+export function teachersOfSource(options: TeacherBatchOptions, entities: readonly Pick<TeacherEntity, 'name'>[]): TeacherBatchOptions {
+  const names = entities.map(({ name }) => name)
+  const kinds = names.flatMap((name) => options.kinds.filter((kind) => kind.name === name))
+  const weightBy = weigherOf(options.weightBy, names)
+  return { ...options, kinds, ...(weightBy !== undefined && { weightBy }) }
+}
+
+/**
  * Packs what teaches some items.
  * @param rows - items in the order of the batch
  * @throws SIDESTREAM_USAGE_INVALID when `weightBy` names no kind

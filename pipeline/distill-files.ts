@@ -7,7 +7,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { decodeCheckpoint, distillOffline, encodeCheckpoint, encodeHead, headModel } from '../distill/index.ts'
-import type { Checkpoint, Head, JudgeOptions, OfflineOptions, OfflineProgress, OfflineReport, OfflineRecords } from '../distill/index.ts'
+import type { Checkpoint, Head, OfflineOptions, OfflineProgress, OfflineReport, OfflineRecords } from '../distill/index.ts'
 import {
   fileError,
   fileExists,
@@ -24,6 +24,7 @@ import type { Artifacts } from '../connectors/index.ts'
 import { openArtifacts } from './compose.ts'
 import { fingerprintOf, forgetRun, hasRun, keepRun, readRun } from './distill-run.ts'
 import { sampleOptions, setOptions } from './ingest.ts'
+import { judgeOptions } from './judge-options.ts'
 import { headOptions, trainerOptions } from './training.ts'
 import { configuredTeachers, configuredTraining } from './training-plan.ts'
 
@@ -213,11 +214,6 @@ function offlineOptions(config: Config, { holdOut = distillDefaults.holdOut, kee
 function untaught({ training }: Config, { sources, items }: OfflineReport): OfflineReport['sources'] {
   const missing = Object.entries(training.sources).filter(([name]) => sources[name] === undefined)
   return Object.fromEntries(missing.map(([name, { kind }]) => [name, { kind, rows: 0, unknown: items, heldOut: 0 }]))
-}
-
-function judgeOptions({ guard, sequences, seed }: Config): JudgeOptions {
-  const { minNeighborRecall, popAucTolerance, recallTolerance, minEvents, gate } = guard
-  return { historyLength: sequences.history, minNeighborRecall, popAucTolerance, recallTolerance, minEvents, gate, seed }
 }
 
 async function writeLastGood(artifacts: Artifacts, checkpoint: Checkpoint): Promise<void> {

@@ -10,6 +10,7 @@ import type { DistillSample } from '../schemas/index.ts'
 import { semanticIdView } from '../schemas/index.ts'
 import type { State } from '../connectors/index.ts'
 import { catalogueAsOf } from './content-state.ts'
+import { judgeOptions } from './judge-options.ts'
 import { pairsFirstSeen, pairSources } from './pair-state.ts'
 import type { Project } from './project.ts'
 import { firstLiked, samplesOfRounds } from './samples-state.ts'
@@ -66,16 +67,7 @@ export async function judgeWindow({ project, state, candidate, live, window }: J
       live: live && (await encodeAll(project, live, contents)),
       raw: rawVectors(candidate, contents),
     },
-    {
-      historyLength: config.sequences.history,
-      minNeighborRecall: config.guard.minNeighborRecall,
-      popAucTolerance: config.guard.popAucTolerance,
-      recallTolerance: config.guard.recallTolerance,
-      pairRecallTolerance: config.guard.pairRecallTolerance,
-      minEvents: config.guard.minEvents,
-      gate: config.guard.gate,
-      seed: config.seed,
-    },
+    judgeOptions(config),
   )
 }
 

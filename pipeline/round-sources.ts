@@ -5,8 +5,8 @@
  */
 
 import { hashUnit } from '../compute/index.ts'
-import { buildTeacherBatch, contentPairs, idRow, sampleDefaults, sourceOfSet } from '../distill/index.ts'
-import type { Head, RoundSets, RowsBySource, TeacherBatchOptions, TrainingPlan, TrainingRow } from '../distill/index.ts'
+import { buildTeacherBatch, contentPairs, idRow, sampleDefaults, sourceOfSet, teachersOfSource, weigherOf } from '../distill/index.ts'
+import type { Head, RoundSets, RowsBySource, TrainingPlan, TrainingRow } from '../distill/index.ts'
 import type { ItemContent } from '../schemas/index.ts'
 import type { State } from '../connectors/index.ts'
 import { pairsAsOf } from './pair-state.ts'
@@ -27,6 +27,8 @@ export interface RoundInput {
 export interface RoundTeachers {
   /** Dims of each kind that can teach, by name. */
   readonly dims: ReadonlyMap<string, number>
+  /** The first of all kinds, whether it can teach or not. */
+  readonly weightBy: string
   readonly batch: NonNullable<TrainingPlan['teachers']>
 }
 
@@ -37,22 +39,14 @@ export function roundTeachers({ project: { codec, config }, state, endTs, item }
   const lookup = teachersAsOf(state, codec, endTs, item)
   return {
     dims: new Map(options.kinds.map(({ name, dim }) => [name, dim])),
-    batch: ({ entities }, itemIds) => {
-      const names = entities.map(({ name }) => name)
-      return buildTeacherBatch(
+    weightBy: options.weightBy,
+    batch: ({ entities }, itemIds) =>
+      buildTeacherBatch(
         itemIds.map((targetId) => ({ targetId })),
         lookup,
-        kindsOf(options, names),
-      )
-    },
+        teachersOfSource(options, entities),
+      ),
   }
-}
-
-/** The kinds of one source; its first one weighs when the first of all is not among them. */
-function kindsOf(options: TeacherBatchOptions, names: readonly string[]): TeacherBatchOptions {
-  const kinds = names.map((name) => options.kinds.find((kind) => kind.name === name)!)
-  const weightBy = names.find((name) => name === options.weightBy) ?? names[0]!
-  return { ...options, kinds, weightBy }
 }
 
 /**
@@ -92,9 +86,9 @@ export async function roundSources(
 }
 
 /** Items with a teacher that is trusted. */
-function taughtItems(itemIds: readonly string[], entities: readonly string[], { dims, batch }: RoundTeachers): string[] {
+function taughtItems(itemIds: readonly string[], entities: readonly string[], { dims, weightBy, batch }: RoundTeachers): string[] {
   const known = entities.flatMap((name) => (dims.has(name) ? [{ name, dim: dims.get(name)! }] : []))
-  if (known.length === 0) return []
+  if (!dims.has(weigherOf(weightBy, entities)!)) return []
   const { presence, weights } = batch({ entities: known }, itemIds)
   return itemIds.filter((_, i) => weights[i]! > 0 && presence.subarray(i * known.length, (i + 1) * known.length).some((flag) => flag > 0))
 }

@@ -53,13 +53,16 @@ function teacherKinds({ training }: Config, state: State, endTs: number): Teache
   })
 }
 
-/** How ID embeddings teach in a round that ends at `endTs`; undefined while no kind can. */
-export function teacherOptions(config: Config, state: State, endTs: number): TeacherBatchOptions | undefined {
+/** How ID embeddings teach in a round that ends at `endTs`; undefined while no kind can. `weightBy`: the first of all, known or not. */
+export function teacherOptions(
+  config: Config,
+  state: State,
+  endTs: number,
+): (TeacherBatchOptions & { readonly weightBy: string }) | undefined {
   const { teacherStaleMs: staleMs, teacherMinExposures: minExposures, teacherSaturation: saturation } = config.training
   const [weightBy] = teacherEntities(config)
   const kinds = teacherKinds(config, state, endTs)
-  // Without the kind that weighs, nobody is trusted yet.
-  if (weightBy === undefined || !kinds.some(({ name }) => name === weightBy)) return undefined
+  if (weightBy === undefined || kinds.length === 0) return undefined
   return { kinds, endTs, staleMs, minExposures, saturation, weightBy }
 }
 

@@ -4,6 +4,7 @@
  */
 
 import type { Config } from '../schemas/index.ts'
+import { weigherOf } from '../distill/index.ts'
 import type { OfflineOptions, OfflineTeacherKind, SourceOptions, StageBalance, StageOptions, TeacherEntity } from '../distill/index.ts'
 
 /** Where a training runs, which decides what is meant by null. */
@@ -19,8 +20,8 @@ export interface ConfiguredTraining {
 
 /**
  * Sources and stages of a configuration.
- * @param dims - dimension of each kind of ID embedding, by name; a kind without one teaches nothing and is left out, and a source
- *   that is left without any is left out too
+ * @param dims - dimension of each kind of ID embedding, by name; a kind without one teaches nothing and is left out, and so is a
+ *   source without the kind that weighs its items: nobody of it is trusted yet
  */
 export function configuredTraining(
   { training }: Pick<Config, 'training'>,
@@ -33,7 +34,7 @@ export function configuredTraining(
       const dim = dims.get(entity)
       return dim === undefined ? [] : [{ name: entity, dim }]
     })
-    if (kind === 'ids' && entities.length === 0) return []
+    if (kind === 'ids' && !dims.has(weigherOf(Object.keys(training.teachers)[0], own.entities) ?? '')) return []
     return [
       {
         name,

@@ -289,7 +289,9 @@ export class RoundTraining {
     const options = teacherOptions(config, state, endTs)
     if (options === undefined) return {}
     const targets = [...new Set(rows.map(({ targetId }) => targetId))].map((targetId) => ({ targetId }))
-    const { counts } = buildTeacherBatch(targets, teachersAsOf(state, codec, endTs, item), options)
+    // Counts do not depend on the kind that weighs, which may not have come yet.
+    const counted = { ...options, weightBy: options.kinds[0]!.name }
+    const { counts } = buildTeacherBatch(targets, teachersAsOf(state, codec, endTs, item), counted)
     return Object.fromEntries(options.kinds.map(({ name }, k) => [name, counts[k]!]))
   }
 
