@@ -249,7 +249,8 @@ export function storeContract(driver: StoreDriver): void {
     await store.pin('shop', 1, 'reader-b', 200)
     await store.pin('shop', 1, 'reader-a', 3_600_000)
     const held = await store.pins('shop', 1)
-    if ((await store.now()) < start + 200) deepStrictEqual(held, ['reader-a', 'reader-b'])
+    // A server counts a lease from the start of its turn, which on a busy machine lies some time before its answer.
+    if ((await store.now()) < start + 100) deepStrictEqual(held, ['reader-a', 'reader-b'])
     deepStrictEqual(await store.pins('shop', 2), [])
     await pass(store, 200)
     deepStrictEqual(await store.pins('shop', 1), ['reader-a'])
