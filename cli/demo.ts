@@ -8,17 +8,17 @@ import { Option } from 'commander'
 import type { Command } from 'commander'
 import { checkConfig, fileExists, isSidestreamError, recipeFits, SidestreamError } from '../schemas/index.ts'
 import type { Config, Recipe, SourceEvent } from '../schemas/index.ts'
-import { readRecipeFile, recipeSource } from '../pipeline/index.ts'
+import { deleteProject, readRecipeFile, recipeSource } from '../pipeline/index.ts'
 import type { ImportSource } from '../pipeline/index.ts'
 import { demoPage } from './demo/page.ts'
 import type { DemoReport } from './demo/demo-report.ts'
 import { runDemo } from './demo/run-demo.ts'
-import { demoName, findServers } from './demo/servers.ts'
+import { findServers, forgetName, leftName, newName } from './demo/servers.ts'
 import type { DemoDrivers, DemoServers } from './demo/servers.ts'
 import { demoSummary } from './demo/summary.ts'
 import { createWorld } from './demo/world.ts'
 import { noteLogger } from './logger.ts'
-import { plainCommand, wholeNumber } from './options.ts'
+import { interruptSignal, plainCommand, wholeNumber } from './options.ts'
 import { createOutput } from './output.ts'
 import type { Output } from './output.ts'
 
@@ -75,20 +75,31 @@ export function demoCommand(): Command {
       await mkdir(out, { recursive: true })
       const subject = options.data === undefined ? generated(options) : await recorded(options.data, options.recipe)
       const servers = await findServers(options, process.env, output.note)
+      const signal = interruptSignal()
       try {
+        const config = await demoConfig(subject, options, servers, out)
         const report = await runDemo({
           ...subject,
-          config: await demoConfig(subject, options, servers, out),
+          config,
           seed: options.seed,
           resume: options.resume,
           logger: noteLogger(output.note),
           onNote: output.note,
+          signal,
         })
         await tellReport(report, out, output)
+        if (servers.lent) await deleteProject(config)
+        await forgetName(out)
       } finally {
+        const name = servers.lent ? await leftName(out) : undefined
+        if (name !== undefined) output.note(leftText(name))
         await servers.stop()
       }
     })
+}
+
+function leftText(name: string): string {
+  return `what the demo made stays on the servers: topics and groups ${name}.*, keys ss:{${name}}* and ss:{${name}/*; --resume goes on with it, another demo with the same --out deletes it first`
 }
 
 async function tellReport(report: DemoReport, out: string, output: Output): Promise<void> {
@@ -98,10 +109,25 @@ async function tellReport(report: DemoReport, out: string, output: Output): Prom
   output.result({ ...report, page }, `${demoSummary(report)}\n\nThe page with pictures: ${page}`)
 }
 
-/** The subject's configuration on the chosen drivers. On servers that others may use, project and topics have names of their own. */
-async function demoConfig({ config }: Subject, options: Options, { brokers, nodes }: DemoServers, out: string): Promise<Config> {
-  const { log, store, partitions, seed, resume } = options
-  const name = log === 'kafka' || store === 'redis' ? await demoName(out, resume) : undefined
+/**
+ * The subject's configuration on the chosen drivers. On servers that others may use, project and topics have names of their own; what
+ * an earlier run left there is gone on with, or deleted.
+ */
+async function demoConfig(subject: Subject, options: Options, servers: DemoServers, out: string): Promise<Config> {
+  if (options.log !== 'kafka' && options.store !== 'redis') return configNamed(undefined, subject, options, servers, out)
+  const left = await leftName(out)
+  if (left !== undefined && !options.resume) await deleteProject(configNamed(left, subject, options, servers, out))
+  const name = options.resume && left !== undefined ? left : await newName(out)
+  return configNamed(name, subject, options, servers, out)
+}
+
+function configNamed(
+  name: string | undefined,
+  { config }: Subject,
+  { log, store, partitions, seed }: Options,
+  { brokers, nodes }: DemoServers,
+  out: string,
+): Config {
   return checkConfig(
     {
       ...config,

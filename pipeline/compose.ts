@@ -244,8 +244,8 @@ function tellMaintenance(logger: Logger, report: MaintenanceReport): void {
   }
 }
 
-/** A store, and what its driver may find about its server. */
-export type OpenedStore = Store & Partial<Pick<RedisStore, 'inspect'>>
+/** A store, and what a driver of a server may do besides. */
+export type OpenedStore = Store & Partial<Pick<RedisStore, 'inspect' | 'forget'>>
 
 /** The store alone. */
 export async function openStore(config: Config, options: ComposeOptions = {}): Promise<OpenedStore> {

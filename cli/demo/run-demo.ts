@@ -10,7 +10,6 @@ import {
   clearDirectory,
   compareVersions,
   createTopics,
-  deleteTopics,
   describeVersion,
   importSources,
   listDeadLetters,
@@ -35,46 +34,56 @@ export interface DemoRequest {
   readonly resume: boolean
   readonly logger: Logger
   readonly onNote: (text: string) => void
+  /** Ends the run in order; what it made stays, for `resume`. */
+  readonly signal: AbortSignal
 }
 
 /** Records that may wait for the slowest reader before the feed waits too. */
 const mostBehind = 4096
 
-/** Runs the demo in `config.dataDir`. @throws SIDESTREAM_GUARD_REFUSED and others when version 2 was refused */
+/**
+ * Runs the demo in `config.dataDir`. What it makes on servers stays there: for `resume` when it fails, else for the caller to delete.
+ * @throws SIDESTREAM_GUARD_REFUSED and others when version 2 was refused; SIDESTREAM_CLOSED when the signal aborts
+ */
 export async function runDemo(request: DemoRequest): Promise<DemoReport> {
-  const { config, onNote } = request
+  const { config, signal } = request
   const started = Date.now()
   if (!request.resume) await clearDirectory(config.dataDir, 'demo')
-  const onKafka = config.log.driver === 'kafka'
-  if (onKafka) await createTopics(config)
-  const project = await openProject(config, { logger: request.logger })
-  const watch = new Watch(onNote)
-  let report: DemoReport
+  if (config.log.driver === 'kafka') await createTopics(config)
+  const project = await openProject(config, { logger: request.logger, signal })
+  const watch = new Watch(request.onNote)
   try {
     const daemon = await startDaemon(project, { events: watch })
     try {
-      const span = await feed(project, daemon, request, watch)
-      onNote('everything is in the log; waiting until it is trained')
-      await daemon.idle()
-      const result = await daemon.refresh('demo-refresh')
-      if (result.outcome !== 'live')
-        throw new SidestreamError(
-          (result.code ?? 'SIDESTREAM_BUILD_REFUSED') as ErrorCode,
-          `version 2 was not published: ${result.message}`,
-        )
-      await switchBackAndForward(daemon, onNote)
-      await daemon.idle()
-      report = await reportOf(project, daemon, request, span, started)
+      return await Promise.race([mainJob(project, daemon, request, watch, started), interruption(signal)])
     } finally {
       await daemon.stop()
     }
-    // Servers are lent: what a demo leaves there nobody would look for. In a directory of its own it stays.
-    if (config.store.driver === 'redis') for (const { version } of report.versions) await project.store.collect(config.project, version)
   } finally {
     await project.close()
   }
-  if (onKafka) await deleteTopics(config)
-  return report
+}
+
+/** @throws SIDESTREAM_CLOSED when the signal aborts; never resolves */
+function interruption(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const end = (): void => reject(new SidestreamError('SIDESTREAM_CLOSED', 'the demo was interrupted: it goes on with --resume'))
+    if (signal.aborted) end()
+    else signal.addEventListener('abort', end, { once: true })
+  })
+}
+
+async function mainJob(project: Project, daemon: Daemon, request: DemoRequest, watch: Watch, started: number): Promise<DemoReport> {
+  const { onNote } = request
+  const span = await feed(project, daemon, request, watch)
+  onNote('everything is in the log; waiting until it is trained')
+  await daemon.idle()
+  const result = await daemon.refresh('demo-refresh')
+  if (result.outcome !== 'live')
+    throw new SidestreamError((result.code ?? 'SIDESTREAM_BUILD_REFUSED') as ErrorCode, `version 2 was not published: ${result.message}`)
+  await switchBackAndForward(daemon, onNote)
+  await daemon.idle()
+  return reportOf(project, daemon, request, span, started)
 }
 
 /** Collects what the daemon tells while it works. */
@@ -106,7 +115,7 @@ interface Span {
 }
 
 /** Streams the source in, never far ahead of its readers, and closes the topics. */
-async function feed(project: Project, daemon: Daemon, { source, onNote }: DemoRequest, watch: Watch): Promise<Span> {
+async function feed(project: Project, daemon: Daemon, { source, onNote, signal }: DemoRequest, watch: Watch): Promise<Span> {
   const span: Span = { from: Infinity, until: -Infinity, interactions: 0, contents: 0, idEmbeddings: 0 }
   const counted: ImportSource = {
     identity: () => source.identity(),
@@ -122,6 +131,7 @@ async function feed(project: Project, daemon: Daemon, { source, onNote }: DemoRe
     end: true,
     pace: async () => {
       while (firstVersionIsBuilding(daemon) || Math.max(0, ...Object.values((await daemon.status()).lag)) > mostBehind) {
+        signal.throwIfAborted()
         await Promise.race([daemon.failed(), new Promise((resolve) => setTimeout(resolve, 5))])
       }
     },

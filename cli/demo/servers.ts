@@ -5,7 +5,7 @@
 
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -23,6 +23,8 @@ export interface DemoServers {
   readonly brokers: readonly string[]
   /** `host:port` of Redis; empty without it. */
   readonly nodes: readonly string[]
+  /** True when some of them were there before, and stay. */
+  readonly lent: boolean
   /** Stops what was started for the demo. */
   stop(): Promise<void>
 }
@@ -45,7 +47,7 @@ export async function findServers(
     ...(log === 'kafka' && brokers.length === 0 ? (['kafka'] as const) : []),
     ...(store === 'redis' && nodes.length === 0 ? (['redis'] as const) : []),
   ]
-  if (lacks.length === 0) return { brokers, nodes, stop: async () => {} }
+  if (lacks.length === 0) return { brokers, nodes, lent: brokers.length + nodes.length > 0, stop: async () => {} }
   const script = fileURLToPath(new URL('../../scripts/services.mjs', import.meta.url))
   if (!(await fileExists(script))) {
     const variables = lacks.map((name) => (name === 'kafka' ? 'SIDESTREAM_KAFKA_BROKERS' : 'SIDESTREAM_REDIS_NODES'))
@@ -58,19 +60,31 @@ export async function findServers(
   return {
     brokers: lacks.includes('kafka') && kafka !== null ? [kafka] : brokers,
     nodes: lacks.includes('redis') && redis !== null ? [redis] : nodes,
+    lent: ours.length < Number(log === 'kafka') + Number(store === 'redis'),
     stop: async () => {
       if (ours.length > 0) await services(script, 'stop', ours)
     },
   }
 }
 
-/** A name for topics and keys that no other demo on these servers has; the same again when a run goes on in `directory`. */
-export async function demoName(directory: string, resume: boolean): Promise<string> {
-  const file = join(directory, 'demo-name')
-  if (resume && (await fileExists(file))) return (await readFile(file, 'utf8')).trim()
+/** Where a directory says under which name its demo made topics and keys that are still on the servers. */
+const nameFile = (directory: string): string => join(directory, 'demo-name')
+
+/** The name that an earlier run in `directory` left on the servers; undefined when it left nothing. */
+export async function leftName(directory: string): Promise<string | undefined> {
+  return (await fileExists(nameFile(directory))) ? (await readFile(nameFile(directory), 'utf8')).trim() : undefined
+}
+
+/** Makes a name for topics and keys that no other demo on these servers has, and notes it in `directory`. */
+export async function newName(directory: string): Promise<string> {
   const name = `demo-${randomBytes(4).toString('hex')}`
-  await writeFile(file, `${name}\n`)
+  await writeFile(nameFile(directory), `${name}\n`)
   return name
+}
+
+/** Nothing of the demo is on the servers any more. */
+export async function forgetName(directory: string): Promise<void> {
+  await rm(nameFile(directory), { force: true })
 }
 
 async function services(script: string, action: 'start' | 'status' | 'stop', names: readonly string[]): Promise<Services> {

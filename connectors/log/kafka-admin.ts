@@ -106,6 +106,19 @@ export class KafkaAdmin implements LogAdmin {
     await this.#settled(topic, false)
   }
 
+  async deleteGroups(beginning: string): Promise<void> {
+    const prefix = this.#names.group(beginning)
+    const doing = `cannot delete groups that begin with ${prefix}`
+    const admin = await this.#connected(doing)
+    try {
+      const { groups } = await admin.listGroups()
+      const ours = groups.map(({ groupId }) => groupId).filter((id) => id.startsWith(prefix))
+      if (ours.length > 0) await admin.deleteGroups(ours)
+    } catch (error) {
+      throw kafkaError(error, doing)
+    }
+  }
+
   async close(): Promise<void> {
     const admin = await this.#admin?.catch(() => undefined)
     await admin?.disconnect().catch(() => {})

@@ -204,6 +204,8 @@ export interface LogAdmin {
   list(): Promise<string[]>
   committed(group: string, topic: string): Promise<(bigint | undefined)[]>
   deleteTopic(topic: string): Promise<void>
+  /** Deletes the groups whose names begin so and that have no members. Where groups live with the log's own files there is no need. */
+  deleteGroups?(beginning: string): Promise<void>
 }
 
 export interface ReadOptions {

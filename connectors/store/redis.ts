@@ -35,6 +35,8 @@ import type {
 export interface RedisStore extends Store {
   /** What about the server endangers data or speed, for `doctor`; empty when all is well. */
   inspect(): Promise<readonly StoreFinding[]>
+  /** Deletes every key of a project that nothing writes any more. */
+  forget(project: string): Promise<void>
 }
 
 /**
@@ -237,6 +239,24 @@ class RedisStoreDriver implements RedisStore {
 
   inspect(): Promise<readonly StoreFinding[]> {
     return this.#run(async () => inspectServer(await this.#connection.info(), this.#connection.address, this.#connection.asksForNoPassword))
+  }
+
+  forget(project: string): Promise<void> {
+    return this.#run(async () => {
+      checkProject(project)
+      const index = redisKeys.versions(project)
+      const keys = [redisKeys.live(project), redisKeys.history(project), redisKeys.commands(project)]
+      for (const text of (await this.#connection.ask('zrange', index, index, 0, -1)) as Buffer[]) {
+        const version = Number(String(text))
+        await this.#perBucket(project, version, 'unlink')
+        const holders = redisKeys.pins(project, version)
+        const pinned = (await this.#connection.ask('smembers', holders, holders)) as Buffer[]
+        keys.push(...pinned.map((holder) => redisKeys.pin(project, version, String(holder))), holders)
+        keys.push(redisKeys.version(project, version), redisKeys.buckets(project, version))
+      }
+      // The list of versions last: until then a call that was cut short can be repeated.
+      await this.#connection.send([...keys, index].map((key): RedisCall => ({ name: 'del', key, args: [key], bytes: 100 })))
+    })
   }
 
   /** Calls that were asked before are finished first: each ends within its time-out. */

@@ -292,6 +292,23 @@ test(
   },
 )
 
+test('a project is forgotten whole, and no other', { skip }, async () => {
+  const store = await openStore({ buckets: 3 })
+  for (const project of ['shop', 'shop-2']) {
+    for (const version of [1, 2]) {
+      await store.write({ project, view: 'items', version }, entries(20, 1))
+      await store.write({ project, view: 'other', version }, entries(20, 1))
+      await store.putVersion(project, version, Uint8Array.of(1))
+      await store.pin(project, version, 'reader', 60_000)
+    }
+    await store.swap({ project, expected: undefined, version: 1, action: 'activate', commandId: 'c1' })
+  }
+  const others = (await redis.keys('ss:{shop-2*')).sort()
+  await store.forget('shop')
+  deepStrictEqual((await redis.keys('*')).sort(), others)
+  await store.forget('shop')
+})
+
 test('an eviction policy, and a server that keeps nothing, are told', { skip }, async () => {
   const store = await openStore()
   const told = async (): Promise<string> => (await store.inspect()).map(({ level, message }) => `${level}: ${message}`).join('\n')
