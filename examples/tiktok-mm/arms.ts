@@ -33,7 +33,7 @@ function asReference(setup: TrainingSetup): TrainingSetup {
 }
 
 /** Both modalities as one, half-whitened beforehand; nothing more is done to them. */
-function concatenated(tiktok: TikTok): TrainingSetup {
+export function concatenated(tiktok: TikTok): TrainingSetup {
   const { vectors, dim } = sideBySide(modalities.map((name) => halfWhitened(tiktok, name)))
   const axes = new Float32Array(dim * dim)
   for (let i = 0; i < dim; i++) axes[i * dim + i] = 1

@@ -5,9 +5,9 @@
  */
 import { writeFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
-import { commonAblations, fusionAblations, runAblations } from '../ablations.ts'
+import { commonAblations, fusionAblations, linearOnly, runAblations, type Ablation } from '../ablations.ts'
 import { figuresOf, missed, printFigures, type Figures } from '../figures.ts'
-import { arms, contentBeside } from './arms.ts'
+import { arms, concatenated, contentBeside } from './arms.ts'
 import { columns, evaluatePopularity, evaluateTikTok, loadTikTok, tolerance } from './protocol.ts'
 import type { Column, TikTok, TikTokScores } from './protocol.ts'
 import { tiktokSetup } from './setup.ts'
@@ -24,9 +24,13 @@ if (values.data === undefined) {
   const tiktok = await loadTikTok(values.data)
   if (values.ablations) {
     const setup = tiktokSetup(tiktok)
+    const oneLinearMap: Ablation = {
+      name: 'no GELU branch and no gate: one linear map of both modalities',
+      change: () => linearOnly(concatenated(tiktok)),
+    }
     await runAblations({
       setup,
-      ablations: [...commonAblations(0.1), ...fusionAblations, contentBeside(0.3), contentBeside(0.5)],
+      ablations: [...commonAblations(0.1), ...fusionAblations, oneLinearMap, contentBeside(0.3), contentBeside(0.5)],
       seeds: (values.seeds ?? '0').split(',').map(Number),
       columns,
       digits,
