@@ -244,7 +244,7 @@ export const training = z
       .default(defaults.training.teachers as never)
       .meta({
         description:
-          'Kinds of ID embeddings that teach, by their `entity` in `id-embeddings`: item, author, category, or one of several recommenders. The first one weighs an item by its exposures. Rounds then wait for `id-embeddings` too; with none the topic is not read.',
+          'Kinds of ID embeddings that teach, by their `entity` in `id-embeddings`: item, author, category, or one of several recommenders. The first one weighs an item by its exposures in every source that has it; in another, the first of its `entities` does. Without an embedding of the kind that weighs, a source trains on nothing. Rounds then wait for `id-embeddings` too; with none the topic is not read.',
       }),
     teacherStaleMs: option(
       durationMs.nullable(),

@@ -155,6 +155,41 @@ test('pairs of a source that nobody trains on, and a source of ids without embed
   deepStrictEqual(report.sources['ids'], { kind: 'ids', rows: 0, unknown: items, heldOut: 0 })
 })
 
+test('held-out pairs are judged by the tolerance of the configuration', async () => {
+  const pairs = join(home, 'close.csv')
+  const rows = Array.from({ length: 60 }, (_, i) => `tags,item-${i % items},item-${(i * 7 + 1) % items}`)
+  await writeFile(pairs, `source,query_id,target_id\n${rows.join('\n')}\n`)
+  const guard = { mode: 'report', pairRecallTolerance: 0.5, popAucTolerance: 0.25, recallTolerance: 0.125, minEvents: 1 }
+  const sources = { seq2item: {}, tags: { kind: 'pairs' } }
+  const { report } = await distillFiles(config({ sources }, { guard }), filesOf({ pairs, holdOut: 0.3 }))
+  const { clauses } = report.judged!.judgement
+  const toleranceOf = (name: string) => clauses.find((clause) => clause.name === name)?.tolerance
+  deepStrictEqual(['content-pair-recall-50', 'cold-popularity-auc', 'warm-recall-10'].map(toleranceOf), [0.5, 0.25, 0.125])
+})
+
+test('the kind that weighs a source of ids is the first of all when it has it, in any order; other sources do without', async () => {
+  const embeddings = join(home, 'weighed.csv')
+  const lines = [
+    ...Array.from({ length: 4 }, (_, i) => `item,item-${i},${startTs},1|${i},50`),
+    ...Array.from({ length: 9 }, (_, i) => `twin,item-${i},${startTs},1|2|${i},50`),
+  ]
+  await writeFile(embeddings, `entity,entity_id,ts,vector,exposures\n${lines.join('\n')}\n`)
+  const sources = {
+    seq2item: {},
+    listed: { kind: 'ids', entities: ['item', 'twin'] },
+    turned: { kind: 'ids', entities: ['twin', 'item'] },
+    other: { kind: 'ids', entities: ['twin'] },
+  }
+  const rowsOf = async (teachers: object): Promise<readonly number[]> => {
+    const { report } = await distillFiles(config({ teachers, sources }), filesOf({ idEmbeddings: embeddings }))
+    return ['listed', 'turned', 'other'].map((name) => report.sources[name]!.rows)
+  }
+  deepStrictEqual(await rowsOf({ item: {}, twin: {} }), [4, 4, 9])
+  deepStrictEqual(await rowsOf({ twin: {}, item: {} }), [9, 9, 9])
+  await writeFile(embeddings, `entity,entity_id,ts,vector,exposures\n${lines.slice(4).join('\n')}\n`)
+  deepStrictEqual(await rowsOf({ item: {}, twin: {} }), [0, 0, 9])
+})
+
 test('all of the time held out, or a directory that has a head, is said before anything is trained', async () => {
   const rows = Array.from({ length: 30 }, (_, i) => [`user-${i % 3}`, `item-${i}`] as const)
   const text = (await readFile(await interactionsOf('tied.csv', rows), 'utf8')).replaceAll(/,\d{13},/g, `,${startTs + 5},`)

@@ -5,6 +5,8 @@ import { test } from 'node:test'
 import { memoryState } from '../../connectors/index.ts'
 import { listDeadLetters } from '../../pipeline/index.ts'
 import { entryPuts, Scratch } from '../../pipeline/as-of-state.ts'
+import { configuredTraining } from '../../pipeline/training-plan.ts'
+import { roundSources, roundTeachers, type RoundInput } from '../../pipeline/round-sources.ts'
 import { seenPut, teacherKey, teacherOptions, teacherPrefix, teachersAsOf } from '../../pipeline/teacher-state.ts'
 import { Codec } from '../../schemas/index.ts'
 import type { IdEmbedding, SourceEvent } from '../../schemas/index.ts'
@@ -161,14 +163,57 @@ test('the newest offset before the end of a round counts; a tombstone takes an e
   deepStrictEqual(teachersAsOf(state, codec, 31, () => undefined).meanExposures('author'), 0)
 })
 
-test('a kind of unknown dimension teaches in rounds after its first embedding, and nobody is taught without the kind that weighs', async () => {
+test('a kind of unknown dimension teaches in rounds after its first embedding; others teach before it', async () => {
   const state = memoryState()
   const config = testConfig('.', { training: { teachers } })
-  strictEqual(teacherOptions(config, state, 100), undefined)
+  const namesAt = (endTs: number) => teacherOptions(config, state, endTs)!.kinds.map(({ name }) => name)
+  deepStrictEqual(namesAt(100), ['author'])
   await state.commit({ puts: [seenPut('item', { dim: 2, sinceTs: 100 })] })
-  strictEqual(teacherOptions(config, state, 100), undefined)
+  deepStrictEqual(namesAt(100), ['author'])
+  strictEqual(teacherOptions(testConfig('.', { training: { teachers: { item: {} } } }), state, 100), undefined)
   deepStrictEqual(teacherOptions(config, state, 101)!.kinds, [
     { name: 'item', by: 'item', labelPrefix: '', dim: 2 },
     { name: 'author', by: 'author', labelPrefix: '', dim: 3 },
   ])
+})
+
+test('the kind that weighs a source is the first of all when it has it, in any order; a source without it does not wait for it', async () => {
+  const codec = new Codec()
+  const entities = { listed: ['item', 'author'], turned: ['author', 'item'], other: ['author'] }
+  const sources = Object.fromEntries(Object.entries(entities).map(([name, own]) => [name, { kind: 'ids', entities: own }]))
+  const rows = ['a', 'b'].map((targetId) => ({
+    kind: 'sample' as const,
+    targetId,
+    userId: 'u',
+    history: ['c'],
+    source: 'clicks',
+    eventTs: 5,
+  }))
+  const taught = async (kinds: object, given: readonly (readonly [entity: string, id: string, vector: readonly number[]])[]) => {
+    const config = testConfig('.', { training: { teachers: kinds, sources } })
+    const state = memoryState()
+    const scratch = new Scratch()
+    for (const [n, [entity, entityId, vector]] of given.entries()) {
+      const value = codec.encode('id-embeddings', { entity, entityId, eventTs: 10, vector: Float32Array.from(vector), exposures: 50 })
+      const entry = { offset: BigInt(n), eventTs: 10, value }
+      await state.commit({ puts: entryPuts(state, teacherPrefix, [{ id: teacherKey(entity, entityId), entry }], -Infinity, scratch) })
+      await state.commit({ puts: [seenPut(entity, { dim: vector.length, sinceTs: 10 })] })
+    }
+    const item = (itemId: string) => ({ itemId, eventTs: 1, authorId: `by-${itemId}`, vectors: {} })
+    const input: RoundInput = { project: { codec, config }, state, round: 0, endTs: 100, rows, item }
+    const lookup = roundTeachers(input)
+    const found = await roundSources(input, undefined as never, lookup, 'round')
+    const trained = configuredTraining(config, 'rounds', lookup?.dims).sources.map(({ name }) => name)
+    return Object.fromEntries(trained.map((name) => [name, [...(found[name] ?? [])].map(({ targetId }) => targetId).sort()]))
+  }
+  const author = [
+    ['author', 'by-a', [1, 2, 3]],
+    ['author', 'by-b', [3, 2, 1]],
+  ] as const
+  const item = ['item', 'a', [1, 2]] as const
+  const byItem = { item: {}, author: { by: 'author' } }
+  deepStrictEqual(await taught(byItem, [item, ...author]), { listed: ['a'], turned: ['a'], other: ['a', 'b'] })
+  deepStrictEqual(await taught(byItem, author), { other: ['a', 'b'] })
+  const both = ['a', 'b']
+  deepStrictEqual(await taught({ author: { by: 'author' }, item: {} }, [item, ...author]), { listed: both, turned: both, other: both })
 })
