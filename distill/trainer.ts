@@ -12,6 +12,7 @@ import type { Checkpoint, CheckpointPosition, TrainingState } from './checkpoint
 import { withParameters } from './head-graph.ts'
 import type { Head } from './head.ts'
 import { LossTally } from './loss-tally.ts'
+import { LossWatch, type RisenLoss } from './loss-watch.ts'
 import { batchFeeds } from './source-graph.ts'
 import { trainingSources, type SourceOptions, type TrainingSource } from './sources.ts'
 import { StepSessions } from './step-sessions.ts'
@@ -54,6 +55,12 @@ export interface TrainerOptions {
    */
   readonly clipNorm?: number
   /**
+   * Training stops as diverged when the mean loss of a source over 100 steps is more than this many times that of its first 100 of
+   * the plan (counted as 1 where it is less); null: however far it rises. Higher: later, or never.
+   * @default 2
+   */
+  readonly maxLossRise?: number | null
+  /**
    * Threads of one step. Equal bits are promised for an equal number only.
    * @default 1
    */
@@ -73,6 +80,7 @@ export const trainerDefaults: Readonly<Required<TrainerOptions>> = {
   batchSize: 512,
   weightDecay: adamWDefaults.weightDecay,
   clipNorm: 1,
+  maxLossRise: 2,
   threads: 1,
   providers: ['cpu'],
 }
@@ -161,6 +169,11 @@ export interface SourceResult {
   readonly loss: number
 }
 
+interface GoodState {
+  readonly step: number
+  readonly state: Readonly<Record<string, Tensor>>
+}
+
 export class Trainer {
   readonly #head: Head
   readonly #options: Required<TrainerOptions>
@@ -168,7 +181,9 @@ export class Trainer {
   readonly #sessions: StepSessions
   #step: number
   /** State at the start of the current stretch, where training goes back to when it diverges. */
-  #good: { readonly step: number; readonly state: Readonly<Record<string, Tensor>> } | undefined
+  #good: GoodState | undefined
+  /** The one before it. */
+  #goodBefore: GoodState | undefined
   #diverged: SidestreamError | undefined
 
   private constructor(
@@ -269,6 +284,7 @@ export class Trainer {
       mixStream: this.#step - (plan.skip ?? 0),
     })
     const tally = new LossTally(perPass)
+    const watch = new LossWatch(this.#options.maxLossRise)
     const started = this.#step
     const keepEvery = plan.keepEvery ?? perPass
     const skipped = Math.min(total, plan.skip ?? 0)
@@ -283,6 +299,8 @@ export class Trainer {
       running = undefined
       tally.add(result)
       plan.onStep?.(step, result)
+      const risen = watch.add(result.source, step, result.loss)
+      if (risen !== undefined) throw this.#lossRisen(risen, result.source, step)
     }
     const stops = (at: number): boolean => at % (plan.mining?.every ?? 1) === 0 && plan.shouldStop?.() === true
     for (let at = skipped, place = 0; at < total && !stops(at); at++, place++) {
@@ -290,7 +308,9 @@ export class Trainer {
       if (isFirst || at % keepEvery === 0) {
         await finish()
         if (!isFirst) await plan.keep?.(at)
-        this.#good = { step: this.#step, state: await this.#sessions.state() }
+        const now = await this.#current()
+        this.#goodBefore = this.#good
+        this.#good = now
       }
       if (place === stretch.length) {
         place = 0
@@ -376,13 +396,26 @@ export class Trainer {
     return { batch: buildBatch(rows, content, { ...options, ...hard }), step: { source: name, ...lambda } }
   }
 
-  async #current(): Promise<{ readonly step: number; readonly state: Readonly<Record<string, Tensor>> }> {
+  /** Ends training at the state before the loss rose, as far back as one is held. */
+  #lossRisen({ first, last, since }: RisenLoss, source: string, step: number): SidestreamError {
+    if (this.#goodBefore !== undefined && this.#good!.step > since) this.#good = this.#goodBefore
+    this.#diverged = new SidestreamError(
+      'SIDESTREAM_TRAINING_DIVERGED',
+      `training diverged by step ${step}: the mean loss of source ${source} rose from ${first.toFixed(3)} to ${last.toFixed(3)}, more than ${this.#options.maxLossRise} times (training.maxLossRise); lower the learning rate, or raise that option if so much is meant to be. The state of step ${this.#good!.step} is kept`,
+      { step, source, first, last },
+    )
+    return this.#diverged
+  }
+
+  /** @throws SIDESTREAM_TRAINING_DIVERGED once, when weights are not finite; from then on the last good state is the current one */
+  async #current(): Promise<GoodState> {
     if (this.#diverged) {
       if (this.#good === undefined) throw this.#diverged
       return this.#good
     }
     const state = await this.#sessions.state()
-    requireFinite(state, this.#step)
+    this.#diverged = notFinite(state, this.#step)
+    if (this.#diverged) throw this.#diverged
     return { step: this.#step, state }
   }
 }
@@ -403,13 +436,14 @@ function stepResult(source: string, outputs: Readonly<Record<string, Tensor>>): 
 }
 
 /** The loss of a step is that of the weights before it, so the last step of a pass is seen only here. */
-function requireFinite(state: Readonly<Record<string, Tensor>>, step: number): void {
+function notFinite(state: Readonly<Record<string, Tensor>>, step: number): SidestreamError | undefined {
   for (const [name, { dtype, data }] of Object.entries(state)) {
     if (dtype !== 'float32' || (data as Float32Array).every(Number.isFinite)) continue
-    throw new SidestreamError(
+    return new SidestreamError(
       'SIDESTREAM_TRAINING_DIVERGED',
-      `training diverged at step ${step - 1}: ${name} is not finite after it; lower the learning rate or raise tau`,
+      `training diverged at step ${step - 1}: ${name} is not finite after it; lower the learning rate or raise tau. The last good state is kept`,
       { step: step - 1, name },
     )
   }
+  return undefined
 }

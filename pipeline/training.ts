@@ -112,6 +112,7 @@ export function trainerOptions({ training, sequences }: Config): TrainerOptions 
     batchSize: training.batch,
     weightDecay: training.weightDecay,
     clipNorm: training.clipNorm,
+    maxLossRise: training.maxLossRise,
     threads: training.threads,
     providers: training.providers,
   }

@@ -131,6 +131,7 @@ export const configDefaults = {
     warmupSteps: 100,
     weightDecay: 1e-4,
     clipNorm: 1,
+    maxLossRise: 2,
     replayShare: 2,
     replayMs: 86_400_000,
     epochs: 6,

@@ -198,6 +198,11 @@ export const training = z
       defaults.training.clipNorm,
       'Largest norm of the whole gradient. Higher: fewer steps are cut, outliers weigh more.',
     ),
+    maxLossRise: option(
+      z.number().gt(1).nullable(),
+      defaults.training.maxLossRise,
+      'Training stops as diverged when the mean loss of a source over 100 steps of a stage is more than this many times that of its first 100 (counted as 1 where it is less); null: however far it rises. Higher: later, or never.',
+    ),
     replayShare: option(
       z.number().min(0).max(100),
       defaults.training.replayShare,

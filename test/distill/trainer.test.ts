@@ -181,6 +181,64 @@ test('when training diverges it stops, says so, and keeps the state before the p
   })
 })
 
+test('weights that the very last step breaks are said once; then the state before the stretch answers', async () => {
+  await withTrainer(worldHead(items), async (trainer) => {
+    await trainer.train(rows, content, { schedule })
+    const before = await trainer.checkpoint(position)
+    const steps = 3
+    const last = before.position.step + steps - 1
+    await trainer.train(rows, content, { schedule: (step) => (step < last ? 1e-2 : Number.MAX_VALUE), steps })
+    await rejects(trainer.checkpoint(position), {
+      code: 'SIDESTREAM_TRAINING_DIVERGED',
+      message: /not finite after it.*last good state is kept/,
+    })
+    deepStrictEqual(bits(await trainer.checkpoint(position)), bits(before))
+    deepStrictEqual((await trainer.head()).parameters, before.head.parameters)
+  })
+})
+
+test('weights that the last step of a stretch breaks never become the good state', async () => {
+  await withTrainer(worldHead(items), async (trainer) => {
+    const start = await trainer.checkpoint(position)
+    const plan = { schedule: (step: number) => (step === 1 ? Number.MAX_VALUE : 1e-2), steps: 6, keepEvery: 2 }
+    await rejects(trainer.train(rows, content, plan), { code: 'SIDESTREAM_TRAINING_DIVERGED', message: /step 1: .* not finite after it/ })
+    deepStrictEqual(bits(await trainer.checkpoint(position)), bits(start))
+  })
+})
+
+test('a loss that runs away at rates that a file may ask for stops training; the state before it rose is kept', async () => {
+  const few = worldRows(20, items.size)
+  const own: TrainerOptions = { ...options, clipNorm: 1e6, tau: 0.05 }
+  const settled = await withTrainer(
+    worldHead(items),
+    async (trainer) => {
+      await trainer.train(few, content, { schedule, steps: 200 })
+      return trainer.checkpoint(position)
+    },
+    undefined,
+    own,
+  )
+  const run = (maxLossRise: number | null) =>
+    withTrainer(
+      settled.head,
+      async (trainer) => {
+        const schedule = (step: number): number => (step < 300 ? 1e-2 : 1)
+        const error = await trainer.train(few, content, { schedule, steps: 300, keepEvery: 50 }).then(
+          () => undefined,
+          (thrown: Error & { code: string }) => thrown,
+        )
+        return { error, step: (await trainer.checkpoint(position)).position.step }
+      },
+      settled,
+      { ...own, maxLossRise },
+    )
+  const { error, step } = await run(2)
+  strictEqual(error?.code, 'SIDESTREAM_TRAINING_DIVERGED')
+  ok(/by step 399: .* source seq2item rose from .*more than 2 times.*lower the learning rate/.test(error.message), error.message)
+  strictEqual(step, 300)
+  deepStrictEqual(await run(null), { error: undefined, step: 500 })
+})
+
 test('training state of another head is refused', async () => {
   const checkpoint = await withTrainer(worldHead(items), (trainer) => trainer.checkpoint(position))
   await rejects(Trainer.create(worldHead(items, { hidden: 5 }), options, checkpoint.training!), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
