@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Command } from 'commander'
 import { distillDefaults, distillFiles, embedFiles, headModelFile } from '../pipeline/index.ts'
 import type { DistillReport } from '../pipeline/index.ts'
+import { idEmbeddingsText } from './distill/left-out.ts'
 import { distillPage } from './distill/page.ts'
 import { duration, interruptSignal, plainCommand, projectCommand, readConfig, shareOf, wholeNumber } from './options.ts'
 import { createOutput } from './output.ts'
@@ -104,16 +105,17 @@ class TrainingProgress {
 }
 
 function reportText(report: DistillReport, out: string, onnx: string): string {
-  const { sources, stages, judged, verdict, leftOut, heldOut, unusedPairs } = report
+  const { sources, stages, judged, verdict, leftOut, heldOut, unusedPairs, idEmbeddings } = report
   const lines = [
     `${report.samples} samples of ${report.interactions} interactions, ${report.warmItems} of ${report.items} items seen`,
     ...Object.entries(sources).map(
-      ([name, { rows, unknown }]) =>
-        `source ${name}: ${rows === 0 ? 'no rows, passed over' : `${rows} rows`}${unknown > 0 ? `, ${unknown} without what they need` : ''}`,
+      ([name, { kind, rows, unknown }]) =>
+        `source ${name}: ${rows === 0 ? `no rows, passed over${kind === 'ids' ? ' (no ID embedding of its kinds teaches an item)' : ''}` : `${rows} rows`}${unknown > 0 ? `, ${unknown} without what they need` : ''}`,
     ),
     ...Object.entries(unusedPairs).map(
       ([name, pairs]) => `${pairs} pairs of ${name}: training.sources has no source of pairs with that name`,
     ),
+    ...idEmbeddingsText(idEmbeddings),
     ...Object.entries(leftOut).map(
       ([what, { rows, first }]) => `${what === 'pairs' ? 'pairs' : 'ID embeddings'}: ${rows} rows left out; the first: ${first}`,
     ),

@@ -6,6 +6,7 @@
 import { bootstrapMean } from './evaluation-bootstrap.ts'
 import type { BootstrapOptions } from './evaluation-bootstrap.ts'
 import type { EvaluationPlan } from './evaluation.ts'
+import type { NeighborRecall } from './neighbors.ts'
 import { hits } from './evaluation-scores.ts'
 import type { EvaluationScores } from './evaluation-scores.ts'
 
@@ -48,7 +49,7 @@ export interface GuardClause {
   readonly reference: number | null
   readonly candidate: number | null
   readonly difference: number | null
-  /** 95 % interval of the difference over users. */
+  /** 95 % interval of the difference, over users; over queries or items where content is judged. */
   readonly low: number | null
   readonly high: number | null
   /** Loss that is borne; null when the clause is reported only. */
@@ -63,8 +64,8 @@ export interface GuardInput {
   readonly raw: EvaluationScores
   /** Scores of the live version; undefined before the first: warm items are then held against the raw vectors too. */
   readonly live?: EvaluationScores | undefined
-  /** Neighbor recall of the candidate, and over how many items; undefined when there are too few items to tell. */
-  readonly neighbors: { readonly recall: number; readonly items: number } | undefined
+  /** Neighbor recall of the candidate, and of each item that was asked; undefined when there are too few items to tell. */
+  readonly neighbors: Pick<NeighborRecall, 'recall' | 'recalls'> | undefined
   /** Recall@50 per query of held-out content pairs, shape [queries] on both sides; undefined when there are none. */
   readonly pairs?: { readonly candidate: Float64Array; readonly raw: Float64Array } | undefined
 }
@@ -148,18 +149,16 @@ function contentClauses({ pairs, neighbors }: GuardInput, options: GuardOptions)
   return [byPairs, { ...byNeighbors, verdict: 'reported' }]
 }
 
-function neighborClause(neighbors: GuardInput['neighbors'], { minNeighborRecall }: GuardOptions): GuardClause {
-  const clause = {
-    name: 'content-neighbor-recall',
-    against: 'threshold',
-    reference: minNeighborRecall,
-    low: null,
-    high: null,
-    tolerance: 0,
-  } as const
-  if (!neighbors) return { ...clause, candidate: null, difference: null, events: 0, verdict: 'insufficient' }
-  const difference = neighbors.recall - minNeighborRecall
-  return { ...clause, candidate: neighbors.recall, difference, events: neighbors.items, verdict: difference < 0 ? 'fail' : 'pass' }
+function neighborClause(neighbors: GuardInput['neighbors'], options: GuardOptions): GuardClause {
+  const { minNeighborRecall: reference } = options
+  const clause = { name: 'content-neighbor-recall', against: 'threshold', reference, tolerance: 0 } as const
+  const none = { candidate: null, difference: null, low: null, high: null, events: 0 }
+  if (!neighbors) return { ...clause, ...none, verdict: 'insufficient' }
+  const units = Int32Array.from(neighbors.recalls.keys())
+  const { recall } = neighbors
+  const { low, high, events } = bootstrapMean(neighbors.recalls, units, options)
+  const figures = { candidate: recall, difference: recall - reference, low: low - reference, high: high - reference, events }
+  return { ...clause, ...figures, verdict: recall < reference && high < reference ? 'fail' : 'pass' }
 }
 
 function orNull(value: number): number | null {

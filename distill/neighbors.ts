@@ -18,6 +18,14 @@ export interface NeighborOptions {
 
 export const neighborDefaults: Readonly<Required<NeighborOptions>> = { relevant: 10, depth: 50, maxItems: 2000 }
 
+export interface NeighborRecall {
+  readonly recall: number
+  /** Items that were asked. */
+  readonly items: number
+  /** Of each item that was asked, shape [items]. */
+  readonly recalls: Float64Array
+}
+
 export interface NeighborSets {
   /** Row-major float32, shape [items, rawDim]. */
   readonly raw: Float32Array
@@ -30,25 +38,29 @@ export interface NeighborSets {
 
 /**
  * Mean share of each item's `relevant` raw neighbors that are among its `depth` nearest in the candidate.
- * @returns undefined with no more than `depth` + 1 items: all would be found whatever the vectors
+ * @returns the mean over the items that were asked, and the share of each, shape [items]; undefined with no more than `depth` + 1 items: all would be found whatever the vectors
  */
 export async function neighborRecall(
   { raw, rawDim, candidate, dim, items }: NeighborSets,
   options: NeighborOptions = {},
   open: OpenSimilarity = openSimilarity,
-): Promise<{ readonly recall: number; readonly items: number } | undefined> {
+): Promise<NeighborRecall | undefined> {
   const { relevant, depth, maxItems } = { ...neighborDefaults, ...options }
   if (items <= depth + 1) return undefined
   const asked = Math.min(items, maxItems)
   const numbers = Int32Array.from({ length: asked }, (_, i) => Math.floor((i * items) / asked))
   const wanted = await nearestItems(raw, rawDim, numbers, relevant, open)
   const found = await nearestItems(candidate, dim, numbers, depth, open)
-  let kept = 0
+  let all = 0
+  const recalls = new Float64Array(asked)
   for (let i = 0; i < asked; i++) {
     const near = new Set(found.subarray(i * depth, (i + 1) * depth))
+    let kept = 0
     for (let k = 0; k < relevant; k++) if (near.has(wanted[i * relevant + k]!)) kept++
+    recalls[i] = kept / relevant
+    all += kept
   }
-  return { recall: kept / (asked * relevant), items: asked }
+  return { recall: all / (asked * relevant), items: asked, recalls }
 }
 
 /**

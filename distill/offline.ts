@@ -211,7 +211,7 @@ export async function distillOffline(input: OfflineInput): Promise<OfflineResult
     if (stopped !== null) return { checkpoint, report: { ...about, judged: null, pareto: null, map: null }, stopped }
     onProgress({ phase: 'judge', done: 0 })
     const seen = await lookAt({
-      data,
+      data: { ...data, pairs: new Map([...data.pairs].filter(([name]) => takesPairs(plan, name))) },
       plan,
       options,
       start: input.start,
@@ -316,6 +316,11 @@ function newHead({ warm, items }: OfflineData, { head }: OfflineOptions): Head {
   )
 }
 
+/** Whether given pairs of a name are trained on; others say nothing about the head, and do not judge it either. */
+function takesPairs({ sources }: OfflinePlan, name: string): boolean {
+  return sources.some((source) => source.name === name && source.kind === 'pairs' && source.from !== 'content')
+}
+
 /** @throws SIDESTREAM_USAGE_INVALID */
 function requireSpec(start: Head, options: HeadOptions): Head {
   const { seed: _given, ...given } = start.spec
@@ -388,7 +393,7 @@ function reportOf(input: ReportInput): Omit<OfflineReport, 'judged' | 'pareto' |
     sources: rows.counts,
     unusedPairs: Object.fromEntries(
       [...data.pairs].flatMap(([name, { trained, heldOut }]) =>
-        rows.counts[name]?.kind === 'pairs' ? [] : [[name, trained.length + heldOut.length] as const],
+        takesPairs(plan, name) ? [] : [[name, trained.length + heldOut.length] as const],
       ),
     ),
     idEmbeddings: data.teachers.counts,

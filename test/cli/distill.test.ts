@@ -126,6 +126,19 @@ async function kept(directory: string, name: RegExp): Promise<void> {
   }
 }
 
+test('ID embeddings that teach nothing are told, and so is the source that is left without any', async () => {
+  const row = (entity: string, ts: number, vector: string): string => `${entity},item-1,${ts},${vector},9`
+  const rows = [row('item', 9e12, '1|2'), row('item', 9e12, '2|1'), row('item', 1, '0|0'), row('song', 1, '1')]
+  await writeFile(join(home, 'late.csv'), `entity,entity_id,ts,vector,exposures\n${rows.join('\n')}\n`)
+  const told = await run(['distill', '-c', 'staged.yaml', ...files, '--id-embeddings', 'late.csv', '--out', 'late', '--steps', '1'], home)
+  strictEqual(told.code, 0, told.stderr)
+  match(told.stdout, /source ids: no rows, passed over \(no ID embedding of its kinds teaches an item\)/)
+  match(told.stdout, /ID embeddings: of 4 rows, 2 later than what is trained on \(their `ts`\), 1 refused \(.*\), 1 of kinds that/)
+  ok((await readFile(join(home, 'late', 'report.html'), 'utf8')).includes('of 4 rows, 2 later than what is trained on'))
+  const { kind, rows: taught } = (await reportOf('late')).sources['ids']!
+  deepStrictEqual([kind, taught], ['ids', 0])
+})
+
 test('a time budget stops in order and says how to go on', async () => {
   const stopped = await run(plain('budget', '--time-budget', '1ms'), home)
   strictEqual(stopped.code, 0, stopped.stderr)

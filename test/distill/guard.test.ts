@@ -37,7 +37,12 @@ function scoresOf(plan: EvaluationPlan, { warm = 0, cold = 0, missWarm = 0, miss
 
 const plan = planOf(4000)
 const raw = scoresOf(plan)
-const neighbors = { recall: 0.8, items: 1000 }
+/** Items of which a share keeps all neighbors, the others none. */
+const neighborsOf = (recall: number, count = 1000) => ({
+  recall,
+  recalls: Float64Array.from({ length: count }, (_, i) => (i < recall * count ? 1 : 0)),
+})
+const neighbors = neighborsOf(0.8)
 const options = { minNeighborRecall: 0.7 }
 
 const verdicts = (clauses: readonly GuardClause[]): Partial<Record<ClauseName, string>> =>
@@ -95,8 +100,21 @@ test('warm items are held against the live version, cold ones never', () => {
   )
 })
 
+test('a loss of content neighbors that chance explains passes, with its interval over items', () => {
+  const clauseOf = (recall: number, count: number) =>
+    guard({ plan, candidate: raw, raw, neighbors: neighborsOf(recall, count) }, options).find(
+      ({ name }) => name === 'content-neighbor-recall',
+    )!
+  const few = clauseOf(0.65, 60)
+  ok(few.difference! < -0.04 && few.low! < few.difference! && few.high! > 0, JSON.stringify(few))
+  strictEqual(few.verdict, 'pass')
+  const many = clauseOf(0.65, 2000)
+  ok(many.low! < -0.05 && many.high! > -0.05 && many.high! < 0, JSON.stringify(many))
+  deepStrictEqual([many.verdict, many.candidate, many.events], ['fail', 0.65, 2000])
+})
+
 test('losing content neighbors fails', () => {
-  const clauses = guard({ plan, candidate: raw, raw, neighbors: { recall: 0.69, items: 1000 } }, options)
+  const clauses = guard({ plan, candidate: raw, raw, neighbors: neighborsOf(0.6) }, options)
   deepStrictEqual(verdicts(clauses), { ...reported, 'content-neighbor-recall': 'fail' })
 })
 
@@ -108,7 +126,7 @@ function pairsOf(queries: number, lost: number) {
 
 test('with held-out pairs content is judged by them: 2.5 points of recall@50 are borne, neighbors are reported', () => {
   const judged = (lost: number, queries = 1000) =>
-    guard({ plan, candidate: raw, raw, neighbors: { recall: 0.1, items: 1000 }, pairs: pairsOf(queries, lost) }, options)
+    guard({ plan, candidate: raw, raw, neighbors: neighborsOf(0.1), pairs: pairsOf(queries, lost) }, options)
   deepStrictEqual(verdicts(judged(2)), { ...reported, 'content-neighbor-recall': 'reported' })
   deepStrictEqual(verdicts(judged(3)), { ...reported, 'content-neighbor-recall': 'reported', 'content-pair-recall-50': 'fail' })
   const clause = judged(3).find(({ name }) => name === 'content-pair-recall-50')!
@@ -124,7 +142,7 @@ test('a loss over pairs that chance explains passes, and too few pairs leave it 
   const clause = noisy.find(({ name }) => name === 'content-pair-recall-50')!
   ok(clause.difference! < -0.025 && clause.high! > 0, JSON.stringify(clause))
   strictEqual(clause.verdict, 'pass')
-  const few = guard({ plan, candidate: raw, raw, neighbors: { recall: 0.69, items: 1000 }, pairs: pairsOf(400, 60) }, options)
+  const few = guard({ plan, candidate: raw, raw, neighbors: neighborsOf(0.6), pairs: pairsOf(400, 60) }, options)
   deepStrictEqual(verdicts(few), { ...reported, 'content-pair-recall-50': 'insufficient', 'content-neighbor-recall': 'fail' })
 })
 

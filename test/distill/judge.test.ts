@@ -137,7 +137,7 @@ test('the candidate is the newest checkpoint whose window has passed', () => {
 
 test('equal vectors keep all neighbors, unrelated ones about fifty in all', async () => {
   const sets = { raw: raw.vectors, rawDim: dim, candidate: raw.vectors, dim, items }
-  deepStrictEqual(await neighborRecall(sets), { recall: 1, items })
+  deepStrictEqual(await neighborRecall(sets), { recall: 1, items, recalls: new Float64Array(items).fill(1) })
   const chance = await neighborRecall({
     ...sets,
     candidate: Float32Array.from({ length: items * 3 }, (_, i) => uniform(11, 0, i) - 0.5),
@@ -167,6 +167,7 @@ test('neighbor recall is its definition', async () => {
   }
   const result = await neighborRecall({ raw: raw.vectors, rawDim: dim, candidate, dim, items }, {}, plainSimilarity)
   strictEqual(result!.recall, kept / (items * 10))
+  strictEqual(Math.round(result!.recalls.reduce((sum, one) => sum + 10 * one, 0)), kept)
 })
 
 test('with too few items there is nothing to tell', async () => {

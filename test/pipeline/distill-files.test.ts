@@ -160,10 +160,18 @@ test('held-out pairs are judged by the tolerance of the configuration', async ()
   const rows = Array.from({ length: 60 }, (_, i) => `tags,item-${i % items},item-${(i * 7 + 1) % items}`)
   await writeFile(pairs, `source,query_id,target_id\n${rows.join('\n')}\n`)
   const guard = { mode: 'report', pairRecallTolerance: 0.5, popAucTolerance: 0.25, recallTolerance: 0.125, minEvents: 1 }
-  const sources = { seq2item: {}, tags: { kind: 'pairs' } }
-  const { report } = await distillFiles(config({ sources }, { guard }), filesOf({ pairs, holdOut: 0.3 }))
+  const sources = { seq2item: {}, tags: { kind: 'pairs' }, near: { kind: 'pairs', from: 'content' } }
+  const files = (name: string): DistillFiles => filesOf({ pairs: join(home, name), holdOut: 0.3 })
+  const { report } = await distillFiles(config({ sources }, { guard }), files('close.csv'))
   const { clauses } = report.judged!.judgement
   const toleranceOf = (name: string) => clauses.find((clause) => clause.name === name)?.tolerance
+  // Pairs that nobody trains on are counted, and judge nothing: neither those of an unknown name, nor of a source made of content.
+  const others = rows.flatMap((row) => ['tgas', 'near'].map((name) => row.replace('tags', name)))
+  await writeFile(join(home, 'more.csv'), `source,query_id,target_id\n${[...rows, ...others].join('\n')}\n`)
+  const more = (await distillFiles(config({ sources }, { guard }), files('more.csv'))).report
+  const kept = Object.values(more.unusedPairs)
+  ok(kept.length === 2 && kept.every((count) => count > 40), JSON.stringify(more.unusedPairs))
+  deepStrictEqual(more.judged!.judgement, report.judged!.judgement)
   deepStrictEqual(['content-pair-recall-50', 'cold-popularity-auc', 'warm-recall-10'].map(toleranceOf), [0.5, 0.25, 0.125])
 })
 
