@@ -33,7 +33,7 @@ export function distillCommand(): Command {
     .option('--id-embeddings <file>', 'columns entity, entity_id, ts (ms), vector, exposures')
     .option('--pairs <file>', 'columns source, query_id, target_id; score and ts when there are')
     .requiredOption('--out <dir>', 'directory of the result')
-    .option('--start <dir>', 'begin from the head in this directory, instead of PCA')
+    .option('--start <dir>', 'begin from the head in this directory, or from one artifact in it, instead of PCA')
     .option(
       '--hold-out <share>',
       'newest interactions that are judged by and not trained on; 0: nothing is judged',
@@ -143,7 +143,7 @@ interface EmbedOptions {
 
 export function embedCommand(): Command {
   return plainCommand('embed', 'Write the published vectors of all items of a content file.')
-    .requiredOption('--head <dir>', 'directory that distill wrote')
+    .requiredOption('--head <dir>', 'directory that distill wrote, or one artifact in it')
     .requiredOption('--content <file>', 'columns item_id, ts (ms), one vector column per modality')
     .requiredOption('--out <file>', '.parquet, or .f32 with its JSON and ids beside it')
     .option('--prefix <dims>', 'distilled dims of a short view, one of those trained', wholeNumber('--prefix', 1))

@@ -51,7 +51,7 @@ export interface Batch {
   readonly targets: BigInt64Array
   /** 1 where row i may use the target of row j (its own on the diagonal), row-major [B, B]. */
   readonly allowed: Uint8Array
-  /** Weight of each row in the loss, shape [B]. */
+  /** Weight of each row in the contrast, shape [B]; a graded pair that is no positive has 0. */
   readonly weights: Float32Array
   /** Score of each row's pair, shape [B]; all equal where there is none. */
   readonly scores: Float32Array
@@ -81,6 +81,8 @@ export interface BatchOptions {
   readonly places?: boolean
   /** Hard negatives: how many a row has at most, and those of each row. */
   readonly hard?: { readonly count: number; readonly ofRows: readonly (readonly string[])[] }
+  /** Of graded pairs: which are positives, as `SourceOptions.positiveFrom` says. @default all rows are */
+  readonly graded?: { readonly positiveFrom: number | null }
 }
 
 /** Rows that can be trained on, and how many could not. */
@@ -129,7 +131,7 @@ export function splitRows<Row>(rows: readonly Row[], size: number): Row[][] {
  * @throws SIDESTREAM_VECTOR_DIM_MISMATCH, SIDESTREAM_VECTOR_NOT_FINITE
  */
 export function buildBatch(rows: readonly TrainingRow[], content: ContentLookup, options: BatchOptions): Batch {
-  const { modalities, historyLength, places: wantsPlaces = false, hard } = options
+  const { modalities, historyLength, places: wantsPlaces = false, hard, graded } = options
   const index = new Map<string, number>()
   const ids: string[] = []
   const place = (id: string): number => {
@@ -154,11 +156,22 @@ export function buildBatch(rows: readonly TrainingRow[], content: ContentLookup,
     pool,
     targets,
     allowed: allowedNegatives(rows),
-    weights: new Float32Array(rows.length).fill(1),
+    weights: graded ? gradedWeights(rows, graded.positiveFrom) : new Float32Array(rows.length).fill(1),
     scores: Float32Array.from(rows, ({ score }) => score ?? 0),
     ...(wantsPlaces ? { history: historyPlaces(histories, historyLength) } : {}),
     ...(hardItems && hard ? { hard: { count: hard.count, items: hardItems.items, mask: hardItems.mask } } : {}),
   }
+}
+
+/** 1 for a pair that belongs together, 0 for one whose score only says that it is farther apart; a row without a score counts. */
+function gradedWeights(rows: readonly TrainingRow[], positiveFrom: number | null): Float32Array {
+  const ascending = Float64Array.from(rows.flatMap(({ score }) => score ?? [])).sort()
+  const median = ascending[Math.floor((ascending.length - 1) / 2)] ?? 0
+  const best = ascending.at(-1) ?? 0
+  return Float32Array.from(rows, ({ score }) => {
+    if (score === undefined || score === null) return 1
+    return (positiveFrom === null ? score > median || score === best : score >= positiveFrom) ? 1 : 0
+  })
 }
 
 function historyPlaces(histories: readonly (readonly number[])[], length: number): NonNullable<Batch['history']> {

@@ -8,7 +8,7 @@ import type { ComputeWorker } from '../compute/index.ts'
 import { SidestreamError, isSidestreamError } from '../schemas/index.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import { createHead, headSpec, type Head, type HeadOptions, type HeadSpec } from './head.ts'
-import type { ParetoCurve } from './interpolation.ts'
+import { interpolateHeads, type ParetoCurve } from './interpolation.ts'
 import { itemMap, type ItemMap } from './item-map.ts'
 import type { JudgeOptions } from './judge.ts'
 import { readOfflineData, type OfflineData, type OfflineRecords, type OfflineTeacherKind, type ReadProgress } from './offline-data.ts'
@@ -149,7 +149,14 @@ export interface OfflineReport {
   readonly judged: OfflineJudgement | null
   /** Heads between the end of the content stages (without such: the start) and the last. */
   readonly pareto: ParetoCurve | null
+  /** Of a refused head: the head on the curve that was chosen, judged like the last one; null: none, or there was no need. */
+  readonly mixed: MixedJudgement | null
   readonly map: ItemMap | null
+}
+
+export interface MixedJudgement extends OfflineJudgement {
+  /** Its place on the curve. */
+  readonly k: number
 }
 
 export interface OfflineInput extends OfflineRecords {
@@ -168,6 +175,10 @@ export interface OfflineInput extends OfflineRecords {
 export interface OfflineResult {
   readonly checkpoint: Checkpoint
   readonly report: OfflineReport
+  /** Heads at the end of stages, in order. */
+  readonly ends: readonly StageEnd[]
+  /** The head of `report.mixed`, if that passed. */
+  readonly mixed: Head | null
   /** Where it was stopped; null when it is done. What was stopped is not judged. */
   readonly stopped: StagePosition | null
 }
@@ -208,9 +219,11 @@ export async function distillOffline(input: OfflineInput): Promise<OfflineResult
     const checkpoint = await checkpointNow()
     const stopped = position.stage < plan.stages.length ? position : null
     const about = reportOf({ data, plan, rows, options, start: input.start, trace, trainer: trainerOptions, head: checkpoint.head })
-    if (stopped !== null) return { checkpoint, report: { ...about, judged: null, pareto: null, map: null }, stopped }
+    if (stopped !== null) {
+      return { checkpoint, report: { ...about, judged: null, pareto: null, mixed: null, map: null }, ends, mixed: null, stopped }
+    }
     onProgress({ phase: 'judge', done: 0 })
-    const seen = await lookAt({
+    const { seen, mixed } = await lookAt({
       data: { ...data, pairs: new Map([...data.pairs].filter(([name]) => takesPairs(plan, name))) },
       plan,
       options,
@@ -221,7 +234,7 @@ export async function distillOffline(input: OfflineInput): Promise<OfflineResult
       seed,
       worker: trainer.worker,
     })
-    return { checkpoint, report: { ...about, ...seen }, stopped }
+    return { checkpoint, report: { ...about, ...seen }, ends, mixed, stopped }
   } finally {
     await trainer.close()
   }
@@ -373,7 +386,7 @@ interface ReportInput {
   readonly head: Head
 }
 
-function reportOf(input: ReportInput): Omit<OfflineReport, 'judged' | 'pareto' | 'map'> {
+function reportOf(input: ReportInput): Omit<OfflineReport, keyof Seen> {
   const { data, plan, rows, options, start, trace, trainer, head } = input
   const stages = summarizeStages(trace, plan.stages)
   return {
@@ -427,14 +440,16 @@ interface Look {
   readonly worker: ComputeWorker
 }
 
-async function lookAt(look: Look): Promise<Pick<OfflineReport, 'judged' | 'pareto' | 'map'>> {
+type Seen = Pick<OfflineReport, 'judged' | 'pareto' | 'mixed' | 'map'>
+
+async function lookAt(look: Look): Promise<{ readonly seen: Seen; readonly mixed: Head | null }> {
   const { data, plan, options, start, begun, ends, head, seed, worker } = look
   const window = offlineWindow(data)
   const ids = window?.ids ?? data.warm
   const contents = ids.map((id) => data.items.get(id)!)
   const vectors = contents.map((item) => item.vectors)
   const map = itemMap(contents, rawVectors(head, vectors), await publishedVectors(head, vectors, worker), seed) ?? null
-  if (window === undefined || options.judge === undefined) return { judged: null, pareto: null, map }
+  if (window === undefined || options.judge === undefined) return { seen: { judged: null, pareto: null, mixed: null, map }, mixed: null }
   const itemKind = data.teachers.kinds.find(({ by }) => by === 'item')?.name
   const asked = { data, window, candidate: head, start, options: options.judge, itemKind, worker }
   const judged = await judgeOffline(asked)
@@ -442,5 +457,10 @@ async function lookAt(look: Look): Promise<Pick<OfflineReport, 'judged' | 'paret
     plan.stages[stage]!.sources.every((name) => plan.sources.find((source) => source.name === name)?.kind === 'pairs')
   const content = ends.filter(({ stage }) => stage < plan.stages.length - 1 && isContent(stage)).at(-1)?.head ?? begun
   const pareto = judged.judgement.events === 0 ? null : await offlinePareto(content, asked)
-  return { judged, pareto, map }
+  const k = judged.judgement.verdict === 'refused' ? (pareto?.chosen ?? null) : null
+  if (k === null || k === 1) return { seen: { judged, pareto, mixed: null, map }, mixed: null }
+  // The curve asks fewer events, and neither the start nor thresholds on spaces.
+  const between = interpolateHeads(content, head, k)
+  const mixed = { k, ...(await judgeOffline({ ...asked, candidate: between })) }
+  return { seen: { judged, pareto, mixed, map }, mixed: mixed.judgement.verdict === 'pass' ? between : null }
 }

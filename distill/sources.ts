@@ -25,6 +25,12 @@ export interface SourceOptions {
   readonly losses?: Partial<LossWeights>
   /** Whether `pairs` have scores, which then train by CoSENT too. @default false */
   readonly scored?: boolean
+  /**
+   * Of scored pairs: the least score of a pair that contrast pulls together; others train their order alone. Null: a score above the
+   * median of its batch, or the best one where half of the batch has it.
+   * @default null
+   */
+  readonly positiveFrom?: number | null
   /** Of `sequences`: how a history becomes one vector. @default 'mean' */
   readonly pooler?: 'mean' | 'transformer'
   /** Of `ids`: the kinds of ID embeddings that teach, in a fixed order. */
@@ -39,6 +45,7 @@ export interface TrainingSource {
   readonly tauMode: 'fixed' | 'learned'
   readonly losses: LossWeights
   readonly scored: boolean
+  readonly positiveFrom: number | null
   readonly pooler: 'mean' | 'transformer'
   readonly entities: readonly TeacherEntity[]
 }
@@ -56,15 +63,16 @@ export function trainingSources(
 ): TrainingSource[] {
   if (given.length === 0) throw invalid('training needs at least one source')
   const sources = given.map((source): TrainingSource => {
-    const { name, kind, scored = false, pooler = 'mean', entities = [] } = source
+    const { name, kind, scored = false, positiveFrom = null, pooler = 'mean', entities = [] } = source
     const { tau = kind === 'ids' ? idsTau : defaults.tau, tauMode = defaults.tauMode } = source
     if (!/^[A-Za-z0-9_./-]{1,64}$/.test(name)) throw invalid(`source name ${JSON.stringify(name)} must be 1 to 64 of A-Z a-z 0-9 _ . / -`)
     if (!(tau > 0 && Number.isFinite(tau))) throw invalid(`tau of source ${name} must be above 0, not ${tau}`)
     if (kind === 'ids' && entities.length === 0) throw invalid(`source ${name} needs at least one kind of ID embedding`)
     if (kind !== 'ids' && entities.length > 0) throw invalid(`source ${name} is of ${kind}: only a source of ids has ID embeddings`)
     if (kind !== 'pairs' && scored) throw invalid(`source ${name} is of ${kind}: only pairs have scores`)
+    if (!scored && positiveFrom !== null) throw invalid(`source ${name} has no scores for positiveFrom`)
     if (kind !== 'sequences' && pooler !== 'mean') throw invalid(`source ${name} is of ${kind}: only sequences are pooled`)
-    return { name, kind, tau, tauMode, losses: { ...lossWeightDefaults, ...source.losses }, scored, pooler, entities }
+    return { name, kind, tau, tauMode, losses: { ...lossWeightDefaults, ...source.losses }, scored, positiveFrom, pooler, entities }
   })
   const names = sources.map(({ name }) => name)
   const twice = names.find((name, i) => names.indexOf(name) !== i)

@@ -383,7 +383,12 @@ export class Trainer {
   ): { readonly batch: Batch; readonly step: BatchStep } {
     const source = this.#source(name)
     const { historyLength } = this.#options
-    const options = { modalities: this.#head.spec.modalities, historyLength, places: source.pooler === 'transformer' }
+    const options = {
+      modalities: this.#head.spec.modalities,
+      historyLength,
+      places: source.pooler === 'transformer',
+      ...(source.scored && { graded: source }),
+    }
     if (source.kind === 'ids') {
       if (teachers === undefined)
         throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `source ${name} needs ID embeddings: give the plan its teachers`)

@@ -31,12 +31,20 @@ export interface StageBalanced extends SourceBalance {
   readonly stage: number
 }
 
+export interface TermSums {
+  readonly stage: number
+  readonly source: string
+  readonly sums: Record<string, number>
+}
+
 export interface TrainingTrace {
   /** Names of the sources that took steps, in order of their first one. */
   readonly sources: string[]
   readonly steps: StepColumns
   readonly mined: MinedStep[]
   readonly balances: StageBalanced[]
+  /** Sums of the terms of the loss, before weights, per stage and source. */
+  readonly terms: TermSums[]
   /** Steps that each stage was to have, by its index; none where it took no step. */
   readonly totals: (number | null)[]
   /** Rows that each stage left out as farthest apart, by its index; none where it left out none. */
@@ -44,10 +52,15 @@ export interface TrainingTrace {
 }
 
 export function emptyTrace(): TrainingTrace {
-  return { sources: [], steps: { stage: [], source: [], loss: [], tau: [] }, mined: [], balances: [], totals: [], farthest: [] }
+  return { sources: [], steps: { stage: [], source: [], loss: [], tau: [] }, mined: [], balances: [], terms: [], totals: [], farthest: [] }
 }
 
-export function traceStep({ sources, steps, totals }: TrainingTrace, { stage }: StagePosition, total: number, result: StepResult): void {
+export function traceStep(
+  { sources, steps, totals, terms }: TrainingTrace,
+  { stage }: StagePosition,
+  total: number,
+  result: StepResult,
+): void {
   put(totals, stage, total)
   let source = sources.indexOf(result.source)
   if (source < 0) source = sources.push(result.source) - 1
@@ -55,6 +68,9 @@ export function traceStep({ sources, steps, totals }: TrainingTrace, { stage }: 
   steps.source.push(source)
   steps.loss.push(result.loss)
   steps.tau.push(result.tau)
+  let own = terms.find((one) => one.stage === stage && one.source === result.source)
+  if (own === undefined) terms.push((own = { stage, source: result.source, sums: {} }))
+  for (const [term, value] of Object.entries(result.terms)) own.sums[term] = (own.sums[term] ?? 0) + value
 }
 
 /** Rows that a stage leaves out; said again when it is gone on with. */
@@ -73,6 +89,12 @@ export function traceMined({ mined, steps }: TrainingTrace, { stage }: StagePosi
   mined.push({ stage, step: steps.loss.length, source, lambda: lambda.lambda, f1: lambda.f1, dropped, empty })
 }
 
+export interface SourceLosses {
+  readonly steps: number
+  readonly loss: number
+  readonly terms: Readonly<Record<string, number>>
+}
+
 /** What became of one stage, read off a trace. */
 export interface StageSummary {
   readonly name: string
@@ -83,13 +105,13 @@ export interface StageSummary {
   readonly losses: readonly number[]
   /** Rows left out as farthest apart in content. */
   readonly farthest: number
-  /** Steps and mean loss of each source. */
-  readonly sources: Readonly<Record<string, { readonly steps: number; readonly loss: number }>>
+  /** Steps, mean loss and mean of each of its terms, before weights, of each source. */
+  readonly sources: Readonly<Record<string, SourceLosses>>
 }
 
 /** All stages in order; one that took no step, for want of rows or because it has not begun, has none of 0. */
 export function summarizeStages(
-  { sources, steps, totals, farthest }: TrainingTrace,
+  { sources, steps, totals, farthest, terms }: TrainingTrace,
   stages: readonly { readonly name: string; readonly passes?: number }[],
 ): StageSummary[] {
   return stages.map(({ name, passes = 1 }, stage): StageSummary => {
@@ -100,7 +122,10 @@ export function summarizeStages(
     const mean = (places: readonly number[]): number => places.reduce((sum, at) => sum + steps.loss[at]!, 0) / places.length
     const bySource = sources.flatMap((source, s) => {
       const places = own.filter((at) => steps.source[at] === s)
-      return places.length === 0 ? [] : [[source, { steps: places.length, loss: mean(places) }] as const]
+      if (places.length === 0) return []
+      const sums = terms.find((one) => one.stage === stage && one.source === source)?.sums ?? {}
+      const means = Object.fromEntries(Object.entries(sums).map(([term, sum]) => [term, sum / places.length]))
+      return [[source, { steps: places.length, loss: mean(places), terms: means }] as const]
     })
     return {
       name,

@@ -5,9 +5,9 @@
  */
 
 import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { decodeCheckpoint, distillOffline, encodeCheckpoint, encodeHead, headModel } from '../distill/index.ts'
-import type { Checkpoint, Head, OfflineOptions, OfflineProgress, OfflineReport, OfflineRecords } from '../distill/index.ts'
+import type { Checkpoint, CheckpointParts, Head, OfflineOptions, OfflineProgress, OfflineReport, OfflineRecords } from '../distill/index.ts'
 import {
   fileError,
   fileExists,
@@ -33,9 +33,9 @@ export interface DistillFiles {
   readonly content: string
   readonly idEmbeddings?: string
   readonly pairs?: string
-  /** Directory of the result: artifact `head`, or `refused-head`, and the report. */
+  /** Directory of the result: artifact `head`, or `refused-head`, those of `readDistilled`, and the report. */
   readonly out: string
-  /** Directory of a head to begin from. @default PCA of the content */
+  /** Directory of a head to begin from, or one artifact in it. @default PCA of the content */
   readonly start?: string
   /** Share of the interactions, the newest ones, that is judged by and not trained on; 0 judges nothing. @default 0.1 */
   readonly holdOut?: number
@@ -68,7 +68,9 @@ export interface DistillOutcome {
   readonly stopped: { readonly stage: string; readonly done: number } | null
 }
 
-const names = { head: 'head', refused: 'refused-head', lastGood: 'last-good' } as const
+const names = { head: 'head', refused: 'refused-head', mixed: 'mixed-head', lastGood: 'last-good' } as const
+const endPrefix = 'end-'
+const artifactEnding = '.artifact'
 const onnxPart = 'head.onnx'
 
 /**
@@ -91,7 +93,7 @@ export async function distillFiles(config: Config, files: DistillFiles): Promise
   )
   const from = resume ? await readRun(artifacts, fingerprint, out) : undefined
   const leftOut: Record<string, { rows: number; first: string }> = {}
-  const { checkpoint, report, stopped } = await distillOffline({
+  const { checkpoint, report, ends, mixed, stopped } = await distillOffline({
     ...recordsOf(config, files, leftOut),
     options: offlineOptions(config, files),
     ...(start && { start }),
@@ -109,6 +111,16 @@ export async function distillFiles(config: Config, files: DistillFiles): Promise
   if (stopped !== null) return { report: whole, stopped: { stage: stopped.name, done: report.steps } }
   await writeText(join(out, 'report.json'), `${JSON.stringify(whole)}\n`)
   if (files.page) await writeText(join(out, 'report.html'), await files.page(whole))
+  const { training: _, ...trained } = checkpoint
+  // The last stage ends with the head itself.
+  for (const { stage, head: ended } of ends.filter((end) => end.stage < report.plan.length - 1)) {
+    await rewrite(artifacts, `${endPrefix}${report.plan[stage]!.name}`, encodeCheckpoint({ ...trained, head: ended }))
+  }
+  if (mixed !== null) {
+    const between = encodeCheckpoint({ ...trained, head: mixed })
+    between.parts.set(onnxPart, headModel(mixed))
+    await rewrite(artifacts, names.mixed, { ...between, about: { ...between.about, verdict: 'pass', k: report.mixed!.k } })
+  }
   const { parts, about } = encodeCheckpoint(checkpoint)
   parts.set(onnxPart, headModel(checkpoint.head))
   const reasons = report.judged?.judgement.reasons ?? []
@@ -118,8 +130,12 @@ export async function distillFiles(config: Config, files: DistillFiles): Promise
   if (verdict === 'refused') {
     throw new SidestreamError(
       'SIDESTREAM_GUARD_REFUSED',
-      `the head was refused: ${reasons.join('; ')}. It is kept in ${out} as refused-head, with its report`,
-      { reasons, out },
+      `the head was refused: ${reasons.join('; ')}. It is kept in ${out} as refused-head, with its report${
+        mixed === null
+          ? ''
+          : `; the head at k = ${report.mixed!.k} between content and this one passes: take ${artifactIn(out, names.mixed)}`
+      }`,
+      { reasons, out, ...(mixed !== null && { mixed: artifactIn(out, names.mixed) }) },
     )
   }
   return { report: whole, stopped: null }
@@ -127,11 +143,16 @@ export async function distillFiles(config: Config, files: DistillFiles): Promise
 
 /** Where the plain ONNX file of a head stands that `distillFiles` wrote to `out`. */
 export function headModelFile(out: string): string {
-  return join(out, `${names.head}.artifact`, onnxPart)
+  return join(artifactIn(out, names.head), onnxPart)
+}
+
+function artifactIn(out: string, name: string): string {
+  return join(out, `${name}${artifactEnding}`)
 }
 
 /**
- * The head that `distillFiles` wrote to a directory; when its training diverged, the last good one.
+ * The head that `distillFiles` wrote to a directory; when its training diverged, the last good one. The path of an artifact in it
+ * names that one: `refused-head.artifact`, `mixed-head.artifact`, `end-<stage>.artifact`.
  * @param options.refused - whether one that was refused will do
  * @throws SIDESTREAM_ARTIFACT_MISSING, SIDESTREAM_ARTIFACT_CORRUPT
  */
@@ -140,17 +161,40 @@ export async function readDistilled(
   { training, refused = false }: { readonly training: boolean; readonly refused?: boolean },
 ): Promise<Checkpoint> {
   const missing = (what: string): SidestreamError => new SidestreamError('SIDESTREAM_ARTIFACT_MISSING', `${directory}: ${what}`)
+  if (basename(directory).endsWith(artifactEnding)) {
+    const found = (await fileExists(directory))
+      ? await readArtifact(await openArtifacts(dirname(directory)), directory, training)
+      : undefined
+    if (found === undefined) throw missing(`there is no such artifact; ${dirname(directory)} is where \`distill --out\` writes them`)
+    return found
+  }
   if (!(await fileExists(directory))) throw missing("there is no such directory; the head's is the one that `distill --out` wrote")
   const artifacts = await openArtifacts(directory)
   const known = await artifacts.list('')
   const name = [names.head, ...(refused ? [names.refused] : []), names.lastGood].find((one) => known.includes(one))
-  if (name !== undefined) {
-    const { manifest, parts } = await artifacts.read(name)
-    return decodeCheckpoint({ parts, about: manifest.about }, { training })
+  if (name !== undefined) return (await readArtifact(artifacts, name, training))!
+  if (known.includes(names.refused)) {
+    const others = known.includes(names.mixed) ? `, or a mix that passes, ${artifactIn(directory, names.mixed)}` : ''
+    throw missing(
+      `the head in it was refused (report.html says why); take it all the same by its name, ${artifactIn(directory, names.refused)}${others}`,
+    )
   }
-  if (known.includes(names.refused)) throw missing('the head in it was refused (report.html says why); take it all the same with --refused')
   if (await hasRun(artifacts)) throw missing('the run in it has not ended; go on with `distill --resume`')
   throw missing('there is no head in it; name the directory that `distill --out` wrote')
+}
+
+/** @param name - of the artifact, or the path of its directory @returns undefined when there is no artifact of the name */
+async function readArtifact(artifacts: Artifacts, name: string, training: boolean): Promise<Checkpoint | undefined> {
+  const own = basename(name, artifactEnding)
+  if (!(await artifacts.list('')).includes(own)) return undefined
+  const { manifest, parts } = await artifacts.read(own)
+  return decodeCheckpoint({ parts, about: manifest.about }, { training })
+}
+
+/** Instead of what an earlier, broken-off run left under the name. */
+async function rewrite(artifacts: Artifacts, name: string, { parts, about }: CheckpointParts): Promise<void> {
+  await artifacts.remove(name)
+  await artifacts.write(name, parts, about)
 }
 
 /** @throws SIDESTREAM_USAGE_INVALID */
@@ -217,9 +261,7 @@ function untaught({ training }: Config, { sources, items }: OfflineReport): Offl
 }
 
 async function writeLastGood(artifacts: Artifacts, checkpoint: Checkpoint): Promise<void> {
-  const { parts, about } = encodeCheckpoint(checkpoint)
-  await artifacts.remove(names.lastGood)
-  await artifacts.write(names.lastGood, parts, about)
+  await rewrite(artifacts, names.lastGood, encodeCheckpoint(checkpoint))
 }
 
 function withAdvice(error: unknown, out: string): unknown {

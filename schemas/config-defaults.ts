@@ -11,6 +11,7 @@ export const sourceDefaults = {
   learnTemperature: false,
   losses: { cosent: 0.5, modality: 0.2, lateFusion: 0.2 },
   scored: false,
+  positiveFrom: null,
   pooler: 'mean',
   entities: [],
   from: 'topic',

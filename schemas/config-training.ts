@@ -32,7 +32,7 @@ const source = z.strictObject({
   losses: z
     .strictObject({
       cosent: option(lossWeight, sourceDefaults.losses.cosent, 'Weight of CoSENT, which trains the order of graded pairs.'),
-      modality: option(lossWeight, sourceDefaults.losses.modality, 'Weight of the contrast inside each modality and across them.'),
+      modality: option(lossWeight, sourceDefaults.losses.modality, 'Weight of the contrast inside each modality.'),
       lateFusion: option(lossWeight, sourceDefaults.losses.lateFusion, 'Weight of the contrast of the fused vector as a whole.'),
     })
     .prefault({})
@@ -41,6 +41,11 @@ const source = z.strictObject({
     z.boolean(),
     sourceDefaults.scored,
     'Of `pairs`: whether they have scores, more being closer; CoSENT then trains their order.',
+  ),
+  positiveFrom: option(
+    z.number().nullable(),
+    sourceDefaults.positiveFrom,
+    'Of scored pairs: least score of a pair that the contrastive losses pull together; the order of all is trained all the same. null: a score above the median of its batch, or the best one where half of the batch has it. Higher: fewer, surer positives.',
   ),
   pooler: option(
     z.enum(['mean', 'transformer']),
@@ -272,13 +277,16 @@ export const training = z
   .prefault({})
   .meta({ description: 'Training of the head.' })
 
+/** Of a source of `ids` without one of its own. */
+const idsTemperature = 0.1
+
 type Training = z.output<typeof training>
 
 /**
  * Rules between sources and stages, each with the path where it is to be mended.
  * @param sets - `sequences.sets`
  */
-export function trainingConflicts({ sources, stages, teachers }: DeepReadonly<Training>, sets: readonly string[]): Problem[] {
+export function trainingConflicts({ sources, stages, teachers, temperature }: DeepReadonly<Training>, sets: readonly string[]): Problem[] {
   const problems: Problem[] = []
   const report = (path: string, message: string): void => void problems.push({ path, message })
   for (const [key, own] of Object.entries(sources)) {
@@ -286,7 +294,11 @@ export function trainingConflicts({ sources, stages, teachers }: DeepReadonly<Tr
     const only = (kind: typeof own.kind, option: string, isSet: boolean): void => {
       if (own.kind !== kind && isSet) report(`${path}.${option}`, `belongs to a source of kind ${kind} (the kind here is ${own.kind})`)
     }
+    const tau = own.temperature ?? (own.kind === 'ids' ? idsTemperature : temperature)
+    if (own.learnTemperature && !(tau >= 0.01 && tau <= 1))
+      report(`${path}.learnTemperature`, `needs a temperature from 0.01 to 1 to begin at (got ${tau}, of training.temperature)`)
     only('pairs', 'scored', own.scored)
+    if (own.positiveFrom !== null && !own.scored) report(`${path}.positiveFrom`, 'belongs to a source with `scored: true`')
     only('pairs', 'from', own.from === 'content')
     only('sequences', 'set', own.set !== null)
     if (own.set !== null && !sets.includes(own.set))

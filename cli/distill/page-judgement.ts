@@ -138,7 +138,7 @@ const pairNames: Readonly<Record<ContentFigure, string>> = {
 }
 
 /** Heads between the end of the content stages and the last. */
-export async function paretoSection({ pareto, plan }: DistillReport): Promise<Section> {
+export async function paretoSection({ pareto, mixed, plan }: DistillReport): Promise<Section> {
   const title = 'Content against collaboration'
   if (pareto === null) return { title, blocks: [notJudged] }
   const { points, chosen } = pareto
@@ -155,6 +155,18 @@ export async function paretoSection({ pareto, plan }: DistillReport): Promise<Se
       }`,
     },
   ]
+  if (mixed !== null) {
+    const { k, judgement } = mixed
+    const figures = (['warmPop', 'coldPop', 'warmRecall10', 'coldRecall10', 'neighborRecall', 'pairRecall50'] as const)
+      .map((name) => [name, judgement.metrics.candidate[name] ?? null] as const)
+      .flatMap(([name, value]) => (value === null ? [] : [`${name} ${formatNumber(value, 3)}`]))
+    blocks.push({
+      kind: 'text',
+      text: `This head was refused. The one at k = ${k}, judged in full, ${
+        judgement.verdict === 'pass' ? 'passes and is kept as mixed-head' : `is refused too: ${judgement.reasons.join('; ')}`
+      } (${figures.join(', ')}).`,
+    })
+  }
   if (drawn.length > 1) {
     const kept = drawn.map(({ content }) => 100 * content!)
     const [least, most] = [Math.min(...kept), Math.max(...kept)]

@@ -79,6 +79,8 @@ test('the configuration of the guide runs: five stages, counts of what was left 
   ok(report.trace.mined.every(({ f1 }) => f1 > 0) && report.trace.mined.length > 0)
   strictEqual(report.pareto!.points.length, 11)
   ok(report.judged!.spaces.candidate!.kendall !== null, 'agreement with the ID embeddings')
+  ok(report.judged!.spaces.candidate!.pairAuc !== null, 'graded pairs are told apart')
+  ok(report.stages[0]!.sources['graded']!.terms['cosent']! > 0, 'scores are compared')
   const page = await readFile(join(home, 'five', 'report.html'), 'utf8')
   for (const words of [
     'Stage refined',
@@ -97,6 +99,9 @@ test('the configuration of the guide runs: five stages, counts of what was left 
   ok(!/<script|https?:\/\/(?!www\.w3\.org)/.test(page), 'the page loads and runs nothing')
 })
 
+/** Stages of the guide that another one follows. */
+const ended = ['base', 'finetuned', 'refined', 'cre-a']
+
 test('a run that is killed goes on and ends with the same bytes', async () => {
   const steps = ['--steps', '30', '--keep-every', '4']
   await runJson(staged('through', ...steps), home)
@@ -112,7 +117,7 @@ test('a run that is killed goes on and ends with the same bytes', async () => {
   deepStrictEqual(await reportOf('killed'), await reportOf('through'))
   deepStrictEqual(
     (await readdir(join(home, 'killed'))).sort(),
-    ['head.artifact', 'report.html', 'report.json'],
+    [...ended.map((name) => `end-${name}.artifact`), 'head.artifact', 'report.html', 'report.json'].sort(),
     'nothing of the run is left',
   )
 })
@@ -182,8 +187,40 @@ test('a refused head exits with 3 and every reason, and is kept under another na
   ok(!existsSync(join(home, 'strict', 'head.artifact')) && existsSync(join(home, 'strict', 'refused-head.artifact', 'head.onnx')))
   strictEqual((await reportOf('strict')).verdict, 'refused')
   const embed = ['embed', '--head', 'strict', '--content', 'content.parquet', '--out', 'strict.f32']
-  match((await runFailing(embed, home, 1)).message, /was refused .*--refused/)
+  match((await runFailing(embed, home, 1)).message, /was refused .*strict\/refused-head\.artifact/)
   await runJson([...embed, '--refused'], home)
+  match((await runFailing(plain('onward', '--start', 'strict'), home, 1)).message, /by its name, strict\/refused-head\.artifact/)
+  await runJson(plain('onward', '--start', 'strict/refused-head.artifact', '--steps', '1'), home)
+})
+
+test('when a mix of content and a refused head passes, it is kept and can be taken', async () => {
+  const { points } = (await reportOf('unhurried')).pareto!
+  const [before, after] = [points[0]!.collaborative!, points.at(-1)!.collaborative!]
+  notDeepStrictEqual(before, after, 'training changes what is liked next')
+  // In a shop this small training costs nothing, so the bound stands on the side of the start, whichever that is.
+  const bound = `{ ${before < after ? 'max' : 'min'}: ${(before + after) / 2} }`
+  await writeConfig(home, 'mixed.yaml', {
+    'log: { partitions: 2 }': `log: { partitions: 2 }\nguard: { minEvents: 1, minNeighborRecall: 0, gate: { warmPop: ${bound} } }`,
+  })
+  const { message } = await runFailing([...plain('mixed'), '-c', 'mixed.yaml'], home, 3)
+  match(message, /warmPop .*passes: take mixed\/mixed-head\.artifact/)
+  const { mixed, judged } = await reportOf('mixed')
+  ok(mixed !== null && mixed.k < 1 && mixed.judgement.verdict === 'pass')
+  notDeepStrictEqual(mixed.judgement.metrics.candidate, judged!.judgement.metrics.candidate)
+  ok((await readFile(join(home, 'mixed', 'report.html'), 'utf8')).includes('is kept as mixed-head'))
+  await runJson(['embed', '--head', 'mixed/mixed-head.artifact', '--content', 'content.parquet', '--out', 'mixed.f32'], home)
+  await runJson(['embed', '--head', 'mixed', '--refused', '--content', 'content.parquet', '--out', 'last.f32'], home)
+  notDeepStrictEqual(await readFile(join(home, 'mixed.f32')), await readFile(join(home, 'last.f32')))
+})
+
+test('a stage is skipped or repeated from the head at the end of the one before', async () => {
+  strictEqual((await runJson(staged('from-end', '--start', 'through/end-finetuned.artifact', '--steps', '2'), home))['warmStart'], true)
+  notDeepStrictEqual(
+    await readFile(join(home, 'through', 'end-base.artifact', 'head.tensors')),
+    await readFile(join(home, 'through', 'end-finetuned.artifact', 'head.tensors')),
+  )
+  const nothing = plain('never', '--start', 'through/end-none.artifact')
+  match((await runFailing(nothing, home, 1)).message, /end-none\.artifact: there is no such artifact/)
 })
 
 test('usage that cannot be meant is refused before anything is read', async () => {
@@ -196,5 +233,5 @@ test('usage that cannot be meant is refused before anything is read', async () =
   ] as const) {
     match((await runFailing(plain('never', option, value), home, 2)).message, new RegExp(`${option} must be`))
   }
-  ok(!existsSync(join(home, 'never')))
+  ok(!existsSync(join(home, 'never', 'head.artifact')))
 })

@@ -23,7 +23,8 @@ export async function writeIdEmbeddings(directory: string, { broken = 0 } = {}):
 export async function writePairs(directory: string, { unknown = 0 } = {}): Promise<void> {
   const similar = Array.from({ length: items }, (_, item) => `similar,${itemId(item)},${itemId((item + topics) % items)},`)
   const graded = Array.from({ length: items }, (_, item) => {
-    const other = (item * 7 + 3) % items
+    // Alternately of one topic and of another: 7 item + 3 alone never meets the topic again.
+    const other = (item + (item % 4 < 2 ? 2 * topics : 3)) % items
     return `graded,${itemId(item)},${itemId(other)},${other % topics === item % topics ? 3 : 1}`
   })
   const strange = Array.from({ length: unknown }, (_, i) => `similar,nobody-${i},${itemId(i)},`)

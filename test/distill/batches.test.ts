@@ -37,6 +37,27 @@ test('no negative is the own target, in either history, or of the same user', ()
   ok(allowed.includes(0) && allowed.filter((flag) => flag === 1).length > rows.length)
 })
 
+test('of graded pairs only the better half are positives of the contrast, or those from a score on', () => {
+  const weights = (scores: (number | null)[], positiveFrom: number | null = null): number[] => {
+    const rows = scores.map((score, i) => ({ ...row(`u${i}`, 'a', 'b'), score }))
+    const batch = buildBatch(rows, lookup, { ...options, graded: { positiveFrom } })
+    deepStrictEqual(
+      [...batch.scores],
+      scores.map((score) => score ?? 0),
+      'every score takes part in the order',
+    )
+    return [...batch.weights]
+  }
+  deepStrictEqual(weights([1, 2, 3, 4]), [0, 0, 1, 1])
+  deepStrictEqual(weights([5, 1, 5, 5]), [1, 0, 1, 1], 'most have the best score')
+  deepStrictEqual(weights([2, 2]), [1, 1], 'one score tells nothing apart')
+  deepStrictEqual(weights([1, null, 3, 3]), [0, 1, 1, 1], 'a pair without a score belongs together')
+  deepStrictEqual(weights([1, 2, 3, 4], 2), [0, 1, 1, 1])
+  deepStrictEqual(weights([1, 2], 9), [0, 0])
+  const plain = [1, 5].map((score, i) => ({ ...row(`u${i}`, 'a', 'b'), score }))
+  deepStrictEqual([...buildBatch(plain, lookup, options).weights], [1, 1], 'of a source that does not look at scores')
+})
+
 test('an item beyond the pooled history still is no negative', () => {
   const allowed = allowedNegatives([row('u', 'a', 'e', 'b', 'c'), row('v', 'e', 'd')])
   deepStrictEqual([...allowed], [1, 0, 0, 1])

@@ -323,7 +323,7 @@ test('sources and stages that contradict each other are refused, each at its pat
   const message = refusal(`${smallest}training:
   sources:
     seq: { set: content-single, scored: true, from: content, entities: [item] }
-    tags: { kind: pairs, pooler: transformer }
+    tags: { kind: pairs, pooler: transformer, positiveFrom: 2 }
     near: { kind: pairs, from: content, scored: true }
     ids: { kind: ids }
     twice: { kind: ids, entities: [item, item] }
@@ -340,6 +340,7 @@ test('sources and stages that contradict each other are refused, each at its pat
     /sources\.seq\.entities: belongs to a source of kind ids/,
     /sources\.tags\.pooler: belongs to a source of kind sequences/,
     /sources\.near\.scored: must be false for pairs made of content/,
+    /sources\.tags\.positiveFrom: belongs to a source with `scored: true`/,
     /sources\.ids\.entities: must name at least one kind/,
     /sources\.twice\.entities: must not name a kind twice/,
     /sources\.twice\.entities: must name kinds of training\.teachers, author \(got item\)/,
@@ -354,6 +355,17 @@ test('sources and stages that contradict each other are refused, each at its pat
   ]) {
     match(message, line)
   }
+})
+
+test('a learned temperature begins within its bounds, wherever it comes from', () => {
+  const yaml = (temperature: number, own: string): string =>
+    `${smallest}training: { temperature: ${temperature}, sources: { tags: { kind: pairs, learnTemperature: true${own} } } }\n`
+  match(
+    refusal(yaml(2, '')),
+    /sources\.tags\.learnTemperature: needs a temperature from 0\.01 to 1 to begin at \(got 2, of training\.temperature\)/,
+  )
+  match(refusal(yaml(0.005, '')), /got 0\.005/)
+  strictEqual(parseConfig(yaml(2, ', temperature: 0.5')).training.sources['tags']!.temperature, 0.5)
 })
 
 test('the reference page is the one made from the schema', () => {
