@@ -13,6 +13,7 @@ import { readContent, readVectors } from '../../schemas/index.ts'
 import type { VectorBatch } from '../../schemas/index.ts'
 import { run, runFailing, runJson, start, useBuiltProgram } from './command.ts'
 import { interactions, items, writeContent, writeInteractions } from '../../examples/small-shop/shop.ts'
+import { noPython, publishedByPython } from '../distill/python-onnx.ts'
 import { writeConfig } from './shop.ts'
 
 useBuiltProgram()
@@ -35,6 +36,17 @@ async function vectorsOf(file: string): Promise<VectorBatch> {
 /** The published vectors of `content.parquet` by onnxruntime alone, from what the file of `distill` says of itself. */
 async function publishedByOnnx(model: string): Promise<Float32Array> {
   const session = await InferenceSession.create(model)
+  const { text, image, presence } = await contentRows()
+  const { published } = await session.run({
+    content_text: new Tensor('float32', text, [items, 12]),
+    content_image: new Tensor('float32', image, [items, 8]),
+    presence: new Tensor('float32', presence, [items, 2]),
+  })
+  return published!.data as Float32Array
+}
+
+/** `content.parquet` as the model takes it: zeros where a modality is absent. */
+async function contentRows(): Promise<Record<'text' | 'image' | 'presence', Float32Array>> {
   const [text, image] = [new Float32Array(items * 12), new Float32Array(items * 8)]
   const presence = new Float32Array(items * 2)
   let row = 0
@@ -54,12 +66,7 @@ async function publishedByOnnx(model: string): Promise<Float32Array> {
       row++
     }
   }
-  const { published } = await session.run({
-    content_text: new Tensor('float32', text, [items, 12]),
-    content_image: new Tensor('float32', image, [items, 8]),
-    presence: new Tensor('float32', presence, [items, 2]),
-  })
-  return published!.data as Float32Array
+  return { text, image, presence }
 }
 
 test('distill writes a head; embed and plain onnxruntime read the same vectors from it', async () => {
@@ -83,6 +90,26 @@ test('distill writes a head; embed and plain onnxruntime read the same vectors f
   vectors.forEach((x, i) => (worst = Math.max(worst, Math.abs(x - published[i]!))))
   ok(worst < 1e-6, `largest difference ${worst}`)
 })
+
+test(
+  'Python reads the head that distill exported: the vectors of embed, also of items that lack a modality',
+  { skip: noPython },
+  async () => {
+    const { text, image, presence } = await contentRows()
+    ok(presence.includes(0), 'some items lack a modality')
+    const rows = (values: Float32Array): number[][] => {
+      const dim = values.length / items
+      return Array.from({ length: items }, (_, item) => [...values.subarray(item * dim, (item + 1) * dim)])
+    }
+    const inputs = { content_text: rows(text), content_image: rows(image), presence: rows(presence) }
+    const theirs = await publishedByPython(join(home, 'head', 'head.artifact', 'head.onnx'), inputs)
+    const { vectors } = await vectorsOf('all.f32')
+    strictEqual(theirs.length, vectors.length)
+    let worst = 0
+    vectors.forEach((x, i) => (worst = Math.max(worst, Math.abs(x - theirs[i]!))))
+    ok(worst < 1e-6, `largest difference ${worst}`)
+  },
+)
 
 test('embed writes a trained prefix as Parquet and refuses one that was not trained', async () => {
   const embed = (prefix: number, out: string): string[] => [
