@@ -5,7 +5,7 @@
  * Invariants: a source's score depends on its own vectors and the tasks alone; weights sum to 1.
  */
 import { setImmediate } from 'node:timers/promises'
-import { KMeans } from '../compute/index.ts'
+import { StreamingKMeans } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import { sinkhorn, sinkhornDefaults, type SinkhornOptions } from './sinkhorn.ts'
 
@@ -39,8 +39,6 @@ export interface ClusteringOptions {
   readonly vectors?: number
   /** Centroids per sample. Higher: finer, slower. @default 64 */
   readonly clusters?: number
-  /** Rounds of k-means. @default 20 */
-  readonly iterations?: number
   /** Seed of k-means; the same for every sample, so that their order does not matter. @default 1 */
   readonly seed?: number
 }
@@ -51,7 +49,6 @@ export const balanceDefaults: Readonly<Required<BalanceOptions & ClusteringOptio
   ...weightDefaults,
   vectors: 10_000,
   clusters: 64,
-  iterations: 20,
   seed: 1,
 }
 
@@ -74,7 +71,7 @@ export interface SourceBalance {
 }
 
 /**
- * Clusters every sample and balances the sources. Other work gets its turn between rounds of k-means.
+ * Clusters every sample and balances the sources. By streaming k-means; other work gets its turn between chunks of rows.
  * @throws as `balanceClusters`, and SIDESTREAM_SHAPE_MISMATCH when a vector is not finite
  */
 export async function balanceSources(
@@ -88,18 +85,23 @@ export async function balanceSources(
   return balanceClusters({ ...clustered, dim }, options, signal)
 }
 
+/** Rows between two turns of other work. */
+const chunkRows = 512
+
 async function clusterSample(
   { name, vectors }: VectorSample,
   dim: number,
   options: ClusteringOptions,
   signal: AbortSignal | undefined,
 ): Promise<ClusteredSample> {
-  const { vectors: most, clusters, iterations, seed } = { ...balanceDefaults, ...options }
-  const fit = new KMeans(thinned(vectors, dim, most), dim, { size: clusters, seed, iterations, metric: 'cosine' })
-  do {
+  const { vectors: most, clusters, seed } = { ...balanceDefaults, ...options }
+  const fit = new StreamingKMeans(dim, { size: clusters, seed, metric: 'cosine' })
+  const rows = thinned(vectors, dim, most)
+  for (let at = 0; at < rows.length; at += chunkRows * dim) {
+    fit.add(rows.subarray(at, at + chunkRows * dim))
     await setImmediate()
     signal?.throwIfAborted()
-  } while (fit.round())
+  }
   const { centroids, masses } = fit.result()
   return { name, centroids, masses }
 }

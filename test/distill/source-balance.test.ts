@@ -3,7 +3,7 @@ import { deepStrictEqual, ok, rejects, strictEqual, throws } from 'node:assert/s
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { fillNormal, StreamingKMeans } from '../../compute/index.ts'
+import { fillNormal, kMeans, StreamingKMeans } from '../../compute/index.ts'
 import { balanceClusters, balanceSources, effectiveSources, sinkhorn, sourceWeights } from '../../distill/index.ts'
 import { isSidestreamError, type ErrorCode } from '../../schemas/index.ts'
 
@@ -173,6 +173,27 @@ test('the source that looks like the task gets the weight, in any order, from sa
     dim: 6,
   })
   fromStreams.weights.forEach((weight, s) => ok(Math.abs(weight - found.weights[s]!) < 0.02))
+})
+
+test('samples larger than the memory of the stream are weighed as k-means over all rows would, sorted by group or not', async () => {
+  // Groups one after the other, 1,600 rows where the stream holds 512.
+  const grouped = (axes: number[], seed: number): Float32Array =>
+    Float32Array.from(axes.flatMap((axis, i) => [...near(axis, 1600 / axes.length, seed + i)]))
+  const sources = [
+    [0, 1],
+    [2, 3],
+    [0, 1, 2, 3],
+    [4, 5],
+  ].map((axes, s) => ({ name: axes.join(), vectors: grouped(axes, 10 * s) }))
+  const tasks = [{ name: 'task', vectors: grouped([0, 1], 50) }]
+  const found = await balanceSources({ sources, tasks, dim: 6 }, { clusters: 32 })
+  const inMemory = ({ name, vectors }: { name: string; vectors: Float32Array }) => ({
+    name,
+    ...kMeans(vectors, 6, { size: 32, seed: 1, metric: 'cosine' }),
+  })
+  const whole = await balanceClusters({ sources: sources.map(inMemory), tasks: tasks.map(inMemory), dim: 6 })
+  found.weights.forEach((weight, s) => ok(Math.abs(weight - whole.weights[s]!) < 0.01, `${s}: ${weight}, ${whole.weights[s]}`))
+  ok(found.weights[0]! > found.weights[2]! && found.weights[2]! > found.weights[1]!)
 })
 
 test('more vectors than asked for are taken evenly; without tasks all sources weigh the same', async () => {
