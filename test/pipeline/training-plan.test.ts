@@ -44,7 +44,15 @@ test('sources and stages become the options that were asked for, and ID embeddin
   const { sources, start, round } = configuredTraining(stagesOf(training), 'rounds', new Map([['item', 3]]))
   deepStrictEqual(sources, [
     { name: 'seq2item', kind: 'sequences', tauMode: 'fixed', pooler: 'transformer' },
-    { name: 'tags', kind: 'pairs', tauMode: 'learned', tau: 0.07, losses: { cosent: 0.5, modality: 0, lateFusion: 0.2 }, scored: true },
+    {
+      name: 'tags',
+      kind: 'pairs',
+      tauMode: 'learned',
+      tau: 0.07,
+      losses: { cosent: 0.5, modality: 0, lateFusion: 0.2 },
+      scored: true,
+      positiveFrom: null,
+    },
     { name: 'ids', kind: 'ids', tauMode: 'fixed', entities: [{ name: 'item', dim: 3 }] },
   ])
   deepStrictEqual(start[0]?.balance, { by: 'tasks', temperature: 1 })
