@@ -115,6 +115,8 @@ export interface IdToItemInputs extends TeacherOutputs {
    * @default all dims only
    */
   readonly prefixes?: readonly number[]
+  /** Weight of each prefix, one above 0; 0 leaves it out. @default 1 each */
+  readonly prefixWeights?: readonly number[]
 }
 
 /**
@@ -122,7 +124,7 @@ export interface IdToItemInputs extends TeacherOutputs {
  * best when both collapse. Rows without an ID embedding are neither students nor negatives; without any teacher the loss is 0.
  */
 export function idToItemNce(graph: Graph, inputs: IdToItemInputs): LossOutputs {
-  const { students, projected, known, logTau, allowed, weights, prefixes = [students.shape[1] as number] } = inputs
+  const { students, projected, known, logTau, allowed, weights, prefixes = [students.shape[1] as number], prefixWeights } = inputs
   const trusted = graph.cast(known, students.dtype)
   // A row that is not taught may see every teacher: its own must stay, and its weight is 0.
   const seen = graph.or(graph.unsqueeze(known, 0), graph.unsqueeze(graph.not(known), 1))
@@ -133,7 +135,12 @@ export function idToItemNce(graph: Graph, inputs: IdToItemInputs): LossOutputs {
   }
   const view = (prefix: number, side: Value): Value => prefixView(graph, side, prefix)
   return prefixes
-    .map((prefix) => infoNce(graph, { ...rows, queries: view(prefix, students), targets: view(prefix, projected) }))
+    .flatMap((prefix, k): LossOutputs[] => {
+      const weight = prefixWeights?.[k] ?? 1
+      if (weight === 0) return []
+      const { loss, perRow } = infoNce(graph, { ...rows, queries: view(prefix, students), targets: view(prefix, projected) })
+      return [weight === 1 ? { loss, perRow } : { loss: graph.scale(loss, weight), perRow: graph.scale(perRow, weight) }]
+    })
     .reduce((sum, term) => ({ loss: graph.add(sum.loss, term.loss), perRow: graph.add(sum.perRow, term.perRow) }))
 }
 

@@ -101,7 +101,7 @@ export function infoNce(graph: Graph, { queries, targets, logTau, allowed, weigh
 export interface MatryoshkaOptions {
   /** Prefix lengths, each trained as a vector of its own. */
   readonly prefixes: readonly number[]
-  /** Weight of each prefix. @default 1 each */
+  /** Weight of each prefix, one above 0; 0 leaves it out. @default 1 each */
   readonly prefixWeights?: readonly number[]
 }
 
@@ -110,10 +110,11 @@ export type PrefixInputs = (prefix: number) => InfoNceInputs
 
 /** Matryoshka loss: the sum of InfoNCE over prefixes, one shared temperature. */
 export function matryoshkaNce(graph: Graph, inputs: PrefixInputs, { prefixes, prefixWeights }: MatryoshkaOptions): Value {
-  const terms = prefixes.map((prefix, k) => {
-    const { loss } = infoNce(graph, inputs(prefix))
+  const terms = prefixes.flatMap((prefix, k) => {
     const weight = prefixWeights?.[k] ?? 1
-    return weight === 1 ? loss : graph.scale(loss, weight)
+    if (weight === 0) return []
+    const { loss } = infoNce(graph, inputs(prefix))
+    return [weight === 1 ? loss : graph.scale(loss, weight)]
   })
   return terms.reduce((sum, term) => graph.add(sum, term))
 }

@@ -46,7 +46,15 @@ export interface PoolerOptions {
 /** Options with every default resolved. */
 export type PoolerSpec = Required<PoolerOptions>
 
-export const poolerDefaults = { layers: 3, heads: 4, historyLength: 10, seed: 0 } as const
+/** What a trainer may choose of a pooler; dims, history and seed are those of the training. */
+export interface PoolerShape extends Pick<PoolerSpec, 'layers' | 'heads'> {
+  /** Null: the head's `dims`. */
+  readonly width: number | null
+}
+
+export const poolerShapeDefaults: PoolerShape = { layers: 3, width: null, heads: 4 }
+
+export const poolerDefaults = { layers: 3, heads: 4, historyLength: 10, seed: 0 } as const satisfies Omit<PoolerSpec, 'dims' | 'width'>
 
 /** A pooler that can be trained. `parameters` are named as `poolerShapes` lists them. */
 export interface Pooler {
@@ -186,6 +194,18 @@ function appendLayer(graph: Graph, { state, keys, readers, heads, parameter }: L
 function mapTokens(graph: Graph, x: Value, w: Value): Value {
   const [rows, count, width] = x.shape as [string | number, number, number]
   return graph.reshape(graph.matmul(graph.reshape(x, ['tokens', width]), w), [rows, count, w.shape[1]!])
+}
+
+/**
+ * The shape of the pooler that a saved training state holds; undefined when it holds none.
+ * @param tensors - by the names of `poolerShapes`, among others
+ */
+export function savedPoolerShape(tensors: ReadonlyMap<string, Tensor>): { readonly width: number; readonly layers: number } | undefined {
+  const width = tensors.get('pooler.in')?.dims[1]
+  if (width === undefined) return undefined
+  let layers = 0
+  while (tensors.has(`pooler.${layers}.query`)) layers++
+  return { width, layers }
 }
 
 /** How many filled places stand behind each, int64 [B, L]. */

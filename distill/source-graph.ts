@@ -11,7 +11,7 @@ import { appendFused, appendProjections, appendWhitening, headInputs } from './h
 import type { Head } from './head.ts'
 import { appendTeacher, createTeacher, idToItemNce, teacherInputs } from './id-losses.ts'
 import { infoNce, matryoshkaNce, prefixView, temperature, type InfoNceInputs } from './losses.ts'
-import { appendPooler, createPooler } from './pooler.ts'
+import { appendPooler, createPooler, poolerShapeDefaults, type PoolerShape } from './pooler.ts'
 import { cosent, modalityNce, totalLoss, type CosentOutputs, type LossTerms, type ModalityInputs } from './pair-losses.ts'
 import type { TrainingSource } from './sources.ts'
 
@@ -30,13 +30,17 @@ export interface StepOptions {
   readonly historyLength: number
   readonly weightDecay: number
   readonly clipNorm: number
+  /** Weight of each prefix; null: 1 each. @default null */
+  readonly prefixWeights?: readonly number[] | null
+  /** Shape of the transformer of sources that pool by one. @default `poolerShapeDefaults` */
+  readonly pooler?: PoolerShape
 }
 
 /** Outputs `loss`, `gradientNorm`, `tau` and one `loss/<term>` per term, scalars. Inputs: see `batchFeeds`. */
 export function stepGraph(head: Head, source: TrainingSource, variant: StepVariant, options: StepOptions): Graph {
-  const { weightDecay, clipNorm, historyLength } = options
+  const { weightDecay, clipNorm } = options
   const graph = new Graph({ name: source.name })
-  const { loss, terms, tau } = sourceLoss(graph, head, source, historyLength, variant)
+  const { loss, terms, tau } = sourceLoss(graph, head, source, options, variant)
   const learningRate = graph.input('learningRate', 'float32', [])
   graph.output('loss', loss)
   for (const [name, term] of Object.entries(terms)) graph.output(`loss/${name}`, term)
@@ -54,20 +58,22 @@ export interface SourceLoss {
 
 /**
  * The loss over the arrays of a `Batch`, which become the graph's inputs under their names.
- * @param historyLength - that of the batches
+ * @param options.historyLength - that of the batches
  */
 export function sourceLoss(
   graph: Graph,
   head: Head,
   source: TrainingSource,
-  historyLength: number,
+  { historyLength, prefixWeights: given = null, pooler = poolerShapeDefaults }: Omit<StepOptions, 'weightDecay' | 'clipNorm'>,
   variant: StepVariant = plainStep,
 ): SourceLoss {
+  const prefixWeights = given ?? head.spec.prefixes.map(() => 1)
   const inputs = headInputs(graph, head, 'items')
   const projections = appendProjections(graph, head, appendWhitening(graph, head, inputs))
   const items = appendFused(graph, head, projections, inputs.presence)
   const targetRows = graph.input('targets', 'int64', ['rows'])
-  if (source.kind === 'ids') return idLoss(graph, head, source, variant, graph.gather(items, targetRows), targetRows)
+  if (source.kind === 'ids')
+    return idLoss(graph, head, source, variant, { students: graph.gather(items, targetRows), targetRows, prefixWeights })
   const pool = graph.input('pool', 'float32', ['rows', 'items'])
   const weights = graph.input('weights', 'float32', ['rows'])
   const logTau = temperature(graph, source.name, source)
@@ -76,7 +82,7 @@ export function sourceLoss(
     queries: graph.matmul(pool, rows),
     targets: graph.gather(rows, targetRows),
   })
-  const correction = source.pooler === 'transformer' ? poolerCorrection(graph, head, items, historyLength) : undefined
+  const correction = source.pooler === 'transformer' ? poolerCorrection(graph, head, items, { ...pooler, historyLength }) : undefined
   const ofPrefix = (prefix: number): Pick<InfoNceInputs, 'queries' | 'targets'> => {
     const { queries, targets } = sides(prefixView(graph, items, prefix))
     return correction ? { queries: graph.add(queries, graph.slice(correction, 1, 0, prefix)), targets } : { queries, targets }
@@ -86,7 +92,7 @@ export function sourceLoss(
   const nce = matryoshkaNce(
     graph,
     (prefix) => ({ ...ofPrefix(prefix), logTau, allowed, weights, ...(hard ? { hard: hard(prefix) } : {}) }),
-    { prefixes: head.spec.prefixes },
+    { prefixes: head.spec.prefixes, prefixWeights },
   )
   const terms: LossTerms = { nce, ...(source.kind === 'pairs' ? pairTerms() : {}) }
   return { loss: totalLoss(graph, terms, source.losses), terms: { ...terms }, tau: graph.exp(logTau) }
@@ -100,7 +106,7 @@ export function sourceLoss(
       const rows = graph.l2norm(projection)
       return { ...sides(rows), queryPresence: column(presence.queries, m), targetPresence: column(presence.targets, m), logTau }
     })
-    const { losses, scored, tauMode } = source
+    const { losses, scored, tauMode, cosentTau } = source
     const scores = ({ queries, targets }: Pick<InfoNceInputs, 'queries' | 'targets'>): CosentOutputs => {
       const labels = graph.input('scores', 'float32', ['rows'])
       return cosent(graph, { queries, targets, labels, logTau: temperature(graph, `${source.name}.cosent`, { tau: cosentTau, tauMode }) })
@@ -114,14 +120,16 @@ export function sourceLoss(
   }
 }
 
-/** Temperature of CoSENT: cosines of graded pairs lie close together. */
-const cosentTau = 0.05
-
 /** What the transformer adds to the mean of a history, [rows, dims]. */
-function poolerCorrection(graph: Graph, { spec }: Head, items: Value, historyLength: number): Value {
+function poolerCorrection(
+  graph: Graph,
+  { spec }: Head,
+  items: Value,
+  { historyLength, layers, heads, width }: PoolerShape & Pick<StepOptions, 'historyLength'>,
+): Value {
   const places = graph.input('history', 'int64', ['rows', historyLength])
   const mask = graph.input('historyMask', 'float32', ['rows', historyLength])
-  const pooler = createPooler({ dims: spec.dims, historyLength, seed: spec.seed })
+  const pooler = createPooler({ dims: spec.dims, width: width ?? spec.dims, layers, heads, historyLength, seed: spec.seed })
   return appendPooler(graph, pooler, graph.gather(items, places), mask).correction
 }
 
@@ -131,15 +139,18 @@ function idLoss(
   { spec }: Head,
   source: TrainingSource,
   variant: StepVariant,
-  students: Value,
-  targetRows: Value,
+  {
+    students,
+    targetRows,
+    prefixWeights,
+  }: { readonly students: Value; readonly targetRows: Value; readonly prefixWeights: readonly number[] },
 ): SourceLoss {
   const teacher = createTeacher({ entities: source.entities, dims: spec.dims, seed: spec.seed })
   const outputs = appendTeacher(graph, teacher, teacherInputs(graph, teacher))
   const logTau = temperature(graph, source.name, source)
   const allowed = allowedInBatch(graph, variant, targetRows, { queries: students, targets: outputs.projected })
   const weights = graph.input('weights', 'float32', ['rows'])
-  const { loss } = idToItemNce(graph, { ...outputs, students, logTau, allowed, weights, prefixes: spec.prefixes })
+  const { loss } = idToItemNce(graph, { ...outputs, students, logTau, allowed, weights, prefixes: spec.prefixes, prefixWeights })
   return { loss, terms: { nce: loss }, tau: graph.exp(logTau) }
 }
 

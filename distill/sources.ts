@@ -31,6 +31,8 @@ export interface SourceOptions {
    * @default null
    */
   readonly positiveFrom?: number | null
+  /** Of scored pairs: temperature of CoSENT, where a learned one begins; cosines of graded pairs lie close together. @default 0.05 */
+  readonly cosentTau?: number
   /** Of `sequences`: how a history becomes one vector. @default 'mean' */
   readonly pooler?: 'mean' | 'transformer'
   /** Of `ids`: the kinds of ID embeddings that teach, in a fixed order. */
@@ -46,12 +48,14 @@ export interface TrainingSource {
   readonly losses: LossWeights
   readonly scored: boolean
   readonly positiveFrom: number | null
+  readonly cosentTau: number
   readonly pooler: 'mean' | 'transformer'
   readonly entities: readonly TeacherEntity[]
 }
 
 /** Temperature of ID-to-item distillation. */
 const idsTau = 0.1
+const cosentTauDefault = 0.05
 
 /**
  * Fills in the defaults and checks what was given.
@@ -64,6 +68,7 @@ export function trainingSources(
   if (given.length === 0) throw invalid('training needs at least one source')
   const sources = given.map((source): TrainingSource => {
     const { name, kind, scored = false, positiveFrom = null, pooler = 'mean', entities = [] } = source
+    const { cosentTau = cosentTauDefault } = source
     const { tau = kind === 'ids' ? idsTau : defaults.tau, tauMode = defaults.tauMode } = source
     if (!/^[A-Za-z0-9_./-]{1,64}$/.test(name)) throw invalid(`source name ${JSON.stringify(name)} must be 1 to 64 of A-Z a-z 0-9 _ . / -`)
     if (!(tau > 0 && Number.isFinite(tau))) throw invalid(`tau of source ${name} must be above 0, not ${tau}`)
@@ -72,7 +77,18 @@ export function trainingSources(
     if (kind !== 'pairs' && scored) throw invalid(`source ${name} is of ${kind}: only pairs have scores`)
     if (!scored && positiveFrom !== null) throw invalid(`source ${name} has no scores for positiveFrom`)
     if (kind !== 'sequences' && pooler !== 'mean') throw invalid(`source ${name} is of ${kind}: only sequences are pooled`)
-    return { name, kind, tau, tauMode, losses: { ...lossWeightDefaults, ...source.losses }, scored, positiveFrom, pooler, entities }
+    return {
+      name,
+      kind,
+      tau,
+      tauMode,
+      losses: { ...lossWeightDefaults, ...source.losses },
+      scored,
+      positiveFrom,
+      cosentTau,
+      pooler,
+      entities,
+    }
   })
   const names = sources.map(({ name }) => name)
   const twice = names.find((name, i) => names.indexOf(name) !== i)

@@ -11,7 +11,14 @@ import { usableRows, type ContentLookup, type TrainingRow } from './batches.ts'
 import { createHead, type Head } from './head.ts'
 import { createMiner, minerDefaults, type MinerOptions, type MiningReport } from './miner.ts'
 import { encodeItemsOf, rowVectors } from './row-vectors.ts'
-import { balanceDefaults, balanceSources, type SourceBalance, type VectorSample } from './source-balance.ts'
+import {
+  balanceDefaults,
+  balanceSources,
+  type BalanceOptions,
+  type ClusteringOptions,
+  type SourceBalance,
+  type VectorSample,
+} from './source-balance.ts'
 import { drawSource } from './source-draw.ts'
 import type { TrainingSource } from './sources.ts'
 import { stepsPerPass, type SourceRows } from './step-order.ts'
@@ -22,7 +29,7 @@ export type StageBalance =
   /** Each source's batches once a pass, mixed. */
   | { readonly by: 'rows' }
   /** Drawn by the similarity of each source to the validation tasks (Sinkhorn), recomputed at the stage's start. */
-  | { readonly by: 'tasks'; readonly temperature: number }
+  | ({ readonly by: 'tasks'; readonly temperature: number } & BalanceOptions & Omit<ClusteringOptions, 'seed'>)
   /** Drawn with these shares. */
   | { readonly by: 'shares'; readonly shares: Readonly<Record<string, number>> }
 
@@ -43,7 +50,7 @@ export interface StageOptions {
   readonly learningRate: number
   /** Curve of the learning rate over the stage. @default 'one-cycle' */
   readonly schedule?: 'one-cycle' | 'cosine' | 'constant'
-  /** Share of the steps that warm up, of `cosine` and `constant`. @default 0.05 */
+  /** Share of the steps in which the rate rises. @default 0.3 of `one-cycle`, 0.05 of the others */
   readonly warmupShare?: number
   /**
    * Whether the stage goes on where training was: it keeps the optimizer's moments, and its rate is constant after so many steps
@@ -262,6 +269,9 @@ async function sharesOf(
   const { balance = { by: 'rows' } } = stage
   if (balance.by === 'shares') return balance.shares
   if (balance.by === 'rows' || sources.length < 2) return undefined
+  const { by: _by, ...options } = balance
+  // Two vectors of a row.
+  const sampledRows = Math.ceil((options.vectors ?? balanceDefaults.vectors) / 2)
   const asked = taskRows(tasks, content)
   const head = await trainer.head()
   const vectors = async ({ source, rows }: SourceRows): Promise<VectorSample> => {
@@ -278,16 +288,10 @@ async function sharesOf(
     for (const one of all) made.push(await vectors(one))
     return made
   }
-  const found = await balanceSources(
-    { sources: await samples(sources), tasks: await samples(asked), dim: head.spec.dims },
-    { temperature: balance.temperature },
-  )
+  const found = await balanceSources({ sources: await samples(sources), tasks: await samples(asked), dim: head.spec.dims }, options)
   onBalanced?.(position, found)
   return Object.fromEntries(found.sources.map((name, at) => [name, found.weights[at]!]))
 }
-
-/** Rows of a source or task that are looked at: two vectors each, as many as a balance looks at. */
-const sampledRows = balanceDefaults.vectors / 2
 
 /** At most `count` rows, taken evenly. */
 function sample<T>(rows: readonly T[], count: number): readonly T[] {
@@ -295,9 +299,9 @@ function sample<T>(rows: readonly T[], count: number): readonly T[] {
   return Array.from({ length: count }, (_, i) => rows[Math.floor((i * rows.length) / count)]!)
 }
 
-function scheduleOf({ schedule = 'one-cycle', learningRate: max, warmupShare = 0.05 }: StageOptions, totalSteps: number): Schedule {
-  const warmupSteps = Math.round(warmupShare * totalSteps)
+function scheduleOf({ schedule = 'one-cycle', learningRate: max, warmupShare }: StageOptions, totalSteps: number): Schedule {
+  if (schedule === 'one-cycle') return oneCycleSchedule({ totalSteps, max, ...(warmupShare !== undefined && { warmupShare }) })
+  const warmupSteps = Math.round((warmupShare ?? 0.05) * totalSteps)
   if (schedule === 'constant') return constantAfterWarmup({ max, warmupSteps })
-  if (schedule === 'cosine') return cosineSchedule({ totalSteps, warmupSteps, max, min: max / 10 })
-  return oneCycleSchedule({ totalSteps, max })
+  return cosineSchedule({ totalSteps, warmupSteps, max, min: max / 10 })
 }

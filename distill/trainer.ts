@@ -11,6 +11,7 @@ import { buildBatch, usableRows, type Batch, type ContentLookup, type TeacherRow
 import type { Checkpoint, CheckpointPosition, TrainingState } from './checkpoint.ts'
 import { withParameters } from './head-graph.ts'
 import type { Head } from './head.ts'
+import { poolerShapeDefaults, savedPoolerShape, type PoolerShape } from './pooler.ts'
 import { LossTally } from './loss-tally.ts'
 import { LossWatch, type RisenLoss } from './loss-watch.ts'
 import { batchFeeds } from './source-graph.ts'
@@ -61,6 +62,16 @@ export interface TrainerOptions {
    */
   readonly maxLossRise?: number | null
   /**
+   * Weight of the contrast of each of the head's prefixes, in their order; null: 1 each. 0 leaves a prefix untrained.
+   * @default null
+   */
+  readonly prefixWeights?: readonly number[] | null
+  /**
+   * Shape of the transformer of sources that pool histories by one.
+   * @default { layers: 3, width: null, heads: 4 }
+   */
+  readonly pooler?: PoolerShape
+  /**
    * Threads of one step. Equal bits are promised for an equal number only.
    * @default 1
    */
@@ -81,6 +92,8 @@ export const trainerDefaults: Readonly<Required<TrainerOptions>> = {
   weightDecay: adamWDefaults.weightDecay,
   clipNorm: 1,
   maxLossRise: 2,
+  prefixWeights: null,
+  pooler: poolerShapeDefaults,
   threads: 1,
   providers: ['cpu'],
 }
@@ -209,6 +222,8 @@ export class Trainer {
     const options = { ...trainerDefaults, ...given }
     if (!(options.tau > 0)) throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `tau must be above 0, not ${options.tau}`)
     const sources = trainingSources(options.sources, options)
+    requirePrefixWeights(head, options.prefixWeights)
+    if (training !== undefined && sources.some(({ pooler }) => pooler === 'transformer')) requireSamePooler(head, options.pooler, training)
     const state = training && { ...Object.fromEntries(head.parameters), ...Object.fromEntries(training.tensors) }
     const sessions = await StepSessions.open(head, sources, options, state)
     return new Trainer(head, options, sources, sessions, training?.step ?? 0)
@@ -423,6 +438,36 @@ export class Trainer {
     if (this.#diverged) throw this.#diverged
     return { step: this.#step, state }
   }
+}
+
+/** @throws SIDESTREAM_USAGE_INVALID */
+function requirePrefixWeights({ spec: { prefixes } }: Head, weights: readonly number[] | null): void {
+  if (weights === null) return
+  if (
+    weights.length === prefixes.length &&
+    weights.every((weight) => weight >= 0 && weight < Infinity) &&
+    weights.some((weight) => weight > 0)
+  )
+    return
+  throw new SidestreamError(
+    'SIDESTREAM_USAGE_INVALID',
+    `prefixWeights must be one number from 0 on for each of the prefixes ${prefixes.join(', ')}, one above 0 at least, not ${weights.join(', ')}`,
+  )
+}
+
+/** A pooler of other shape would go on with some of the saved matrices and none of their meaning. @throws SIDESTREAM_SHAPE_MISMATCH */
+function requireSamePooler({ spec: { dims } }: Head, shape: PoolerShape, { tensors, options }: TrainingState): void {
+  const saved = savedPoolerShape(tensors)
+  if (saved === undefined) return
+  const text = ({ width, layers, heads }: PoolerShape): string => `width ${width}, layers ${layers}, heads ${heads}`
+  const { heads } = (options['pooler'] ?? poolerShapeDefaults) as PoolerShape
+  const [was, wanted] = [text({ ...saved, heads }), text({ ...shape, width: shape.width ?? dims })]
+  if (was === wanted) return
+  throw new SidestreamError(
+    'SIDESTREAM_SHAPE_MISMATCH',
+    `the checkpoint's pooler has ${was}, and ${wanted} is asked for: set \`training.pooler\` back, pool by \`mean\`, or train anew from the head alone`,
+    { was, wanted },
+  )
 }
 
 /** How a batch is trained on. */

@@ -29,7 +29,7 @@ export function configuredTraining(
   dims: ReadonlyMap<string, number> = new Map(),
 ): ConfiguredTraining {
   const sources = Object.entries(training.sources).flatMap(([name, own]): SourceOptions[] => {
-    const { kind, temperature, learnTemperature, losses, scored, positiveFrom, pooler } = own
+    const { kind, temperature, learnTemperature, losses, scored, positiveFrom, cosentTemperature, pooler } = own
     const entities = own.entities.flatMap((entity): TeacherEntity[] => {
       const dim = dims.get(entity)
       return dim === undefined ? [] : [{ name: entity, dim }]
@@ -41,7 +41,7 @@ export function configuredTraining(
         kind,
         tauMode: learnTemperature ? 'learned' : 'fixed',
         ...(temperature !== null && { tau: temperature }),
-        ...(kind === 'pairs' && { losses, scored, positiveFrom }),
+        ...(kind === 'pairs' && { losses, scored, positiveFrom, cosentTau: cosentTemperature }),
         ...(kind === 'sequences' && { pooler }),
         ...(kind === 'ids' && { entities }),
       },
@@ -64,19 +64,23 @@ function stageOptions(
   return {
     name,
     sources: (own.sources ?? Object.keys(training.sources)).filter((source) => known.has(source)),
-    balance: balanceOf(own),
+    balance: balanceOf(own, training.balance),
     ...(steps === null ? { passes: own.passes ?? (place === 'files' ? training.epochs : 1) } : { steps }),
     learningRate: own.learningRate ?? training.learningRate,
     schedule: own.schedule ?? (place === 'files' || own.when === 'start' ? 'one-cycle' : 'constant'),
+    ...(own.warmupShare !== null && { warmupShare: own.warmupShare }),
     // Rounds are one training without end, unless a stage asks for a curve of its own.
     ...(place === 'rounds' && own.when === 'round' && own.schedule === null && { continues: { warmupSteps: training.warmupSteps } }),
-    ...(mines && { mining: { perQuery: hardNegatives, maskInBatch, every: mineEvery } }),
+    ...(mines && { mining: { perQuery: hardNegatives, maskInBatch, every: mineEvery, ...training.mining } }),
     dropFarthest,
   }
 }
 
-function balanceOf({ balance, balanceTemperature, shares }: Config['training']['stages'][number]): StageBalance {
-  if (balance === 'tasks') return { by: 'tasks', temperature: balanceTemperature }
+function balanceOf(
+  { balance, balanceTemperature, shares }: Config['training']['stages'][number],
+  { iterations: maxIterations, ...options }: Config['training']['balance'],
+): StageBalance {
+  if (balance === 'tasks') return { by: 'tasks', temperature: balanceTemperature, maxIterations, ...options }
   return balance === 'shares' ? { by: 'shares', shares } : { by: 'rows' }
 }
 

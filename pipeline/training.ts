@@ -113,6 +113,8 @@ export function trainerOptions({ training, sequences }: Config): TrainerOptions 
     weightDecay: training.weightDecay,
     clipNorm: training.clipNorm,
     maxLossRise: training.maxLossRise,
+    prefixWeights: training.prefixWeights,
+    pooler: training.pooler,
     threads: training.threads,
     providers: training.providers,
   }

@@ -7,6 +7,7 @@ import { configDefaults as defaults, sourceDefaults, stageDefaults, teacherKindD
 import { count, durationMs, name, option, share, text } from './config-option.ts'
 import { limits } from './limits.ts'
 import { sampleSets } from './config-learning.ts'
+import { balance, mining, pooler } from './config-training-groups.ts'
 import type { DeepReadonly } from './config-option.ts'
 import type { Problem } from './problems.ts'
 
@@ -47,10 +48,15 @@ const source = z.strictObject({
     sourceDefaults.positiveFrom,
     'Of scored pairs: least score of a pair that the contrastive losses pull together; the order of all is trained all the same. null: a score above the median of its batch, or the best one where half of the batch has it. Higher: fewer, surer positives.',
   ),
+  cosentTemperature: option(
+    z.number().min(0.01).max(1),
+    sourceDefaults.cosentTemperature,
+    'Of scored pairs: temperature of CoSENT, where a learned one begins. Lower: small differences between cosines count more.',
+  ),
   pooler: option(
     z.enum(['mean', 'transformer']),
     sourceDefaults.pooler,
-    'Of `sequences`: how a history becomes one vector while training. `transformer`: slower steps.',
+    'Of `sequences`: how a history becomes one vector while training. `transformer`: that of `training.pooler`; slower steps.',
   ),
   entities: option(
     z.array(text).max(16),
@@ -92,6 +98,11 @@ const stage = z.strictObject({
     z.enum(['one-cycle', 'cosine', 'constant']).nullable(),
     stageDefaults.schedule,
     'Curve of the rate over the stage; null: `one-cycle` in `distill` and in stages of `start`, `constant` after a warm-up in rounds.',
+  ),
+  warmupShare: option(
+    share.nullable(),
+    stageDefaults.warmupShare,
+    'Share of the steps in which the rate rises; null: 0.3 of `one-cycle`, 0.05 of the other curves. Rounds without a `schedule` warm up by `training.warmupSteps`. Higher: a slower start.',
   ),
   balance: option(
     z.enum(['rows', 'tasks', 'shares']),
@@ -234,6 +245,14 @@ export const training = z
       defaults.training.stages,
       'Stages of training, in order; each goes on from the head of the one before, with an optimizer that starts anew. Those of `start` come first.',
     ),
+    prefixWeights: option(
+      z.array(z.number().min(0).max(100)).nullable(),
+      defaults.training.prefixWeights,
+      'Weight of the contrast of each of `head.prefixes`, in their order; null: 1 each. 0 leaves a prefix untrained. Higher: that view gains on the others.',
+    ),
+    pooler,
+    balance,
+    mining,
     threads: option(
       count.max(256),
       defaults.training.threads,
@@ -282,13 +301,33 @@ const idsTemperature = 0.1
 
 type Training = z.output<typeof training>
 
-/**
- * Rules between sources and stages, each with the path where it is to be mended.
- * @param sets - `sequences.sets`
- */
-export function trainingConflicts({ sources, stages, teachers, temperature }: DeepReadonly<Training>, sets: readonly string[]): Problem[] {
+/** What the group is held against: `sequences.sets`, and `dim` and `prefixes` of `head`. */
+export interface TrainingSurroundings {
+  readonly sets: readonly string[]
+  readonly dim: number
+  readonly prefixes: readonly number[]
+}
+
+/** Rules between sources, stages and the head, each with the path where it is to be mended. */
+export function trainingConflicts(training: DeepReadonly<Training>, { sets, dim, prefixes }: TrainingSurroundings): Problem[] {
+  const { sources, stages, teachers, temperature, prefixWeights, pooler, balance } = training
   const problems: Problem[] = []
   const report = (path: string, message: string): void => void problems.push({ path, message })
+  if (prefixWeights !== null && prefixWeights.length !== prefixes.length)
+    report('training.prefixWeights', `must be one for each of head.prefixes, ${prefixes.join(', ')} (got ${prefixWeights.length})`)
+  else if (prefixWeights !== null && !prefixWeights.some((weight) => weight > 0))
+    report('training.prefixWeights', 'must have a weight above 0, or nothing is trained')
+  const width = pooler.width ?? dim
+  if (width % pooler.heads !== 0 && Object.values(sources).some((own) => own.pooler === 'transformer'))
+    report('training.pooler.heads', `must divide the width, which is ${width} (got ${pooler.heads})`)
+  for (const [i, { name: stageName, sources: own, balance: by }] of stages.entries()) {
+    const most = (own ?? Object.keys(sources)).length
+    if (by === 'tasks' && most > 1 && most * balance.floor >= 1)
+      report(
+        `training.stages.${i}.balance`,
+        `needs a smaller training.balance.floor: ${most} sources of ${stageName} with ${balance.floor} each leave nothing to balance`,
+      )
+  }
   for (const [key, own] of Object.entries(sources)) {
     const path = `training.sources.${key}`
     const only = (kind: typeof own.kind, option: string, isSet: boolean): void => {
@@ -299,6 +338,8 @@ export function trainingConflicts({ sources, stages, teachers, temperature }: De
       report(`${path}.learnTemperature`, `needs a temperature from 0.01 to 1 to begin at (got ${tau}, of training.temperature)`)
     only('pairs', 'scored', own.scored)
     if (own.positiveFrom !== null && !own.scored) report(`${path}.positiveFrom`, 'belongs to a source with `scored: true`')
+    if (own.cosentTemperature !== sourceDefaults.cosentTemperature && !own.scored)
+      report(`${path}.cosentTemperature`, 'belongs to a source with `scored: true`')
     only('pairs', 'from', own.from === 'content')
     only('sequences', 'set', own.set !== null)
     if (own.set !== null && !sets.includes(own.set))

@@ -116,7 +116,7 @@ export function findConflicts(config: Config): Problem[] {
   const { head, views, semanticIds, store, interactions, sequences, content } = config
   problems.push(
     ...connectionConflicts(config),
-    ...trainingConflicts(config.training, sequences.sets),
+    ...trainingConflicts(config.training, { sets: sequences.sets, dim: head.dim, prefixes: head.prefixes }),
     ...registryConflicts(config.schemaRegistry, Object.keys(content.modalities)),
   )
 

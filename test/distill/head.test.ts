@@ -152,12 +152,9 @@ test('the loss has the gradients of central differences through the whole head',
   const { rows } = usableRows(worldRows(9, items.size), (id) => items.get(id))
   const batch = buildBatch(rows, (id) => items.get(id), { modalities, historyLength: 4 })
   const graph = new Graph()
-  const { loss } = sourceLoss(
-    graph,
-    head,
-    trainingSources([{ name: 'seq2item', kind: 'sequences' }], { tau: 0.2, tauMode: 'fixed' })[0]!,
-    4,
-  )
+  const { loss } = sourceLoss(graph, head, trainingSources([{ name: 'seq2item', kind: 'sequences' }], { tau: 0.2, tauMode: 'fixed' })[0]!, {
+    historyLength: 4,
+  })
   const names = [...head.parameters.keys()]
   const values = names.map((name) => graph.states.get(name)!.value)
   graph.output('loss', loss)

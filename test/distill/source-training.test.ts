@@ -156,6 +156,33 @@ test('a transformer that pools histories starts from the mean and lowers the los
   ok(transformer.at(-1)! < mean.at(-1)!, `${transformer.at(-1)} against ${mean.at(-1)}`)
 })
 
+test('a pooler of another shape than the checkpoint holds is refused, and one of the same shape goes on', async () => {
+  const shape = { layers: 2, width: 12, heads: 3 }
+  const pooled: TrainerOptions = { ...options, pooler: shape, sources: [{ name: 'seq2item', kind: 'sequences', pooler: 'transformer' }] }
+  const first = await Trainer.create(worldHead(items), pooled)
+  await first.train(sequences, content, { ...plan, steps: 2 })
+  const { head, training } = await first.checkpoint(position)
+  await first.close()
+  for (const changed of [{ layers: 1 }, { layers: 3 }, { width: 6 }, { width: null, heads: 4 }, { heads: 4 }]) {
+    await rejects(Trainer.create(head, { ...pooled, pooler: { ...shape, ...changed } }, training), {
+      code: 'SIDESTREAM_SHAPE_MISMATCH',
+      message: /width 12, layers 2, heads 3, and width .* is asked for: set `training\.pooler` back/,
+    })
+  }
+  const again = await Trainer.create(head, pooled, training)
+  strictEqual(again.step, 2)
+  await again.close()
+  await rejects(Trainer.create(head, { ...pooled, pooler: { ...shape, heads: 5 } }), { message: /width 12 must be a multiple of 5 heads/ })
+})
+
+test('weights of prefixes that are not one for each are refused', async () => {
+  for (const prefixWeights of [[1], [1, -1], [0, 0], [1, NaN]])
+    await rejects(Trainer.create(worldHead(items), { ...options, prefixWeights }), {
+      code: 'SIDESTREAM_USAGE_INVALID',
+      message: /one number from 0 on for each of the prefixes 4, 8/,
+    })
+})
+
 test('a source that dried up takes no step, and the others go on', async () => {
   const result = await withTrainer((trainer) => trainer.train({ seq2item: sequences, tags: [] }, content, plan))
   deepStrictEqual(result.sources['tags'], { rows: 0, dropped: 0, steps: 0, loss: NaN })

@@ -52,12 +52,22 @@ test('sources and stages become the options that were asked for, and ID embeddin
       losses: { cosent: 0.5, modality: 0, lateFusion: 0.2 },
       scored: true,
       positiveFrom: null,
+      cosentTau: 0.05,
     },
     { name: 'ids', kind: 'ids', tauMode: 'fixed', entities: [{ name: 'item', dim: 3 }] },
   ])
-  deepStrictEqual(start[0]?.balance, { by: 'tasks', temperature: 1 })
+  deepStrictEqual(start[0]?.balance, {
+    by: 'tasks',
+    temperature: 1,
+    vectors: 10_000,
+    clusters: 64,
+    epsilon: 0.05,
+    maxIterations: 2000,
+    tolerance: 1e-6,
+    floor: 0.02,
+  })
   deepStrictEqual([start[0]?.steps, start[0]?.passes, start[0]?.mining], [40, undefined, undefined])
-  deepStrictEqual(start[1]?.mining, { perQuery: 4, maskInBatch: true, every: 20 })
+  deepStrictEqual(start[1]?.mining, { perQuery: 4, maskInBatch: true, every: 20, sampleRows: 2048, poolItems: 2048 })
   deepStrictEqual([start[1]?.dropFarthest, start[1]?.schedule], [0.1, 'one-cycle'])
   deepStrictEqual(round[0]?.balance, { by: 'shares', shares: { seq2item: 11, tags: 1 } })
   deepStrictEqual(round[0]?.sources, ['seq2item', 'tags', 'ids'])

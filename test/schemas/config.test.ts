@@ -357,6 +357,22 @@ test('sources and stages that contradict each other are refused, each at its pat
   }
 })
 
+test('weights of prefixes, the shape of the pooler and the floor of a balance must fit what they belong to', () => {
+  const sources = '{ seq: { pooler: transformer }, tags: { kind: pairs, cosentTemperature: 0.1 }, near: { kind: pairs, from: content } }'
+  const stages = '[{ name: base, balance: tasks }, { name: late, balance: tasks, sources: [seq] }]'
+  const message = refusal(
+    `${smallest}training: { prefixWeights: [1, 2], pooler: { width: 10 }, balance: { floor: 0.34 }, sources: ${sources}, stages: ${stages} }\n`,
+  )
+  match(message, /training\.prefixWeights: must be one for each of head\.prefixes, 32, 64, 128 \(got 2\)/)
+  match(message, /training\.pooler\.heads: must divide the width, which is 10 \(got 4\)/)
+  match(message, /training\.stages\.0\.balance: needs a smaller training\.balance\.floor: 3 sources/)
+  match(message, /training\.sources\.tags\.cosentTemperature: belongs to a source with `scored: true`/)
+  ok(!message.includes('stages.1.'), message)
+  match(refusal(`${smallest}training: { prefixWeights: [0, 0, 0] }\n`), /must have a weight above 0/)
+  // Nobody pools by a transformer here.
+  strictEqual(parseConfig(`${smallest}training: { pooler: { width: 10 } }\n`).training.pooler.width, 10)
+})
+
 test('a learned temperature begins within its bounds, wherever it comes from', () => {
   const yaml = (temperature: number, own: string): string =>
     `${smallest}training: { temperature: ${temperature}, sources: { tags: { kind: pairs, learnTemperature: true${own} } } }\n`
