@@ -1,11 +1,12 @@
 /**
  * Turns training rows into the arrays of one training step.
  * Invariants: every distinct item of a batch stands in it once, in order of first use (targets first); a row's negatives
- * never hold its own target, an item of its history, a target in whose history its own target stands, or another
- * positive of the same user; batches depend on rows and content alone.
+ * never hold its own target, an item of its history, a target in whose history its own target stands, another positive of
+ * the same user, or a known partner of its query; batches depend on rows, partners and content alone.
  */
 
 import type { DistillSample, ItemPair } from '../schemas/index.ts'
+import type { Partners } from './positive-pairs.ts'
 import { keepHistory } from './samples.ts'
 import { requireVector, type ContentVectors, type Modality } from './statistics.ts'
 
@@ -57,20 +58,26 @@ export interface Batch {
   readonly scores: Float32Array
   /** For a pooler that looks at places: items of each history, oldest first, filled up with item 0; row-major [B, L]. */
   readonly history?: { readonly length: number; readonly items: BigInt64Array; readonly mask: Float32Array }
-  /** Items that each row must not be close to, filled up with item 0; row-major [B, m]. */
+  /** Items that each row must not be close to, filled up with item 0; row-major [B, m]. Of ids: rows of `teachers`. */
   readonly hard?: { readonly count: number; readonly items: BigInt64Array; readonly mask: Uint8Array }
-  /** ID embeddings of the targets. */
+  /** ID embeddings of the targets, and after them those of hard negatives that are no target; T >= B. */
   readonly teachers?: TeacherRows
 }
 
-/** ID embeddings of some items, by kind. */
+/** ID embeddings of T items, by kind. */
 export interface TeacherRows {
-  /** By kind, row-major float32 [B, dim of the kind]; zero rows where absent. */
+  /** By kind, row-major float32 [T, dim of the kind]; zero rows where absent. */
   readonly vectors: readonly Float32Array[]
-  /** 1 where row and kind meet, row-major [B, K]. */
+  /** 1 where row and kind meet, row-major [T, K]. */
   readonly presence: Float32Array
-  /** How far each row's teacher is trusted, from 0 to 1, shape [B]. */
+  /** How far each row's teacher is trusted, from 0 to 1, shape [T]. */
   readonly weights: Float32Array
+}
+
+/** Hard negatives: how many a row has at most, and those of each row. */
+export interface HardOfRows {
+  readonly count: number
+  readonly ofRows: readonly (readonly string[])[]
 }
 
 export interface BatchOptions {
@@ -79,10 +86,11 @@ export interface BatchOptions {
   readonly historyLength: number
   /** Whether the places of histories are wanted, for a pooler. @default false */
   readonly places?: boolean
-  /** Hard negatives: how many a row has at most, and those of each row. */
-  readonly hard?: { readonly count: number; readonly ofRows: readonly (readonly string[])[] }
+  readonly hard?: HardOfRows
   /** Of graded pairs: which are positives, as `SourceOptions.positiveFrom` says. @default all rows are */
   readonly graded?: { readonly positiveFrom: number | null }
+  /** Of pairs: what is known to belong together, beyond these rows. */
+  readonly partners?: Partners
 }
 
 /** Rows that can be trained on, and how many could not. */
@@ -131,7 +139,7 @@ export function splitRows<Row>(rows: readonly Row[], size: number): Row[][] {
  * @throws SIDESTREAM_VECTOR_DIM_MISMATCH, SIDESTREAM_VECTOR_NOT_FINITE
  */
 export function buildBatch(rows: readonly TrainingRow[], content: ContentLookup, options: BatchOptions): Batch {
-  const { modalities, historyLength, places: wantsPlaces = false, hard, graded } = options
+  const { modalities, historyLength, places: wantsPlaces = false, hard, graded, partners } = options
   const index = new Map<string, number>()
   const ids: string[] = []
   const place = (id: string): number => {
@@ -155,12 +163,29 @@ export function buildBatch(rows: readonly TrainingRow[], content: ContentLookup,
     ...gatherContent(ids, content, modalities),
     pool,
     targets,
-    allowed: allowedNegatives(rows),
+    allowed: allowedNegatives(rows, partners),
     weights: graded ? gradedWeights(rows, graded.positiveFrom) : new Float32Array(rows.length).fill(1),
     scores: Float32Array.from(rows, ({ score }) => score ?? 0),
     ...(wantsPlaces ? { history: historyPlaces(histories, historyLength) } : {}),
     ...(hardItems && hard ? { hard: { count: hard.count, items: hardItems.items, mask: hardItems.mask } } : {}),
   }
+}
+
+/** Items whose ID embeddings a batch needs: the targets of its rows, then hard negatives that are none of those. */
+export function hardTeachers(
+  rows: readonly TrainingRow[],
+  hard: HardOfRows | undefined,
+): { readonly ids: string[]; readonly hard?: NonNullable<Batch['hard']> } {
+  const ids = rows.map(({ targetId }) => targetId)
+  if (hard === undefined) return { ids }
+  const index = new Map(ids.map((id, at) => [id, at]))
+  const place = (id: string): number => {
+    let at = index.get(id)
+    if (at === undefined) index.set(id, (at = ids.push(id) - 1))
+    return at
+  }
+  const places = placed(rows.length, hard.count, (i) => (hard.ofRows[i] ?? []).slice(0, hard.count).map(place))
+  return { ids, hard: { count: hard.count, ...places } }
 }
 
 /** 1 for a pair that belongs together, 0 for one whose score only says that it is farther apart; a row without a score counts. */
@@ -218,9 +243,10 @@ export function gatherContent<Id>(
 
 /**
  * Which in-batch negatives each row may use (see the module's invariant).
+ * @param partners - of rows that are pairs
  * @returns row-major, shape [B, B], 1 allowed, 0 not; the diagonal (the positive) is always 1
  */
-export function allowedNegatives(rows: readonly TrainingRow[]): Uint8Array {
+export function allowedNegatives(rows: readonly TrainingRow[], partners?: Partners): Uint8Array {
   const n = rows.length
   const allowed = new Uint8Array(n * n).fill(1)
   const rowsOfTarget = groupRows(rows, (row) => row.targetId)
@@ -235,6 +261,11 @@ export function allowedNegatives(rows: readonly TrainingRow[]): Uint8Array {
     forbid(i, rowsOfTarget.get(row.targetId))
     forbid(i, rowsOfUser.get(row.userId))
     for (const id of row.history) forbid(i, rowsOfTarget.get(id))
+    const own = partners?.get(row.userId)
+    if (own === undefined) continue
+    // Of a hub and a batch the smaller one is gone through.
+    if (own.size < n) for (const id of own) for (const j of rowsOfTarget.get(id) ?? []) allowed[i * n + j] = 0
+    else for (const [j, { targetId }] of rows.entries()) if (own.has(targetId)) allowed[i * n + j] = 0
   }
   for (let i = 0; i < n; i++) allowed[i * n + i] = 1
   return allowed

@@ -8,7 +8,7 @@
 
 import { fillNormal, zeros, type Dim, type Graph, type Tensor, type Value } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
-import { infoNce, prefixView, type LossOutputs } from './losses.ts'
+import { infoNce, prefixView, type HardNegatives, type LossOutputs } from './losses.ts'
 
 /** One kind of ID embedding: of the item itself, its author, its category, … */
 export interface TeacherEntity {
@@ -110,6 +110,8 @@ export interface IdToItemInputs extends TeacherOutputs {
    * and its teacher stays a negative of the others.
    */
   readonly weights?: Value
+  /** Other items' projected teachers that a student must not be close to, [B, m, dims]. */
+  readonly hard?: HardNegatives
   /**
    * Prefix lengths, each aligned with the same prefix of the teacher; their losses are added.
    * @default all dims only
@@ -124,7 +126,8 @@ export interface IdToItemInputs extends TeacherOutputs {
  * best when both collapse. Rows without an ID embedding are neither students nor negatives; without any teacher the loss is 0.
  */
 export function idToItemNce(graph: Graph, inputs: IdToItemInputs): LossOutputs {
-  const { students, projected, known, logTau, allowed, weights, prefixes = [students.shape[1] as number], prefixWeights } = inputs
+  const { students, projected, known, logTau, allowed, weights, hard, prefixWeights } = inputs
+  const { prefixes = [students.shape[1] as number] } = inputs
   const trusted = graph.cast(known, students.dtype)
   // A row that is not taught may see every teacher: its own must stay, and its weight is 0.
   const seen = graph.or(graph.unsqueeze(known, 0), graph.unsqueeze(graph.not(known), 1))
@@ -134,11 +137,14 @@ export function idToItemNce(graph: Graph, inputs: IdToItemInputs): LossOutputs {
     weights: weights ? graph.mul(weights, trusted) : trusted,
   }
   const view = (prefix: number, side: Value): Value => prefixView(graph, side, prefix)
+  const away = (prefix: number): { readonly hard?: HardNegatives } =>
+    hard === undefined ? {} : { hard: { ...hard, items: graph.slice(hard.items, 2, 0, prefix) } }
   return prefixes
     .flatMap((prefix, k): LossOutputs[] => {
       const weight = prefixWeights?.[k] ?? 1
       if (weight === 0) return []
-      const { loss, perRow } = infoNce(graph, { ...rows, queries: view(prefix, students), targets: view(prefix, projected) })
+      const sides = { queries: view(prefix, students), targets: view(prefix, projected), ...away(prefix) }
+      const { loss, perRow } = infoNce(graph, { ...rows, ...sides })
       return [weight === 1 ? { loss, perRow } : { loss: graph.scale(loss, weight), perRow: graph.scale(perRow, weight) }]
     })
     .reduce((sum, term) => ({ loss: graph.add(sum.loss, term.loss), perRow: graph.add(sum.perRow, term.perRow) }))

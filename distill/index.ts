@@ -81,8 +81,8 @@ export type { ScoreSpace } from './score-rows.ts'
 export { kendallAgreement, kendallDefaults, topKIntersection } from './space-agreement.ts'
 export type { KendallOptions, SpacePair } from './space-agreement.ts'
 export { openSimilarity, plainSimilarity, similarityIn } from './similarity.ts'
-export { noNegatives } from './positive-pairs.ts'
-export type { PositivePairs } from './positive-pairs.ts'
+export { noNegatives, partnersOf } from './positive-pairs.ts'
+export type { Partners, PositivePairs } from './positive-pairs.ts'
 export {
   countScores,
   emptyHistogram,
@@ -129,7 +129,7 @@ export type { SourceKind, SourceOptions, TrainingSource } from './sources.ts'
 export { stepOrder, stepsPerPass } from './step-order.ts'
 export type { PlannedStep, SourceRows, StepOrderOptions } from './step-order.ts'
 export { createMiner, minerDefaults } from './miner.ts'
-export type { MinerOptions, MiningReport } from './miner.ts'
+export type { MinerInput, MinerOptions, MiningReport } from './miner.ts'
 export { contentPairs } from './content-pairs.ts'
 export { encodeItemsOf, rowVectors } from './row-vectors.ts'
 export type { ItemVectors, RowVectors } from './row-vectors.ts'
@@ -143,6 +143,7 @@ export type {
   RowsBySource,
   SourceResult,
   StepResult,
+  Trained,
   TrainerOptions,
   TrainingPlan,
   TrainingResult,

@@ -11,6 +11,7 @@
 
 import { fillNormal, tensorOf, zeros, type Graph, type Tensor, type Value } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
+import type { Head } from './head.ts'
 import { meanPool } from './losses.ts'
 
 export interface PoolerOptions {
@@ -110,6 +111,11 @@ export function createPooler(options: PoolerOptions): Pooler {
     parameters.set(name, start)
   }
   return { spec, parameters }
+}
+
+/** The pooler that trains beside a head. */
+export function headPooler({ spec: { dims, seed } }: Head, historyLength: number, { width, layers, heads }: PoolerShape): Pooler {
+  return createPooler({ dims, width: width ?? dims, layers, heads, historyLength, seed })
 }
 
 /** Standard deviation of a parameter's start. */

@@ -14,6 +14,24 @@ export interface PositivePairs {
   readonly excluded?: (row: number) => Iterable<string>
 }
 
+/** Items by those they are paired with. */
+export type Partners = ReadonlyMap<string, ReadonlySet<string>>
+
+/** Partners of the two items of each pair: that they belong together does not depend on which of them asks. */
+export function partnersOf(pairs: Iterable<{ readonly userId: string; readonly targetId: string }>): Partners {
+  const partners = new Map<string, Set<string>>()
+  const add = (from: string, to: string): void => {
+    const known = partners.get(from)
+    if (known === undefined) partners.set(from, new Set([to]))
+    else known.add(to)
+  }
+  for (const { userId, targetId } of pairs) {
+    add(userId, targetId)
+    add(targetId, userId)
+  }
+  return partners
+}
+
 /**
  * For each row of `pairs` the places in `candidateIds` that are no negatives of it: its own target, every target of the same
  * query, and what is excluded.

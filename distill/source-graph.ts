@@ -9,9 +9,9 @@ import { adamW, Graph, tensor, tensorOf, type Tensor, type Value } from '../comp
 import type { Batch } from './batches.ts'
 import { appendFused, appendProjections, appendWhitening, headInputs } from './head-graph.ts'
 import type { Head } from './head.ts'
-import { appendTeacher, createTeacher, idToItemNce, teacherInputs } from './id-losses.ts'
+import { appendTeacher, createTeacher, idToItemNce, teacherInputs, type TeacherOutputs } from './id-losses.ts'
 import { infoNce, matryoshkaNce, prefixView, temperature, type InfoNceInputs } from './losses.ts'
-import { appendPooler, createPooler, poolerShapeDefaults, type PoolerShape } from './pooler.ts'
+import { appendPooler, headPooler, poolerShapeDefaults, type PoolerShape } from './pooler.ts'
 import { cosent, modalityNce, totalLoss, type CosentOutputs, type LossTerms, type ModalityInputs } from './pair-losses.ts'
 import type { TrainingSource } from './sources.ts'
 
@@ -123,14 +123,13 @@ export function sourceLoss(
 /** What the transformer adds to the mean of a history, [rows, dims]. */
 function poolerCorrection(
   graph: Graph,
-  { spec }: Head,
+  head: Head,
   items: Value,
-  { historyLength, layers, heads, width }: PoolerShape & Pick<StepOptions, 'historyLength'>,
+  { historyLength, ...shape }: PoolerShape & Pick<StepOptions, 'historyLength'>,
 ): Value {
   const places = graph.input('history', 'int64', ['rows', historyLength])
   const mask = graph.input('historyMask', 'float32', ['rows', historyLength])
-  const pooler = createPooler({ dims: spec.dims, width: width ?? spec.dims, layers, heads, historyLength, seed: spec.seed })
-  return appendPooler(graph, pooler, graph.gather(items, places), mask).correction
+  return appendPooler(graph, headPooler(head, historyLength, shape), graph.gather(items, places), mask).correction
 }
 
 /** Items taught by their ID embeddings, at every prefix. */
@@ -146,12 +145,31 @@ function idLoss(
   }: { readonly students: Value; readonly targetRows: Value; readonly prefixWeights: readonly number[] },
 ): SourceLoss {
   const teacher = createTeacher({ entities: source.entities, dims: spec.dims, seed: spec.seed })
-  const outputs = appendTeacher(graph, teacher, teacherInputs(graph, teacher))
+  const all = appendTeacher(graph, teacher, teacherInputs(graph, teacher, variant.hardNegatives > 0 ? 'teachers' : 'rows'))
+  const hard = hardPlaces(graph, variant)
+  const outputs = hard ? ownTeachers(graph, all) : all
   const logTau = temperature(graph, source.name, source)
   const allowed = allowedInBatch(graph, variant, targetRows, { queries: students, targets: outputs.projected })
   const weights = graph.input('weights', 'float32', ['rows'])
-  const { loss } = idToItemNce(graph, { ...outputs, students, logTau, allowed, weights, prefixes: spec.prefixes, prefixWeights })
+  const away = hard && { items: hard.gathered(all.projected), mask: hard.mask }
+  const { loss } = idToItemNce(graph, {
+    ...outputs,
+    students,
+    logTau,
+    allowed,
+    weights,
+    prefixes: spec.prefixes,
+    prefixWeights,
+    ...(away && { hard: away }),
+  })
   return { loss, terms: { nce: loss }, tau: graph.exp(logTau) }
+}
+
+/** The teachers of the rows themselves, which stand before those of hard negatives. */
+function ownTeachers(graph: Graph, { projected, known }: TeacherOutputs): TeacherOutputs {
+  const places = graph.input('ownTeachers', 'int64', ['rows'])
+  const flags = graph.gather(graph.unsqueeze(graph.cast(known, projected.dtype), 1), places)
+  return { projected: graph.gather(projected, places), known: graph.less(graph.scalar(0, projected.dtype), graph.squeeze(flags, 1)) }
 }
 
 /** The rule of the batch, and lambda*'s: a target that is as close as a positive is no negative. */
@@ -170,21 +188,23 @@ function allowedInBatch(
 }
 
 /** Hard negatives as the short views of their items, by prefix. */
-function hardItems(
+function hardItems(graph: Graph, variant: StepVariant, items: Value): ((prefix: number) => NonNullable<InfoNceInputs['hard']>) | undefined {
+  const hard = hardPlaces(graph, variant)
+  return hard && ((prefix) => ({ items: hard.gathered(prefixView(graph, items, prefix)), mask: hard.mask }))
+}
+
+/** Declares which rows of a matrix [n, d] are hard negatives; `gathered` picks them, [rows, m, d]. */
+function hardPlaces(
   graph: Graph,
   { hardNegatives }: StepVariant,
-  items: Value,
-): ((prefix: number) => NonNullable<InfoNceInputs['hard']>) | undefined {
+): { readonly gathered: (from: Value) => Value; readonly mask: Value } | undefined {
   if (hardNegatives === 0) return undefined
   const places = graph.reshape(graph.input('hard', 'int64', ['rows', hardNegatives]), ['places'])
   const mask = graph.input('hardMask', 'bool', ['rows', hardNegatives])
-  return (prefix) => ({
-    items: graph.reshape(graph.gather(prefixView(graph, items, prefix), places), ['rows', hardNegatives, prefix]),
-    mask,
-  })
+  return { mask, gathered: (from) => graph.reshape(graph.gather(from, places), ['rows', hardNegatives, from.shape[1]!]) }
 }
 
-/** A batch as the feeds of a source's `stepGraph`. Nothing is copied. @param lambda - threshold of `maskInBatch` */
+/** A batch as the feeds of a source's `stepGraph`. Nothing large is copied. @param lambda - threshold of `maskInBatch` */
 export function batchFeeds(
   batch: Batch,
   { spec: { modalities } }: Head,
@@ -197,15 +217,22 @@ export function batchFeeds(
     presence: tensor('float32', [items, modalities.length], batch.presence),
     targets: tensor('int64', [rows], batch.targets),
     allowed: tensor('bool', [rows, rows], batch.allowed),
-    weights: tensor('float32', [rows], batch.teachers?.weights ?? batch.weights),
+    weights: tensor('float32', [rows], batch.teachers?.weights.slice(0, rows) ?? batch.weights),
     learningRate: tensorOf('float32', [], [learningRate]),
   }
   for (const [m, { name, dim }] of modalities.entries()) feeds[`content_${name}`] = tensor('float32', [items, dim], batch.vectors[m]!)
   if (source.kind !== 'ids') feeds['pool'] = tensor('float32', [rows, items], batch.pool)
   else if (batch.teachers) {
-    const { vectors, presence } = batch.teachers
-    feeds['idPresence'] = tensor('float32', [rows, source.entities.length], presence)
-    for (const [k, { name, dim }] of source.entities.entries()) feeds[`id_${name}`] = tensor('float32', [rows, dim], vectors[k]!)
+    const { vectors, presence, weights } = batch.teachers
+    const taught = weights.length
+    feeds['idPresence'] = tensor('float32', [taught, source.entities.length], presence)
+    for (const [k, { name, dim }] of source.entities.entries()) feeds[`id_${name}`] = tensor('float32', [taught, dim], vectors[k]!)
+    if (batch.hard)
+      feeds['ownTeachers'] = tensor(
+        'int64',
+        [rows],
+        BigInt64Array.from({ length: rows }, (_, i) => BigInt(i)),
+      )
   }
   if (batch.history) {
     feeds['history'] = tensor('int64', [rows, batch.history.length], batch.history.items)

@@ -175,7 +175,7 @@ async function runStage(
   stage: StageOptions,
   from: StagePosition,
 ): Promise<{ readonly result: StageResult; readonly position: StagePosition }> {
-  const { trainer, content, seed, historyLength } = input
+  const { trainer, content, seed } = input
   const { rows: all, farthest } = await rowsOf(input, stage)
   if (farthest > 0) input.onFarthest?.(from, farthest)
   const found = Object.entries(all).map(([source, own]): SourceRows => ({ source, rows: own }))
@@ -208,7 +208,7 @@ async function runStage(
       : {}),
     ...(mining
       ? {
-          mining: createMiner(content, historyLength, trainer.worker, { ...mining, seed }, (report) =>
+          mining: createMiner({ content, trainer, teachers: input.teachers }, { ...mining, seed }, (report) =>
             input.onMined?.(at(trainer.step - begun), report),
           ),
         }

@@ -7,13 +7,15 @@
 
 import { adamWDefaults, type ComputeWorker, type Schedule, type Tensor } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
-import { buildBatch, usableRows, type Batch, type ContentLookup, type TeacherRows, type TrainingRow } from './batches.ts'
+import { buildBatch, hardTeachers, usableRows, type Batch, type ContentLookup, type TeacherRows, type TrainingRow } from './batches.ts'
 import type { Checkpoint, CheckpointPosition, TrainingState } from './checkpoint.ts'
 import { withParameters } from './head-graph.ts'
 import type { Head } from './head.ts'
 import { poolerShapeDefaults, savedPoolerShape, type PoolerShape } from './pooler.ts'
 import { LossTally } from './loss-tally.ts'
 import { LossWatch, type RisenLoss } from './loss-watch.ts'
+import { partnersOf, type Partners } from './positive-pairs.ts'
+import { teachersOf } from './row-sides.ts'
 import { batchFeeds } from './source-graph.ts'
 import { trainingSources, type SourceOptions, type TrainingSource } from './sources.ts'
 import { StepSessions } from './step-sessions.ts'
@@ -120,8 +122,17 @@ export interface Mining {
   readonly maskInBatch: boolean
   /** Steps between two minings. */
   readonly every: number
-  /** Mines for the coming batches with the head as it is. Awaited before the first of them is trained on. */
-  readonly mine: (head: Head, batches: readonly SourceRows[]) => Promise<NegativesOfBatches>
+  /** Mines for the coming batches with what is trained as it is. Awaited before the first of them is trained on. */
+  readonly mine: (trained: Trained, batches: readonly SourceRows[]) => Promise<NegativesOfBatches>
+}
+
+/** What a plan has trained so far, and what it knows of its rows. */
+export interface Trained {
+  readonly head: Head
+  /** Everything that is trained, by name: the head's, poolers, projections of ID embeddings, temperatures. */
+  readonly parameters: ReadonlyMap<string, Tensor>
+  /** Of each source of pairs: which items belong together, by all of its rows. */
+  readonly partners: ReadonlyMap<string, Partners>
 }
 
 /** What was mined for some batches. */
@@ -244,6 +255,16 @@ export class Trainer {
     return this.#options.batchSize
   }
 
+  /** History items that are pooled, the newest ones. */
+  get historyLength(): number {
+    return this.#options.historyLength
+  }
+
+  /** Shape of the transformer of sources that pool by one. */
+  get pooler(): PoolerShape {
+    return this.#options.pooler
+  }
+
   /** The thread it trains in, for whatever else looks at the head between two steps. */
   get worker(): ComputeWorker {
     return this.#sessions.worker
@@ -287,6 +308,9 @@ export class Trainer {
   async train(given: Iterable<TrainingRow> | RowsBySource, content: ContentLookup, plan: TrainingPlan): Promise<TrainingResult> {
     const counted = this.#usable(given, content)
     const sources: SourceRows[] = counted.filter(({ rows }) => rows.length > 0)
+    const partners = new Map(
+      sources.filter(({ source }) => this.#source(source).kind === 'pairs').map(({ source, rows }) => [source, partnersOf(rows)]),
+    )
     const { batchSize } = this.#options
     const perPass = stepsPerPass(sources, batchSize)
     const total = perPass === 0 ? 0 : (plan.steps ?? (plan.passes ?? 1) * perPass)
@@ -334,12 +358,13 @@ export class Trainer {
         if (plan.mining !== undefined) {
           await finish()
           const batches = stretch.map((step) => ({ source: sources[step.at]!.source, rows: step.rows }))
-          negatives = await plan.mining.mine(await this.head(), batches)
+          negatives = await plan.mining.mine({ ...(await this.#trained()), partners }, batches)
         }
       }
       // The next batch is built here while the worker is still busy with the last one.
       const { at: from, rows } = stretch[place]!
-      const { batch, step } = this.#build(sources[from]!.source, rows, content, plan, negatives, place)
+      const { source } = sources[from]!
+      const { batch, step } = this.#build(source, rows, content, plan, partners.get(source), negatives, place)
       await finish()
       running = this.trainBatch(batch, plan.schedule(this.#step - (plan.scheduleFrom ?? 0)), step)
     }
@@ -354,7 +379,7 @@ export class Trainer {
 
   /** The head as trained so far (as it was before the stretch that diverged). */
   async head(): Promise<Head> {
-    return withParameters(this.#head, new Map(Object.entries((await this.#current()).state)))
+    return (await this.#trained()).head
   }
 
   /** Everything needed to encode and to go on bit for bit. @param about - kept with the options, plain JSON */
@@ -393,6 +418,7 @@ export class Trainer {
     rows: readonly TrainingRow[],
     content: ContentLookup,
     { mining, teachers }: TrainingPlan,
+    partners: Partners | undefined,
     negatives: NegativesOfBatches | undefined,
     place: number,
   ): { readonly batch: Batch; readonly step: BatchStep } {
@@ -403,17 +429,20 @@ export class Trainer {
       historyLength,
       places: source.pooler === 'transformer',
       ...(source.scored && { graded: source }),
+      ...(partners && { partners }),
     }
-    if (source.kind === 'ids') {
-      if (teachers === undefined)
-        throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `source ${name} needs ID embeddings: give the plan its teachers`)
-      const ids = rows.map(({ targetId }) => targetId)
-      return { batch: { ...buildBatch(rows, content, options), teachers: teachers(source, ids) }, step: { source: name } }
+    const count = negatives === undefined ? 0 : mining!.hardNegatives
+    const hard = count > 0 ? { hard: { count, ofRows: negatives!.hard(place) } } : {}
+    const lambda = negatives !== undefined && mining!.maskInBatch ? { lambda: negatives.lambda(name) } : {}
+    const step = { source: name, ...lambda }
+    if (source.kind !== 'ids') return { batch: buildBatch(rows, content, { ...options, ...hard }), step }
+    // Negatives of ID embeddings are ID embeddings: their items do not go through the head.
+    const taught = hardTeachers(rows, hard.hard)
+    const batch = buildBatch(rows, content, options)
+    return {
+      batch: { ...batch, teachers: teachersOf(source, teachers)(source, taught.ids), ...(taught.hard && { hard: taught.hard }) },
+      step,
     }
-    if (mining === undefined || negatives === undefined) return { batch: buildBatch(rows, content, options), step: { source: name } }
-    const hard = mining.hardNegatives > 0 ? { hard: { count: mining.hardNegatives, ofRows: negatives.hard(place) } } : {}
-    const lambda = mining.maskInBatch ? { lambda: negatives.lambda(name) } : {}
-    return { batch: buildBatch(rows, content, { ...options, ...hard }), step: { source: name, ...lambda } }
   }
 
   /** Ends training at the state before the loss rose, as far back as one is held. */
@@ -425,6 +454,11 @@ export class Trainer {
       { step, source, first, last },
     )
     return this.#diverged
+  }
+
+  async #trained(): Promise<Omit<Trained, 'partners'>> {
+    const parameters = new Map(Object.entries((await this.#current()).state))
+    return { head: withParameters(this.#head, parameters), parameters }
   }
 
   /** @throws SIDESTREAM_TRAINING_DIVERGED once, when weights are not finite; from then on the last good state is the current one */

@@ -43,7 +43,7 @@ export async function trainVectors(setup: TrainingSetup, seed: number): Promise<
   const { content, passes, mining, start = (head: Head) => head } = setup
   const fresh = start(createHead({ ...setup.head, seed }, setup.statistics))
   const further = (await setup.furtherRows?.(fresh)) ?? {}
-  const { historyLength, batchSize, sources } = { ...trainerDefaults, ...setup.trainer }
+  const { batchSize, sources } = { ...trainerDefaults, ...setup.trainer }
   const lookup = (id: string): ContentVectors | undefined => content.get(id)
   const trainer = await Trainer.create(fresh, setup.trainer)
   try {
@@ -58,7 +58,9 @@ export async function trainVectors(setup: TrainingSetup, seed: number): Promise<
         steps: (pass + 1) * perPass,
         skip: pass * perPass,
         shuffleSeed: seed,
-        ...(mining && pass >= passes / 2 ? { mining: createMiner(lookup, historyLength, trainer.worker, { ...mining, seed }) } : {}),
+        ...(mining && pass >= passes / 2
+          ? { mining: createMiner({ content: lookup, trainer, teachers: setup.teachers }, { ...mining, seed }) }
+          : {}),
         ...(setup.teachers ? { teachers: setup.teachers } : {}),
       })
       console.error(`seed ${seed}: pass ${pass + 1} of ${passes}, loss ${losses.at(-1)!.toFixed(3)}`)
