@@ -41,7 +41,11 @@ export function distillCommand(): Command {
       distillDefaults.holdOut,
     )
     .option('--steps <number>', 'no more steps than this in a stage', wholeNumber('--steps', 1))
-    .option('--time-budget <time>', 'stop in order after this long, such as 90s, 10m or 2h', duration('--time-budget'))
+    .option(
+      '--time-budget <time>',
+      'stop training after this long, such as 90s, 10m or 2h; the head of that moment is judged and kept',
+      duration('--time-budget'),
+    )
     .option('--resume', 'go on with the run in --out', false)
     .option('--keep-every <steps>', 'steps between two checkpoints', wholeNumber('--keep-every', 1), distillDefaults.keepEvery)
     .action(async (options: DistillOptions) => {
@@ -50,40 +54,50 @@ export function distillCommand(): Command {
       const deadline = timeBudget === undefined ? Infinity : Date.now() + timeBudget
       const interrupted = interruptSignal()
       const watch = new TrainingProgress(output)
-      const { report, stopped } = await distillFiles(await readConfig(config), {
+      const { report, head } = await distillFiles(await readConfig(config), {
         ...files,
         ...(idEmbeddings !== undefined && { idEmbeddings }),
         ...(pairs !== undefined && { pairs }),
         ...(start !== undefined && { start }),
         ...(steps !== undefined && { steps }),
         shouldStop: () => interrupted.aborted || Date.now() >= deadline,
+        judgeStopped: () => !interrupted.aborted,
         page: distillPage,
+        onRead: (file, share) => watch.read(file, share),
         onProgress: (progress) => watch.show(progress),
       }).finally(() => watch.end())
-      const { trace: _, map: __, ...summary } = report
-      if (stopped !== null) {
-        const { stage, done } = stopped
-        const why = interrupted.aborted ? 'interrupted' : 'the time budget is used up'
-        output.result(
-          { out: options.out, stopped: { stage, done, why }, ...summary },
-          `stopped after ${done} steps, ${stage === '' ? 'between two stages' : `in stage ${stage}`}: ${why}\nall of it is kept in ${options.out}; give the same command with --resume to go on`,
-        )
-        return
-      }
-      const onnx = headModelFile(options.out)
-      output.result({ out: options.out, onnx, stopped: null, ...summary }, reportText(report, options.out, onnx))
+      const { trace: _, map: __, stopped, ...summary } = report
+      const { out } = options
+      const onnx = head === null ? null : headModelFile(head)
+      const why = head === null ? 'interrupted' : 'the time budget is used up'
+      output.result(
+        { out, onnx, stopped: stopped && { ...stopped, why }, ...summary },
+        [
+          ...(stopped === null ? [] : [`stopped after ${stopped.done} of ${stopped.of} steps, in stage ${stopped.stage}: ${why}`]),
+          ...(onnx === null ? [] : reportLines(report, out, onnx)),
+          ...(stopped === null ? [] : [`all of it is kept in ${out}; give the same command with --resume to go on`]),
+        ].join('\n'),
+      )
     })
 }
 
 type OnProgress = NonNullable<Parameters<typeof distillFiles>[1]['onProgress']>
 
-/** One bar over all stages. */
+/** A bar for each file that is read, and one over all stages. */
 class TrainingProgress {
   readonly #output: Output
   #bar: Progress | undefined
+  #reads = ''
 
   constructor(output: Output) {
     this.#output = output
+  }
+
+  readonly read = (file: string, share: number): void => {
+    if (file !== this.#reads) this.end()
+    this.#reads = file
+    this.#bar ??= this.#output.progress(`reading ${file}`)
+    this.#bar.update(share, '')
   }
 
   readonly show: OnProgress = (progress) => {
@@ -92,10 +106,12 @@ class TrainingProgress {
       this.#output.note('judging what was trained')
     }
     if (progress.phase !== 'train') return
+    if (this.#reads !== '') this.end()
+    this.#reads = ''
     const { done, total, stage, source, loss, lambda } = progress
-    this.#bar ??= this.#output.progress('training', total)
+    this.#bar ??= this.#output.progress('training')
     const mined = lambda === null ? '' : `, lambda* ${lambda.toFixed(3)}`
-    this.#bar.update(done, `${stage}, ${source}: loss ${loss.toFixed(4)}${mined}`)
+    this.#bar.update(done / total, `${done}/${total}, ${stage}, ${source}: loss ${loss.toFixed(4)}${mined}`)
   }
 
   end(): void {
@@ -104,7 +120,7 @@ class TrainingProgress {
   }
 }
 
-function reportText(report: DistillReport, out: string, onnx: string): string {
+function reportLines(report: DistillReport, out: string, onnx: string): string[] {
   const { sources, stages, judged, verdict, leftOut, heldOut, unusedPairs, idEmbeddings } = report
   const lines = [
     `${report.samples} samples of ${report.interactions} interactions, ${report.warmItems} of ${report.items} items seen`,
@@ -129,7 +145,10 @@ function reportText(report: DistillReport, out: string, onnx: string): string {
     lines.push(`judged on ${judgement.events} later events: ${verdict === 'pass' ? 'passed' : 'failed, and the guard only reports'}`)
     lines.push(...judgement.reasons.map((reason) => `  failed: ${reason}`), ...judgement.warnings.map((warning) => `  note: ${warning}`))
   }
-  return [...lines, `written to ${out}, with ${join(out, 'report.html')}; as plain ONNX: ${onnx}`].join('\n')
+  return [
+    ...lines,
+    `${report.stopped === null ? 'written to' : 'the head of that moment is in'} ${out}, with ${join(out, 'report.html')}; as plain ONNX: ${onnx}`,
+  ]
 }
 
 interface EmbedOptions {
@@ -150,13 +169,15 @@ export function embedCommand(): Command {
     .option('--refused', 'take a head that the guard refused as well', false)
     .action(async (options: EmbedOptions) => {
       const output = createOutput(options.json)
+      const bar = output.progress('embedding')
       const items = await embedFiles({
         head: options.head,
         content: options.content,
         out: options.out,
         refused: options.refused,
         ...(options.prefix !== undefined && { prefix: options.prefix }),
-      })
+        onProgress: (done, share) => bar.update(share, `${done} items`),
+      }).finally(() => bar.end())
       output.result({ out: options.out, items }, `${items} vectors written to ${options.out}`)
     })
 }

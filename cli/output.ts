@@ -18,12 +18,13 @@ export interface Output {
   result(value: object, text: string): void
   /** A line about what is going on, on stderr. */
   note(text: string): void
-  /** A progress bar on a terminal, a line every few seconds elsewhere. */
-  progress(label: string, total: number): Progress
+  /** A progress bar on a terminal, a line every few seconds elsewhere, none with `--json`. */
+  progress(label: string): Progress
 }
 
 export interface Progress {
-  update(done: number, note?: string): void
+  /** @param share - of the work that is done, up to 1 @param note - how much that is */
+  update(share: number, note: string): void
   end(): void
 }
 
@@ -32,7 +33,7 @@ export function createOutput(json: boolean): Output {
     json,
     result: (value, text) => process.stdout.write(json ? `${JSON.stringify(value, replaceBigInts)}\n` : `${text}\n`),
     note: (text) => process.stderr.write(`${text}\n`),
-    progress: (label, total) => (process.stderr.isTTY ? barProgress(label, total) : lineProgress(label, total)),
+    progress: (label) => (json ? noProgress : process.stderr.isTTY ? barProgress(label) : lineProgress(label)),
   }
 }
 
@@ -40,22 +41,24 @@ function replaceBigInts(_: string, value: unknown): unknown {
   return typeof value === 'bigint' ? value.toString() : value
 }
 
-function barProgress(label: string, total: number): Progress {
+const noProgress: Progress = { update: () => {}, end: () => {} }
+
+function barProgress(label: string): Progress {
   const bar = new cliProgress.SingleBar(
-    { format: '{label} [{bar}] {percentage}% {value}/{total} {note}', hideCursor: true, stream: process.stderr },
+    { format: '{label} [{bar}] {percentage}% {note}', hideCursor: true, stream: process.stderr },
     cliProgress.Presets.shades_classic,
   )
-  bar.start(total, 0, { label, note: '' })
-  return { update: (done, note = '') => bar.update(done, { note }), end: () => bar.stop() }
+  bar.start(1, 0, { label, note: '' })
+  return { update: (share, note) => bar.update(share, { note }), end: () => bar.stop() }
 }
 
-function lineProgress(label: string, total: number): Progress {
+function lineProgress(label: string): Progress {
   let last = Date.now()
   return {
-    update: (done, note = '') => {
+    update: (share, note) => {
       if (Date.now() - last < 5000) return
       last = Date.now()
-      process.stderr.write(`${label}: ${done} of ${total}${note === '' ? '' : `, ${note}`}\n`)
+      process.stderr.write(`${label}: ${Math.floor(100 * share)}%${note === '' ? '' : `, ${note}`}\n`)
     },
     end: () => {},
   }

@@ -150,17 +150,12 @@ export type {
 } from './trainer.ts'
 export { embedOffline } from './embed.ts'
 export type { EmbeddedBatch, EmbedInput } from './embed.ts'
-export { distillOffline, offlineDefaults } from './offline.ts'
-export type {
-  KeptTraining,
-  OfflineInput,
-  OfflineOptions,
-  OfflinePlan,
-  OfflineProgress,
-  OfflineReport,
-  OfflineResult,
-  StageEnd,
-} from './offline.ts'
+export { distillOffline } from './offline.ts'
+export type { OfflineInput, OfflineResult } from './offline.ts'
+export { offlineDefaults } from './offline-plan.ts'
+export type { OfflineOptions, OfflinePlan } from './offline-plan.ts'
+export type { OfflineReport } from './offline-report.ts'
+export type { EndedStage, KeptTraining, OfflineProgress, StageEnd } from './offline-training.ts'
 export type { ContentRecord, OfflineRecords, OfflineTeacherKind, RecordBatches } from './offline-data.ts'
 export type { OfflineJudgement, SpaceName } from './offline-judge.ts'
 export type { SpaceFigures } from './space-figures.ts'

@@ -5,12 +5,11 @@
  */
 
 import { mkdir } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
-import { decodeCheckpoint, distillOffline, encodeCheckpoint, encodeHead, headModel } from '../distill/index.ts'
-import type { Checkpoint, CheckpointParts, Head, OfflineOptions, OfflineProgress, OfflineReport, OfflineRecords } from '../distill/index.ts'
+import { basename, join } from 'node:path'
+import { distillOffline, encodeHead } from '../distill/index.ts'
+import type { Head, OfflineOptions, OfflineProgress, OfflineReport, OfflineRecords } from '../distill/index.ts'
 import {
   fileError,
-  fileExists,
   isSidestreamError,
   readContent,
   readIdEmbeddings,
@@ -19,10 +18,10 @@ import {
   SidestreamError,
   writeWhole,
 } from '../schemas/index.ts'
-import type { Config } from '../schemas/index.ts'
-import type { Artifacts } from '../connectors/index.ts'
+import type { Config, ReadRecordsOptions } from '../schemas/index.ts'
 import { openArtifacts } from './compose.ts'
-import { fingerprintOf, forgetRun, hasRun, keepRun, readRun } from './distill-run.ts'
+import { fingerprintOf, keepRun, readRun } from './distill-run.ts'
+import { readDistilled, requireFree, writeEnd, writeLastGood, writeTrained } from './distilled-heads.ts'
 import { sampleOptions, setOptions } from './ingest.ts'
 import { judgeOptions } from './judge-options.ts'
 import { headOptions, trainerOptions } from './training.ts'
@@ -47,8 +46,12 @@ export interface DistillFiles {
   readonly keepEvery?: number
   /** Asked before each step: true stops in order, and `resume` goes on. */
   readonly shouldStop?: () => boolean
+  /** Asked when it was stopped: whether the head of that moment is judged and written as `unfinished-head`. @default it is not */
+  readonly judgeStopped?: () => boolean
   /** Makes `report.html`. @default there is none */
   readonly page?: (report: DistillReport) => Promise<string>
+  /** @param share - of the file that has been read, up to 1 */
+  readonly onRead?: (file: string, share: number) => void
   readonly onProgress?: (progress: OfflineProgress) => void
 }
 
@@ -64,19 +67,14 @@ export interface DistillReport extends OfflineReport {
 
 export interface DistillOutcome {
   readonly report: DistillReport
-  /** Steps done and in all when it was stopped; null when there is a head. */
-  readonly stopped: { readonly stage: string; readonly done: number } | null
+  /** Path of the head's artifact; null when it was stopped and not judged. `report.stopped` says whether it is the last one. */
+  readonly head: string | null
 }
-
-const names = { head: 'head', refused: 'refused-head', mixed: 'mixed-head', lastGood: 'last-good' } as const
-const endPrefix = 'end-'
-const artifactEnding = '.artifact'
-const onnxPart = 'head.onnx'
 
 /**
  * Trains a head on files and writes it with `head.onnx` (plain ONNX), `report.json` and `report.html`.
  * @throws what the readers and the trainer throw; SIDESTREAM_USAGE_INVALID when `out` holds a head or a run already;
- * SIDESTREAM_GUARD_REFUSED with every reason, after it was written as `refused-head`
+ * SIDESTREAM_GUARD_REFUSED with every reason, after it was written as `refused-head` or `refused-unfinished-head`
  */
 export async function distillFiles(config: Config, files: DistillFiles): Promise<DistillOutcome> {
   const { holdOut = distillDefaults.holdOut, resume = false, steps, start: startDirectory, out } = files
@@ -93,121 +91,46 @@ export async function distillFiles(config: Config, files: DistillFiles): Promise
   )
   const from = resume ? await readRun(artifacts, fingerprint, out) : undefined
   const leftOut: Record<string, { rows: number; first: string }> = {}
-  const { checkpoint, report, ends, mixed, stopped } = await distillOffline({
+  let isJudged = true
+  const { checkpoint, report, mixed } = await distillOffline({
     ...recordsOf(config, files, leftOut),
     options: offlineOptions(config, files),
     ...(start && { start }),
     ...(from && { from }),
     keep: (kept) => keepRun(artifacts, fingerprint, kept),
+    onStageEnd: (ended) => writeEnd(artifacts, ended),
     onDiverged: (good) => writeLastGood(artifacts, good),
+    judgeStopped: () => (isJudged = files.judgeStopped?.() ?? false),
     ...(files.shouldStop && { shouldStop: files.shouldStop }),
     ...(files.onProgress && { onProgress: files.onProgress }),
   }).catch((error: unknown) => {
     throw withAdvice(error, out)
   })
-  const refused = report.judged?.judgement.verdict === 'refused'
-  const verdict = report.judged === null ? null : !refused ? 'pass' : config.guard.mode === 'enforce' ? 'refused' : 'reported'
+  const failed = report.judged?.judgement.verdict === 'refused'
+  const verdict = report.judged === null ? null : !failed ? 'pass' : config.guard.mode === 'enforce' ? 'refused' : 'reported'
   const whole: DistillReport = { ...report, sources: { ...untaught(config, report), ...report.sources }, verdict, leftOut }
-  if (stopped !== null) return { report: whole, stopped: { stage: stopped.name, done: report.steps } }
+  if (!isJudged) return { report: whole, head: null }
   await writeText(join(out, 'report.json'), `${JSON.stringify(whole)}\n`)
   if (files.page) await writeText(join(out, 'report.html'), await files.page(whole))
-  const { training: _, ...trained } = checkpoint
-  // The last stage ends with the head itself.
-  for (const { stage, head: ended } of ends.filter((end) => end.stage < report.plan.length - 1)) {
-    await rewrite(artifacts, `${endPrefix}${report.plan[stage]!.name}`, encodeCheckpoint({ ...trained, head: ended }))
-  }
-  if (mixed !== null) {
-    const between = encodeCheckpoint({ ...trained, head: mixed })
-    between.parts.set(onnxPart, headModel(mixed))
-    await rewrite(artifacts, names.mixed, { ...between, about: { ...between.about, verdict: 'pass', k: report.mixed!.k } })
-  }
-  const { parts, about } = encodeCheckpoint(checkpoint)
-  parts.set(onnxPart, headModel(checkpoint.head))
   const reasons = report.judged?.judgement.reasons ?? []
-  await artifacts.write(verdict === 'refused' ? names.refused : names.head, parts, { ...about, verdict, reasons })
-  await forgetRun(artifacts)
-  await artifacts.remove(names.lastGood)
-  if (verdict === 'refused') {
-    throw new SidestreamError(
-      'SIDESTREAM_GUARD_REFUSED',
-      `the head was refused: ${reasons.join('; ')}. It is kept in ${out} as refused-head, with its report${
-        mixed === null
-          ? ''
-          : `; the head at k = ${report.mixed!.k} between content and this one passes: take ${artifactIn(out, names.mixed)}`
-      }`,
-      { reasons, out, ...(mixed !== null && { mixed: artifactIn(out, names.mixed) }) },
-    )
-  }
-  return { report: whole, stopped: null }
-}
-
-/** Where the plain ONNX file of a head stands that `distillFiles` wrote to `out`. */
-export function headModelFile(out: string): string {
-  return join(artifactIn(out, names.head), onnxPart)
-}
-
-function artifactIn(out: string, name: string): string {
-  return join(out, `${name}${artifactEnding}`)
-}
-
-/**
- * The head that `distillFiles` wrote to a directory; when its training diverged, the last good one. The path of an artifact in it
- * names that one: `refused-head.artifact`, `mixed-head.artifact`, `end-<stage>.artifact`.
- * @param options.refused - whether one that was refused will do
- * @throws SIDESTREAM_ARTIFACT_MISSING, SIDESTREAM_ARTIFACT_CORRUPT
- */
-export async function readDistilled(
-  directory: string,
-  { training, refused = false }: { readonly training: boolean; readonly refused?: boolean },
-): Promise<Checkpoint> {
-  const missing = (what: string): SidestreamError => new SidestreamError('SIDESTREAM_ARTIFACT_MISSING', `${directory}: ${what}`)
-  if (basename(directory).endsWith(artifactEnding)) {
-    const found = (await fileExists(directory))
-      ? await readArtifact(await openArtifacts(dirname(directory)), directory, training)
-      : undefined
-    if (found === undefined) throw missing(`there is no such artifact; ${dirname(directory)} is where \`distill --out\` writes them`)
-    return found
-  }
-  if (!(await fileExists(directory))) throw missing("there is no such directory; the head's is the one that `distill --out` wrote")
-  const artifacts = await openArtifacts(directory)
-  const known = await artifacts.list('')
-  const name = [names.head, ...(refused ? [names.refused] : []), names.lastGood].find((one) => known.includes(one))
-  if (name !== undefined) return (await readArtifact(artifacts, name, training))!
-  if (known.includes(names.refused)) {
-    const others = known.includes(names.mixed) ? `, or a mix that passes, ${artifactIn(directory, names.mixed)}` : ''
-    throw missing(
-      `the head in it was refused (report.html says why); take it all the same by its name, ${artifactIn(directory, names.refused)}${others}`,
-    )
-  }
-  if (await hasRun(artifacts)) throw missing('the run in it has not ended; go on with `distill --resume`')
-  throw missing('there is no head in it; name the directory that `distill --out` wrote')
-}
-
-/** @param name - of the artifact, or the path of its directory @returns undefined when there is no artifact of the name */
-async function readArtifact(artifacts: Artifacts, name: string, training: boolean): Promise<Checkpoint | undefined> {
-  const own = basename(name, artifactEnding)
-  if (!(await artifacts.list('')).includes(own)) return undefined
-  const { manifest, parts } = await artifacts.read(own)
-  return decodeCheckpoint({ parts, about: manifest.about }, { training })
-}
-
-/** Instead of what an earlier, broken-off run left under the name. */
-async function rewrite(artifacts: Artifacts, name: string, { parts, about }: CheckpointParts): Promise<void> {
-  await artifacts.remove(name)
-  await artifacts.write(name, parts, about)
-}
-
-/** @throws SIDESTREAM_USAGE_INVALID */
-async function requireFree(artifacts: Artifacts, out: string, resume: boolean): Promise<void> {
-  const usage = (message: string): SidestreamError => new SidestreamError('SIDESTREAM_USAGE_INVALID', `${out} ${message}`)
-  const known = await artifacts.list('')
-  for (const [name, what] of [
-    [names.head, 'a head'],
-    [names.refused, 'a refused head'],
-  ] as const) {
-    if (known.includes(name)) throw usage(`holds ${what} already: write to another directory, or remove that one first`)
-  }
-  if (!resume && (await hasRun(artifacts))) throw usage('holds a run that has not ended: go on with --resume, or remove it first')
+  const isRefused = verdict === 'refused'
+  const written = await writeTrained(artifacts, out, {
+    checkpoint,
+    verdict,
+    reasons,
+    isRefused,
+    isFinished: report.stopped === null,
+    mixed: mixed && { head: mixed, k: report.mixed!.k },
+  })
+  if (!isRefused) return { report: whole, head: written.head }
+  const { stopped } = report
+  throw new SidestreamError(
+    'SIDESTREAM_GUARD_REFUSED',
+    `the head ${stopped === null ? '' : `after ${stopped.done} of ${stopped.of} steps `}was refused: ${reasons.join('; ')}. It is kept in ${out} as ${basename(written.head, '.artifact')}, with its report${
+      written.mixed === null ? '' : `; the head at k = ${report.mixed!.k} between content and this one passes: take ${written.mixed}`
+    }${stopped === null ? '' : '; the same command with --resume goes on with the training'}`,
+    { reasons, out, ...(written.mixed !== null && { mixed: written.mixed }), ...(stopped !== null && { stopped }) },
+  )
 }
 
 function digestOf(head: Head): string[] {
@@ -220,12 +143,14 @@ function recordsOf(config: Config, files: DistillFiles, leftOut: Record<string, 
     const { rows, first } = leftOut[what] ?? { rows: 0, first: error.message }
     leftOut[what] = { rows: rows + 1, first }
   }
+  const { interactions, content, pairs, idEmbeddings } = files
+  const watched = (file: string): Pick<ReadRecordsOptions, 'onRead'> => ({ onRead: (share) => files.onRead?.(file, share) })
   return {
-    interactions: readInteractions(files.interactions),
-    content: readContent(files.content, config.content.modalities),
-    ...(files.pairs !== undefined && { pairs: readItemPairs(files.pairs, { onInvalid: count('pairs') }) }),
-    ...(files.idEmbeddings !== undefined && {
-      idEmbeddings: readIdEmbeddings(files.idEmbeddings, { onInvalid: count('idEmbeddings') }),
+    interactions: readInteractions(interactions, {}, watched(interactions)),
+    content: readContent(content, config.content.modalities, watched(content)),
+    ...(pairs !== undefined && { pairs: readItemPairs(pairs, { onInvalid: count('pairs'), ...watched(pairs) }) }),
+    ...(idEmbeddings !== undefined && {
+      idEmbeddings: readIdEmbeddings(idEmbeddings, { onInvalid: count('idEmbeddings'), ...watched(idEmbeddings) }),
     }),
   }
 }
@@ -258,10 +183,6 @@ function offlineOptions(config: Config, { holdOut = distillDefaults.holdOut, kee
 function untaught({ training }: Config, { sources, items }: OfflineReport): OfflineReport['sources'] {
   const missing = Object.entries(training.sources).filter(([name]) => sources[name] === undefined)
   return Object.fromEntries(missing.map(([name, { kind }]) => [name, { kind, rows: 0, unknown: items, heldOut: 0 }]))
-}
-
-async function writeLastGood(artifacts: Artifacts, checkpoint: Checkpoint): Promise<void> {
-  await rewrite(artifacts, names.lastGood, encodeCheckpoint(checkpoint))
 }
 
 function withAdvice(error: unknown, out: string): unknown {

@@ -2,7 +2,7 @@
 
 import { embedOffline } from '../distill/index.ts'
 import { fileFormat, readContent, SidestreamError, writeEmbeddings, writeVectorsF32 } from '../schemas/index.ts'
-import { readDistilled } from './distill-files.ts'
+import { readDistilled } from './distilled-heads.ts'
 
 export interface EmbedFiles {
   /** Directory that `distillFiles` wrote. */
@@ -14,7 +14,8 @@ export interface EmbedFiles {
   readonly out: string
   /** Distilled dims of a short view. @default the full vector */
   readonly prefix?: number
-  readonly onProgress?: (items: number) => void
+  /** @param share - of the content file that has been read, up to 1 */
+  readonly onProgress?: (items: number, share: number) => void
 }
 
 /** Writes the published vectors of all items of a content file. @returns number of items */
@@ -25,18 +26,19 @@ export async function embedFiles(files: EmbedFiles): Promise<number> {
   }
   const { head } = await readDistilled(files.head, { training: false, refused: files.refused ?? false })
   const dims = Object.fromEntries(head.spec.modalities.map(({ name, dim }) => [name, { dim }]))
+  let share = 0
   const batches = embedOffline({
     head,
-    content: readContent(files.content, dims),
+    content: readContent(files.content, dims, { onRead: (read) => (share = read) }),
     ...(files.prefix !== undefined && { options: { prefix: files.prefix } }),
   })
-  const counted = countItems(batches, files.onProgress)
+  const counted = countItems(batches, (items) => files.onProgress?.(items, share))
   return format === 'parquet' ? writeEmbeddings(files.out, counted) : writeVectorsF32(files.out, counted)
 }
 
 async function* countItems<T extends { readonly ids: readonly string[] }>(
   batches: AsyncIterable<T>,
-  onProgress: (items: number) => void = () => {},
+  onProgress: (items: number) => void,
 ): AsyncGenerator<T> {
   let items = 0
   for await (const batch of batches) {

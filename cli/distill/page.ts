@@ -37,7 +37,7 @@ export async function distillPage(report: DistillReport): Promise<string> {
 }
 
 function shortSection(report: DistillReport): Section {
-  const { judged, stages, heldOut, verdict } = report
+  const { judged, stages, heldOut, verdict, stopped } = report
   const figures: Figure[] = []
   const ours = judged?.judgement.metrics.candidate
   const raw = judged?.judgement.metrics.raw
@@ -60,6 +60,13 @@ function shortSection(report: DistillReport): Section {
     })
   }
   const blocks: Block[] = figures.length > 0 ? [{ kind: 'figures', figures }] : []
+  if (stopped !== null) {
+    blocks.unshift({
+      kind: 'note',
+      tone: 'neutral',
+      text: `Stopped after ${stopped.done} of ${countText(stopped.of, 'step')}, in stage ${stopped.stage}: this is the head of that moment. The same command with --resume goes on.`,
+    })
+  }
   if (judged === null) {
     blocks.push({
       kind: 'note',

@@ -15,6 +15,8 @@ export interface RawBatch {
   readonly rows: number
   /** Column name to values, each of length `rows`. */
   readonly columns: ReadonlyMap<string, readonly unknown[]>
+  /** Share of the file that is read once these rows are, up to 1. */
+  readonly share: number
 }
 
 /** Some rows of a file. A column that was optional and is not in the file has no entry. */
@@ -25,6 +27,8 @@ export interface ColumnBatch {
   readonly rows: number
   /** Column name to values, each of length `rows`: text in CSV; numbers, bigints, text, booleans or lists in Parquet. */
   readonly columns: Readonly<Record<string, readonly unknown[]>>
+  /** Share of the file that is read once these rows are, up to 1. */
+  readonly share: number
 }
 
 export interface ReadColumnsOptions {
@@ -53,18 +57,21 @@ export async function* readColumns(file: string, options: ReadColumnsOptions = {
   if (format === 'f32' || format === 'npy')
     throw invalidFile(file, 'holds vectors, not named columns; give a .parquet, .csv or .csv.gz file here')
   const batches = format === 'parquet' ? readParquetColumns(file, choose) : readCsvColumns(file, choose, batchRows)
+  let before = 0
   for await (const batch of batches) {
     for (let from = 0; from < batch.rows; from += batchRows) {
       signal?.throwIfAborted()
-      yield part(file, batch, from, Math.min(batchRows, batch.rows - from))
+      yield part(file, batch, from, Math.min(batchRows, batch.rows - from), before)
     }
+    before = batch.share
   }
 }
 
-function part(file: string, batch: RawBatch, from: number, rows: number): ColumnBatch {
+function part(file: string, batch: RawBatch, from: number, rows: number, before: number): ColumnBatch {
   const columns: Record<string, readonly unknown[]> = Object.create(null) as Record<string, readonly unknown[]>
   for (const [name, values] of batch.columns) columns[name] = rows === batch.rows ? values : values.slice(from, from + rows)
-  return { file, start: batch.start + from, rows, columns }
+  const share = before + ((batch.share - before) * (from + rows)) / batch.rows
+  return { file, start: batch.start + from, rows, columns, share }
 }
 
 function chooseColumns(

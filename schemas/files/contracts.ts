@@ -39,6 +39,8 @@ export interface ReadRecordsOptions {
   readonly batchRows?: number
   /** Called for a row that is refused, which is then left out. @default the refusal is thrown */
   readonly onInvalid?: (error: SidestreamError, row: number) => void
+  /** Called before each batch is given. @param share - of the file that has been read, up to 1 */
+  readonly onRead?: (share: number) => void
   readonly signal?: AbortSignal
 }
 
@@ -260,7 +262,7 @@ async function* readRecords<T>(
   options: ReadRecordsOptions,
   toRecord: (cell: Cells) => T,
 ): AsyncGenerator<T[], void, undefined> {
-  const { batchRows = defaultBatchRows, onInvalid, signal } = options
+  const { batchRows = defaultBatchRows, onInvalid, onRead, signal } = options
   const { columns, optional = [], anyOf } = wanted
   let first = true
   for await (const batch of readColumns(file, { columns, optional, batchRows, ...(signal && { signal }) })) {
@@ -276,6 +278,7 @@ async function* readRecords<T>(
         onInvalid(error, row)
       }
     }
+    onRead?.(batch.share)
     if (records.length > 0) yield records
   }
 }

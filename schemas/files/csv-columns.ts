@@ -4,6 +4,7 @@
  */
 import { parse } from 'csv-parse'
 import { createReadStream } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
 import type { SidestreamError } from '../errors.ts'
@@ -20,6 +21,9 @@ export async function* readCsvColumns(
   batchRows: number,
 ): AsyncGenerator<RawBatch, void, undefined> {
   const parser = parse({ bom: true, delimiter: delimiterOf(file), skip_empty_lines: true, max_record_size: maxLineBytes })
+  const { size } = await stat(file).catch((error: unknown) => {
+    throw fileError(file, error)
+  })
   const source = createReadStream(file, { highWaterMark: 1 << 18 })
   const feeding = (
     fileFormat(file) === 'csv.gz' ? pipeline(source, createGunzip({ chunkSize: 1 << 18 }), parser) : pipeline(source, parser)
@@ -51,12 +55,12 @@ export async function* readCsvColumns(
       }
       for (let i = 0; i < at.length; i++) lists[i]!.push(line[at[i]!])
       if (++rows === batchRows) {
-        yield { start, rows, columns }
+        yield { start, rows, columns, share: source.bytesRead / size }
         begin()
       }
     }
     if (!header) throw invalidFile(file, 'is empty; its first line must name the columns')
-    if (rows > 0) yield { start, rows, columns }
+    if (rows > 0) yield { start, rows, columns, share: 1 }
   } catch (error) {
     throw brokenLine(file, error) ?? fileError(file, error)
   } finally {

@@ -29,7 +29,8 @@ export async function* readParquetColumns(
     let start = 0
     for (const group of metadata.row_groups) {
       const rows = Number(group.num_rows)
-      if (rows > 0) yield { start, rows, columns: await readGroup(source, metadata, columns, start, rows) }
+      const share = (start + rows) / Number(metadata.num_rows)
+      if (rows > 0) yield { start, rows, columns: await readGroup(source, metadata, columns, start, rows), share }
       start += rows
     }
   } finally {

@@ -3,13 +3,14 @@
  * It is built once per test file into a directory of its own, since a start from sources costs three times as much.
  */
 import { strictEqual } from 'node:assert/strict'
-import { execFile, spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
+import { execFile, spawn, spawnSync } from 'node:child_process'
+import type { ChildProcess, ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
 import { cp, mkdtemp, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before } from 'node:test'
+import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
@@ -55,7 +56,10 @@ export interface Running {
  */
 export function start(args: readonly string[], cwd: string, own: Readonly<Record<string, string>> = {}): Running {
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SIDESTREAM_')))
-  const child = spawn(process.execPath, [main, ...args], { cwd, env: { ...inherited, ...own }, stdio: ['ignore', 'pipe', 'pipe'] })
+  return started(spawn(process.execPath, [main, ...args], { cwd, env: { ...inherited, ...own }, stdio: ['ignore', 'pipe', 'pipe'] }))
+}
+
+function started(child: ChildProcessByStdio<null, Readable, Readable>): Running {
   let stdout = ''
   let stderr = ''
   child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()))
@@ -79,6 +83,17 @@ export function start(args: readonly string[], cwd: string, own: Readonly<Record
 /** Runs `sidestream ...args` to its end. */
 export function run(args: readonly string[], cwd: string, own: Readonly<Record<string, string>> = {}): Promise<Ended> {
   return start(args, cwd, own).ended
+}
+
+/** False, or why nothing can be run on a terminal here. */
+export const noTerminal: string | false =
+  process.platform === 'linux' && spawnSync('script', ['--version']).status === 0 ? false : 'needs script of util-linux'
+
+/** Runs `sidestream ...args` on a terminal of its own: `stdout` is all that it shows. */
+export function runOnTerminal(args: readonly string[], cwd: string): Promise<Ended> {
+  const line = [process.execPath, main, ...args].map((word) => `'${word}'`).join(' ')
+  const { ended } = started(spawn('script', ['-qefc', line, '/dev/null'], { cwd, stdio: ['ignore', 'pipe', 'pipe'] }))
+  return ended
 }
 
 /** Runs with `--json`: stdout must be exactly one JSON object, which is the answer. */

@@ -110,11 +110,15 @@ test('a run that is killed goes on and ends with the same bytes', async () => {
   first.child.kill('SIGKILL')
   strictEqual((await first.ended).signal, 'SIGKILL')
   ok(!existsSync(join(home, 'killed', 'head.artifact')))
+  const endBytes = (out: string): Promise<Buffer[]> =>
+    Promise.all(['head.tensors', 'manifest.json'].map((part) => readFile(join(home, out, 'end-base.artifact', part))))
+  deepStrictEqual(await endBytes('killed'), await endBytes('through'), 'the stage that had ended left its head')
   match((await runFailing(staged('killed', ...steps), home, 2)).message, /holds a run that has not ended: go on with --resume/)
   match((await runFailing(staged('killed', '--steps', '31', '--resume'), home, 2)).message, /other files or options/)
   await runJson(staged('killed', ...steps, '--resume'), home)
   deepStrictEqual(await headBytes('killed'), await headBytes('through'))
   deepStrictEqual(await reportOf('killed'), await reportOf('through'))
+  deepStrictEqual(await endBytes('killed'), await endBytes('through'))
   deepStrictEqual(
     (await readdir(join(home, 'killed'))).sort(),
     [...ended.map((name) => `end-${name}.artifact`), 'head.artifact', 'report.html', 'report.json'].sort(),
@@ -144,14 +148,22 @@ test('ID embeddings that teach nothing are told, and so is the source that is le
   deepStrictEqual([kind, taught], ['ids', 0])
 })
 
-test('a time budget stops in order and says how to go on', async () => {
+test('a time budget leaves a judged head that is called unfinished, and a run that ends as one that never stopped', async () => {
   const stopped = await run(plain('budget', '--time-budget', '1ms'), home)
   strictEqual(stopped.code, 0, stopped.stderr)
-  match(stopped.stdout, /stopped after \d+ steps.*the time budget is used up\n.*--resume to go on/)
+  match(stopped.stdout, /^stopped after 0 of \d+ steps, in stage collaboration: the time budget is used up\n/)
+  match(stopped.stdout, /judged on \d+ later events: passed[\s\S]*unfinished-head\.artifact[\s\S]*--resume to go on/)
   ok(!existsSync(join(home, 'budget', 'head.artifact')))
+  const { done, of } = (await reportOf('budget')).stopped!
+  ok(done === 0 && of > 0)
+  ok((await readFile(join(home, 'budget', 'report.html'), 'utf8')).includes(`Stopped after 0 of ${of} steps`))
+  await runJson(['embed', '--head', 'budget', '--content', 'content.parquet', '--out', 'unfinished.f32'], home)
+  match((await runFailing(plain('budget'), home, 2)).message, /holds a run that has not ended: go on with --resume/)
   await runJson(plain('budget', '--resume'), home)
   await runJson(plain('unhurried'), home)
   deepStrictEqual(await headBytes('budget'), await headBytes('unhurried'))
+  deepStrictEqual(await reportOf('budget'), await reportOf('unhurried'))
+  deepStrictEqual((await readdir(join(home, 'budget'))).sort(), ['head.artifact', 'report.html', 'report.json'])
 })
 
 test('Ctrl-C ends it in order as well', async () => {
@@ -161,7 +173,11 @@ test('Ctrl-C ends it in order as well', async () => {
   const { code, stdout } = await running.ended
   strictEqual(code, 0)
   strictEqual((JSON.parse(stdout) as { stopped: { why: string } }).stopped.why, 'interrupted')
-  ok(!existsSync(join(home, 'interrupted', 'head.artifact')))
+  const left = await readdir(join(home, 'interrupted'))
+  ok(
+    left.every((name) => /^(run~|end-)/.test(name)),
+    `nobody waits for a judgment: ${left.join(', ')}`,
+  )
 })
 
 test('a head may be begun from, and is then what warm items are held against', async () => {

@@ -11,7 +11,7 @@ import { InferenceSession, Tensor } from 'onnxruntime-node'
 
 import { readContent, readVectors } from '../../schemas/index.ts'
 import type { VectorBatch } from '../../schemas/index.ts'
-import { run, runFailing, runJson, start, useBuiltProgram } from './command.ts'
+import { noTerminal, run, runFailing, runJson, runOnTerminal, start, useBuiltProgram } from './command.ts'
 import { interactions, items, writeContent, writeInteractions } from '../../examples/small-shop/shop.ts'
 import { noPython, publishedByPython } from '../distill/python-onnx.ts'
 import { writeConfig } from './shop.ts'
@@ -128,6 +128,19 @@ test('embed writes a trained prefix as Parquet and refuses one that was not trai
   deepStrictEqual([short.ids.length, short.dim], [items, 16])
   match((await runFailing(embed(9, 'none.parquet'), home, 2)).message, /prefix 9 was not trained; choose one of 8, 16/)
   ok(!existsSync(join(home, 'none.parquet')))
+})
+
+test('on a terminal, distill and embed show how far they are; elsewhere and for programs they do not', { skip: noTerminal }, async () => {
+  const distill = ['distill', '--interactions', 'interactions.csv', '--content', 'content.parquet', '--steps', '3']
+  const trained = await runOnTerminal([...distill, '--out', 'shown'], home)
+  strictEqual(trained.code, 0, trained.stdout)
+  match(trained.stdout, /reading content\.parquet \[=*.*100%[\s\S]*reading interactions\.csv .*100%[\s\S]*training .*100% 3\/3, collab/)
+  const embed = ['embed', '--head', 'shown', '--content', 'content.parquet', '--out', 'shown.f32']
+  const embedded = await runOnTerminal(embed, home)
+  match(embedded.stdout, new RegExp(`embedding .*100% ${items} items[\\s\\S]*${items} vectors written to shown\\.f32`))
+  const quiet = await runOnTerminal([...embed, '--json'], home)
+  deepStrictEqual(JSON.parse(quiet.stdout), { out: 'shown.f32', items })
+  strictEqual((await run(embed, home)).stderr, '')
 })
 
 test('auc gives the golden figures', async () => {

@@ -68,6 +68,34 @@ test('a diverging loss stops, and the last good head is kept to begin from', asy
   ok(again.report.passLosses.every(Number.isFinite))
 })
 
+test('the head of a moment is judged as a finished one: refused or not, under a name that says so, until the run goes on', async () => {
+  const strict = config({}, { guard: { gate: { recall1: { min: 0.99 } }, minEvents: 1 } })
+  const through = filesOf({ holdOut: 0.1, steps: 6 })
+  await rejects(distillFiles(strict, through), { code: 'SIDESTREAM_GUARD_REFUSED' })
+  const files = { ...through, out: `${through.out}-stopped`, judgeStopped: () => true }
+  let asked = 0
+  await rejects(distillFiles(strict, { ...files, shouldStop: () => asked++ > 2 }), (error: Error & { code: string }) => {
+    match(error.message, /the head after 2 of 6 steps was refused: recall1 .*kept in .* as refused-unfinished-head.*--resume goes on/)
+    return error.code === 'SIDESTREAM_GUARD_REFUSED'
+  })
+  const [refused, unfinished, ended] = ['refused-unfinished-head', 'unfinished-head', 'refused-head'].map((name) =>
+    join(files.out, `${name}.artifact`),
+  ) as [string, string, string]
+  deepStrictEqual([refused, unfinished, ended].map(existsSync), [true, false, false])
+  const embed = { head: files.out, content: files.content, out: join(home, 'stopped.f32') }
+  await rejects(embedFiles(embed), /was refused .*by its name, .*refused-unfinished-head\.artifact/)
+  strictEqual(await embedFiles({ ...embed, refused: true }), items)
+  const lenient = config({}, { guard: { mode: 'report', minEvents: 1 } })
+  asked = 0
+  const second = await distillFiles(lenient, { ...files, resume: true, shouldStop: () => asked++ > 2 })
+  deepStrictEqual(second.report.stopped, { stage: 'collaboration', done: 4, of: 6 })
+  deepStrictEqual([second.head, ...[refused, unfinished, ended].map(existsSync)], [unfinished, false, true, false])
+  await rejects(distillFiles(strict, { ...files, resume: true }), { code: 'SIDESTREAM_GUARD_REFUSED' })
+  deepStrictEqual([refused, unfinished, ended].map(existsSync), [false, false, true])
+  for (const part of ['head.tensors', 'training.tensors', 'head.onnx'])
+    deepStrictEqual(await readFile(join(ended, part)), await readFile(join(through.out, 'refused-head.artifact', part)), part)
+})
+
 test('users of one liked item, unknown items and a single user: counted, trained on what is left', async () => {
   const once = Array.from({ length: 20 }, (_, i) => [`once-${i}`, `item-${i}`] as const)
   const unknown = Array.from({ length: 6 }, (_, i) => ['stranger', `gone-${i}`] as const)

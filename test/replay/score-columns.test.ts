@@ -13,7 +13,7 @@ const golden = JSON.parse(readFileSync(new URL('../golden/auc.json', import.meta
 }
 
 function batch(columns: Record<string, readonly unknown[]>, start = 0): ColumnBatch {
-  return { file: 'scores.parquet', start, rows: Object.values(columns)[0]!.length, columns }
+  return { file: 'scores.parquet', start, rows: Object.values(columns)[0]!.length, columns, share: 1 }
 }
 
 test('a CSV file read in small batches gives the golden AUC of both arms', async (t) => {
