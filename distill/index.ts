@@ -112,6 +112,7 @@ export { appendDistilled, appendFusion, appendHead, appendHeadViews, appendWhite
 export type { HeadInputs, HeadOutputs } from './head-graph.ts'
 export { contentColumns, createHead, headDefaults, headLayout, headSpec, parameterShapes, requireHead } from './head.ts'
 export type { ContentColumn, Head, HeadOptions, HeadSpec } from './head.ts'
+export { dropModalities } from './modality-dropout.ts'
 export { infoNce, matryoshkaNce, meanPool, prefixView, temperature, temperatureBounds } from './losses.ts'
 export type { HardNegatives, InfoNceInputs, LossOutputs, MatryoshkaOptions, PrefixInputs, TemperatureOptions } from './losses.ts'
 export { appendTeacher, createTeacher, idToItemNce, teacherInputs } from './id-losses.ts'

@@ -35,6 +35,8 @@ export interface SourceOptions {
   readonly cosentTau?: number
   /** Of `sequences`: how a history becomes one vector. @default 'mean' */
   readonly pooler?: 'mean' | 'transformer'
+  /** Chance that a step leaves out a modality of an item that has more than one; never all of them. @default 0 */
+  readonly modalityDropout?: number
   /** Of `ids`: the kinds of ID embeddings that teach, in a fixed order. */
   readonly entities?: readonly TeacherEntity[]
 }
@@ -50,6 +52,7 @@ export interface TrainingSource {
   readonly positiveFrom: number | null
   readonly cosentTau: number
   readonly pooler: 'mean' | 'transformer'
+  readonly modalityDropout: number
   readonly entities: readonly TeacherEntity[]
 }
 
@@ -68,7 +71,7 @@ export function trainingSources(
   if (given.length === 0) throw invalid('training needs at least one source')
   const sources = given.map((source): TrainingSource => {
     const { name, kind, scored = false, positiveFrom = null, pooler = 'mean', entities = [] } = source
-    const { cosentTau = cosentTauDefault } = source
+    const { cosentTau = cosentTauDefault, modalityDropout = 0 } = source
     const { tau = kind === 'ids' ? idsTau : defaults.tau, tauMode = defaults.tauMode } = source
     if (!/^[A-Za-z0-9_./-]{1,64}$/.test(name)) throw invalid(`source name ${JSON.stringify(name)} must be 1 to 64 of A-Z a-z 0-9 _ . / -`)
     if (!(tau > 0 && Number.isFinite(tau))) throw invalid(`tau of source ${name} must be above 0, not ${tau}`)
@@ -76,6 +79,8 @@ export function trainingSources(
     if (kind !== 'ids' && entities.length > 0) throw invalid(`source ${name} is of ${kind}: only a source of ids has ID embeddings`)
     if (kind !== 'pairs' && scored) throw invalid(`source ${name} is of ${kind}: only pairs have scores`)
     if (!scored && positiveFrom !== null) throw invalid(`source ${name} has no scores for positiveFrom`)
+    if (!(modalityDropout >= 0 && modalityDropout < 1))
+      throw invalid(`modalityDropout of source ${name} must be from 0 to below 1, not ${modalityDropout}`)
     if (kind !== 'sequences' && pooler !== 'mean') throw invalid(`source ${name} is of ${kind}: only sequences are pooled`)
     return {
       name,
@@ -87,6 +92,7 @@ export function trainingSources(
       positiveFrom,
       cosentTau,
       pooler,
+      modalityDropout,
       entities,
     }
   })

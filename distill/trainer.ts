@@ -14,6 +14,7 @@ import type { Head } from './head.ts'
 import { poolerShapeDefaults, savedPoolerShape, type PoolerShape } from './pooler.ts'
 import { LossTally } from './loss-tally.ts'
 import { LossWatch, type RisenLoss } from './loss-watch.ts'
+import { dropModalities } from './modality-dropout.ts'
 import { partnersOf, type Partners } from './positive-pairs.ts'
 import { teachersOf } from './row-sides.ts'
 import { batchFeeds } from './source-graph.ts'
@@ -156,7 +157,7 @@ export interface TrainingPlan {
   readonly skip?: number
   /** Rows are shuffled anew for every pass by (seed, pass); the given order is kept when left out. */
   readonly shuffleSeed?: number
-  /** Seed of the mixture of sources. @default shuffleSeed, or 0 */
+  /** Seed of the mixture of sources, and of modalities that are left out. @default shuffleSeed, or 0 */
   readonly mixSeed?: number
   /** Which source a step takes, an index into the sources that have rows; all batches of all once a pass, mixed, when left out. */
   readonly draw?: (step: number, sources: readonly SourceRows[]) => number
@@ -315,11 +316,12 @@ export class Trainer {
     const perPass = stepsPerPass(sources, batchSize)
     const total = perPass === 0 ? 0 : (plan.steps ?? (plan.passes ?? 1) * perPass)
     const { draw } = plan
+    const mixSeed = plan.mixSeed ?? plan.shuffleSeed ?? 0
     const order = stepOrder(sources, {
       batchSize,
       shuffleSeed: plan.shuffleSeed,
       draw: draw && ((step) => draw(step, sources)),
-      mixSeed: plan.mixSeed ?? plan.shuffleSeed ?? 0,
+      mixSeed,
       mixStream: this.#step - (plan.skip ?? 0),
     })
     const tally = new LossTally(perPass)
@@ -363,8 +365,9 @@ export class Trainer {
       }
       // The next batch is built here while the worker is still busy with the last one.
       const { at: from, rows } = stretch[place]!
-      const { source } = sources[from]!
-      const { batch, step } = this.#build(source, rows, content, plan, partners.get(source), negatives, place)
+      const source = this.#source(sources[from]!.source)
+      const { batch, step } = this.#build(source, rows, content, plan, partners.get(source.name), negatives, place)
+      dropModalities(batch, source.modalityDropout, { seed: mixSeed, step: this.#step })
       await finish()
       running = this.trainBatch(batch, plan.schedule(this.#step - (plan.scheduleFrom ?? 0)), step)
     }
@@ -414,7 +417,7 @@ export class Trainer {
   }
 
   #build(
-    name: string,
+    source: TrainingSource,
     rows: readonly TrainingRow[],
     content: ContentLookup,
     { mining, teachers }: TrainingPlan,
@@ -422,7 +425,7 @@ export class Trainer {
     negatives: NegativesOfBatches | undefined,
     place: number,
   ): { readonly batch: Batch; readonly step: BatchStep } {
-    const source = this.#source(name)
+    const { name } = source
     const { historyLength } = this.#options
     const options = {
       modalities: this.#head.spec.modalities,

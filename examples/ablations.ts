@@ -169,6 +169,7 @@ export function commonAblations(tau: number): Ablation[] {
 
 /** Rows for items of several modalities. */
 export const fusionAblations: readonly Ablation[] = [
+  { name: '+ modality dropout .2', change: trainer({ sources: [{ ...mainSource, modalityDropout: 0.2 }] }) },
   { name: '+ content pairs, without contrast inside modalities', change: auxiliary({ modality: 0 }) },
   { name: '+ content pairs, without late fusion', change: auxiliary({ lateFusion: 0 }) },
 ]

@@ -14,6 +14,7 @@ export const sourceDefaults = {
   positiveFrom: null,
   cosentTemperature: 0.05,
   pooler: 'mean',
+  modalityDropout: 0,
   entities: [],
   from: 'topic',
 } as const

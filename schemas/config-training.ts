@@ -58,6 +58,11 @@ const source = z.strictObject({
     sourceDefaults.pooler,
     'Of `sequences`: how a history becomes one vector while training. `transformer`: that of `training.pooler`; slower steps.',
   ),
+  modalityDropout: option(
+    share.lt(1),
+    sourceDefaults.modalityDropout,
+    'Chance that a step leaves out a modality of an item that has more than one; one always stays. Higher: items that lack a modality are served better, complete ones a little worse.',
+  ),
   entities: option(
     z.array(text).max(16),
     sourceDefaults.entities,

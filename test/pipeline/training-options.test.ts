@@ -120,6 +120,13 @@ test('cosentTemperature of a graded source changes the loss of the order of its 
   strictEqual(sharp['nce'], plain['nce'])
 })
 
+test('modalityDropout of a source leaves modalities out while training', async () => {
+  const first = async (modalityDropout: number): Promise<number> => (await lossesOf(oneStep('seq2item', { modalityDropout })))[0]!
+  const [plain, some, most] = [await first(0), await first(0.2), await first(0.9)]
+  ok(plain !== some && some !== most, `${plain} ${some} ${most}`)
+  strictEqual(await first(0.2), some)
+})
+
 test('rounds train with them too, and a pooler of other shape is refused by name when training goes on', async (t) => {
   const known = itemIds(wantedItems)
   const training = {

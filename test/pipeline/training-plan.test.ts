@@ -9,7 +9,7 @@ const stagesOf = (training: object) =>
 
 test('a configuration without sources and stages trains one source in one stage, with the rates of `training`', () => {
   const { sources, start, round } = configuredTraining(stagesOf({ epochs: 4, learningRate: 0.003 }), 'files')
-  deepStrictEqual(sources, [{ name: 'seq2item', kind: 'sequences', tauMode: 'fixed', pooler: 'mean' }])
+  deepStrictEqual(sources, [{ name: 'seq2item', kind: 'sequences', tauMode: 'fixed', modalityDropout: 0, pooler: 'mean' }])
   deepStrictEqual(start, [])
   deepStrictEqual(round, [
     {
@@ -29,7 +29,7 @@ test('a configuration without sources and stages trains one source in one stage,
 test('sources and stages become the options that were asked for, and ID embeddings that nobody sent teach nothing', () => {
   const training = {
     sources: {
-      seq2item: { pooler: 'transformer' },
+      seq2item: { pooler: 'transformer', modalityDropout: 0.1 },
       tags: { kind: 'pairs', scored: true, temperature: 0.07, learnTemperature: true, losses: { modality: 0 } },
       ids: { kind: 'ids', entities: ['item', 'author'] },
       brands: { kind: 'ids', entities: ['brand'] },
@@ -43,18 +43,19 @@ test('sources and stages become the options that were asked for, and ID embeddin
   }
   const { sources, start, round } = configuredTraining(stagesOf(training), 'rounds', new Map([['item', 3]]))
   deepStrictEqual(sources, [
-    { name: 'seq2item', kind: 'sequences', tauMode: 'fixed', pooler: 'transformer' },
+    { name: 'seq2item', kind: 'sequences', tauMode: 'fixed', modalityDropout: 0.1, pooler: 'transformer' },
     {
       name: 'tags',
       kind: 'pairs',
       tauMode: 'learned',
       tau: 0.07,
+      modalityDropout: 0,
       losses: { cosent: 0.5, modality: 0, lateFusion: 0.2 },
       scored: true,
       positiveFrom: null,
       cosentTau: 0.05,
     },
-    { name: 'ids', kind: 'ids', tauMode: 'fixed', entities: [{ name: 'item', dim: 3 }] },
+    { name: 'ids', kind: 'ids', tauMode: 'fixed', modalityDropout: 0, entities: [{ name: 'item', dim: 3 }] },
   ])
   deepStrictEqual(start[0]?.balance, {
     by: 'tasks',
