@@ -120,6 +120,17 @@ test('columns carry their mass exactly, rows up to the error that is told', () =
   )
 })
 
+test('as many sources as the floor has room for are balanced; one more is refused and told why', () => {
+  const means = (count: number): number[] => Array.from({ length: count }, (_, s) => Math.sin(s))
+  const weights = sourceWeights(means(49))
+  ok(Math.abs(weights.reduce((sum, weight) => sum + weight, 0) - 1) < 1e-12 && Math.min(...weights) >= 0.02)
+  throws(() => sourceWeights(means(50)), {
+    code: 'SIDESTREAM_CONFIG_INVALID',
+    message: /50 sources with a floor of 0\.02 each leave nothing/,
+  })
+  ok(Math.min(...sourceWeights(means(64), { floor: 0.005 })) >= 0.005)
+})
+
 test('weights are probabilities, never below the floor, and rank as the means', () => {
   const means = fc.array(fc.option(fc.float({ min: -1, max: 1, noNaN: true })), { minLength: 1, maxLength: 8 })
   fc.assert(

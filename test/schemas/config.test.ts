@@ -357,6 +357,16 @@ test('sources and stages that contradict each other are refused, each at its pat
   }
 })
 
+test('so many sources that the floor leaves nothing to balance are refused before anything runs', () => {
+  const training = (count: number, floor = ''): string => {
+    const sources = Array.from({ length: count }, (_, i) => `s${i}: { kind: pairs }`).join(', ')
+    return `${smallest}training: { ${floor} sources: { ${sources} }, stages: [{ name: base, balance: tasks }] }\n`
+  }
+  match(refusal(training(50)), /training\.stages\.0\.balance: needs a smaller training\.balance\.floor: 50 sources of base with 0\.02 each/)
+  strictEqual(parseConfig(training(49)).training.balance.floor, 0.02)
+  strictEqual(parseConfig(training(64, 'balance: { floor: 0.005 },')).training.balance.floor, 0.005)
+})
+
 test('weights of prefixes, the shape of the pooler and the floor of a balance must fit what they belong to', () => {
   const sources = '{ seq: { pooler: transformer }, tags: { kind: pairs, cosentTemperature: 0.1 }, near: { kind: pairs, from: content } }'
   const stages = '[{ name: base, balance: tasks }, { name: late, balance: tasks, sources: [seq] }]'
