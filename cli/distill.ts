@@ -136,8 +136,8 @@ function reportLines(report: DistillReport, out: string, onnx: string): string[]
       ([what, { rows, first }]) => `${what === 'pairs' ? 'pairs' : 'ID embeddings'}: ${rows} rows left out; the first: ${first}`,
     ),
     ...stages.map(
-      ({ name, steps, losses, farthest }) =>
-        `stage ${name}: ${steps} steps, loss per pass ${losses.map((loss) => loss.toFixed(4)).join(', ')}${farthest === 0 ? '' : `; ${farthest} rows left out as farthest apart`}`,
+      ({ name, steps, losses, farthest, sources: own }) =>
+        `stage ${name}: ${steps} steps, loss per pass ${losses.map((loss) => loss.toFixed(4)).join(', ')}${farthest === 0 ? '' : `; ${farthest} rows left out as farthest apart`}${aloneText(own)}`,
     ),
   ]
   if (judged !== null && heldOut !== null) {
@@ -149,6 +149,14 @@ function reportLines(report: DistillReport, out: string, onnx: string): string[]
     ...lines,
     `${report.stopped === null ? 'written to' : 'the head of that moment is in'} ${out}, with ${join(out, 'report.html')}; as plain ONNX: ${onnx}`,
   ]
+}
+
+/** Rows that taught nothing, where there were some. */
+function aloneText(sources: DistillReport['stages'][number]['sources']): string {
+  return Object.entries(sources)
+    .filter(([, { withoutNegatives }]) => withoutNegatives > 0)
+    .map(([name, { withoutNegatives }]) => `; ${withoutNegatives} times a row of ${name} had no negatives in its batch`)
+    .join('')
 }
 
 interface EmbedOptions {

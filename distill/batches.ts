@@ -52,6 +52,8 @@ export interface Batch {
   readonly targets: BigInt64Array
   /** 1 where row i may use the target of row j (its own on the diagonal), row-major [B, B]. */
   readonly allowed: Uint8Array
+  /** Rows whose target has nothing to be told apart from: the batch is of one user, say. They teach nothing. */
+  readonly withoutNegatives: number
   /** Weight of each row in the contrast, shape [B]; a graded pair that is no positive has 0. */
   readonly weights: Float32Array
   /** Score of each row's pair, shape [B]; all equal where there is none. */
@@ -155,6 +157,7 @@ export function buildBatch(rows: readonly TrainingRow[], content: ContentLookup,
   const histories = rows.map((row) => row.history.slice(-historyLength).map(place))
   const hardItems = hard && placed(rows.length, hard.count, (i) => (hard.ofRows[i] ?? []).slice(0, hard.count).map(place))
   const items = ids.length
+  const allowed = allowedNegatives(rows, partners)
   const pool = new Float32Array(rows.length * items)
   for (const [i, places] of histories.entries()) for (const at of places) pool[i * items + at]! += 1 / places.length
   return {
@@ -163,7 +166,8 @@ export function buildBatch(rows: readonly TrainingRow[], content: ContentLookup,
     ...gatherContent(ids, content, modalities),
     pool,
     targets,
-    allowed: allowedNegatives(rows, partners),
+    allowed,
+    withoutNegatives: countWithoutNegatives(rows.length, allowed, hard),
     weights: graded ? gradedWeights(rows, graded.positiveFrom) : new Float32Array(rows.length).fill(1),
     scores: Float32Array.from(rows, ({ score }) => score ?? 0),
     ...(wantsPlaces ? { history: historyPlaces(histories, historyLength) } : {}),
@@ -269,6 +273,18 @@ export function allowedNegatives(rows: readonly TrainingRow[], partners?: Partne
   }
   for (let i = 0; i < n; i++) allowed[i * n + i] = 1
   return allowed
+}
+
+/** Rows that may use no other target of the batch and have no hard negative. */
+export function countWithoutNegatives(rows: number, allowed: Uint8Array, hard?: HardOfRows): number {
+  let count = 0
+  for (let i = 0; i < rows; i++) {
+    if ((hard?.ofRows[i] ?? []).length > 0) continue
+    let j = 0
+    while (j < rows && (j === i || allowed[i * rows + j] === 0)) j++
+    if (j === rows) count++
+  }
+  return count
 }
 
 function groupRows(rows: readonly TrainingRow[], key: (row: TrainingRow) => string): Map<string, number[]> {

@@ -7,7 +7,16 @@
 
 import { adamWDefaults, type ComputeWorker, type Schedule, type Tensor } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
-import { buildBatch, hardTeachers, usableRows, type Batch, type ContentLookup, type TeacherRows, type TrainingRow } from './batches.ts'
+import {
+  buildBatch,
+  countWithoutNegatives,
+  hardTeachers,
+  usableRows,
+  type Batch,
+  type ContentLookup,
+  type TeacherRows,
+  type TrainingRow,
+} from './batches.ts'
 import type { Checkpoint, CheckpointPosition, TrainingState } from './checkpoint.ts'
 import { withParameters } from './head-graph.ts'
 import type { Head } from './head.ts'
@@ -108,6 +117,8 @@ export interface StepResult {
   /** The loss by term, before weights: nce, cosent, … */
   readonly terms: Readonly<Record<string, number>>
   readonly tau: number
+  /** Rows with nothing to be told apart from. A step in which no row has anything moves no weight. */
+  readonly withoutNegatives: number
   /** Length of all gradients together, before clipping. */
   readonly gradientNorm: number
 }
@@ -190,6 +201,8 @@ export interface SourceResult {
   readonly rows: number
   readonly dropped: number
   readonly steps: number
+  /** Rows with nothing to be told apart from, summed over its steps. */
+  readonly withoutNegatives: number
   /** Mean loss over its steps; NaN without one. */
   readonly loss: number
 }
@@ -287,8 +300,11 @@ export class Trainer {
     const source = this.#source(name)
     const variant = { hardNegatives: batch.hard?.count ?? 0, maskInBatch: lambda !== undefined }
     const session = await this.#sessions.of(source, variant)
-    const outputs = await session.step(batchFeeds(batch, this.#head, source, learningRate, lambda), { transfer: true })
-    const result = stepResult(name, outputs)
+    const { rows, withoutNegatives } = batch
+    // Moments and decay of weights would go on without anything to learn. Scores are compared without negatives.
+    const rate = withoutNegatives === rows && !source.scored ? 0 : learningRate
+    const outputs = await session.step(batchFeeds(batch, this.#head, source, rate, lambda), { transfer: true })
+    const result = stepResult(name, withoutNegatives, outputs)
     if (!Number.isFinite(result.loss) || !Number.isFinite(result.gradientNorm)) {
       this.#diverged ??= new SidestreamError(
         'SIDESTREAM_TRAINING_DIVERGED',
@@ -442,10 +458,9 @@ export class Trainer {
     // Negatives of ID embeddings are ID embeddings: their items do not go through the head.
     const taught = hardTeachers(rows, hard.hard)
     const batch = buildBatch(rows, content, options)
-    return {
-      batch: { ...batch, teachers: teachersOf(source, teachers)(source, taught.ids), ...(taught.hard && { hard: taught.hard }) },
-      step,
-    }
+    const withoutNegatives = countWithoutNegatives(batch.rows, batch.allowed, hard.hard)
+    const own = { teachers: teachersOf(source, teachers)(source, taught.ids), ...(taught.hard && { hard: taught.hard }) }
+    return { batch: { ...batch, ...own, withoutNegatives }, step }
   }
 
   /** Ends training at the state before the loss rose, as far back as one is held. */
@@ -515,11 +530,11 @@ export interface BatchStep {
   readonly lambda?: number
 }
 
-function stepResult(source: string, outputs: Readonly<Record<string, Tensor>>): StepResult {
+function stepResult(source: string, withoutNegatives: number, outputs: Readonly<Record<string, Tensor>>): StepResult {
   const number = (name: string): number => Number(outputs[name]!.data[0])
   const terms: Record<string, number> = {}
   for (const name of Object.keys(outputs)) if (name.startsWith('loss/')) terms[name.slice('loss/'.length)] = number(name)
-  return { source, loss: number('loss'), terms, tau: number('tau'), gradientNorm: number('gradientNorm') }
+  return { source, loss: number('loss'), terms, tau: number('tau'), withoutNegatives, gradientNorm: number('gradientNorm') }
 }
 
 /** The loss of a step is that of the weights before it, so the last step of a pass is seen only here. */

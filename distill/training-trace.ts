@@ -35,6 +35,8 @@ export interface TermSums {
   readonly stage: number
   readonly source: string
   readonly sums: Record<string, number>
+  /** Rows with nothing to be told apart from, over the steps. */
+  withoutNegatives: number
 }
 
 export interface TrainingTrace {
@@ -69,7 +71,8 @@ export function traceStep(
   steps.loss.push(result.loss)
   steps.tau.push(result.tau)
   let own = terms.find((one) => one.stage === stage && one.source === result.source)
-  if (own === undefined) terms.push((own = { stage, source: result.source, sums: {} }))
+  if (own === undefined) terms.push((own = { stage, source: result.source, sums: {}, withoutNegatives: 0 }))
+  own.withoutNegatives += result.withoutNegatives
   for (const [term, value] of Object.entries(result.terms)) own.sums[term] = (own.sums[term] ?? 0) + value
 }
 
@@ -93,6 +96,8 @@ export interface SourceLosses {
   readonly steps: number
   readonly loss: number
   readonly terms: Readonly<Record<string, number>>
+  /** Rows with nothing to be told apart from, summed over the steps: they taught nothing. */
+  readonly withoutNegatives: number
 }
 
 /** What became of one stage, read off a trace. */
@@ -123,9 +128,9 @@ export function summarizeStages(
     const bySource = sources.flatMap((source, s) => {
       const places = own.filter((at) => steps.source[at] === s)
       if (places.length === 0) return []
-      const sums = terms.find((one) => one.stage === stage && one.source === source)?.sums ?? {}
+      const { sums, withoutNegatives } = terms.find((one) => one.stage === stage && one.source === source)!
       const means = Object.fromEntries(Object.entries(sums).map(([term, sum]) => [term, sum / places.length]))
-      return [[source, { steps: places.length, loss: mean(places), terms: means }] as const]
+      return [[source, { steps: places.length, loss: mean(places), terms: means, withoutNegatives }] as const]
     })
     return {
       name,

@@ -126,6 +126,8 @@ export interface RoundSource {
   readonly rows: number
   readonly dropped: number
   readonly steps: number
+  /** Rows with nothing to be told apart from, summed over its steps: they taught nothing. */
+  readonly withoutNegatives: number
   /** Mean loss over its steps. */
   readonly loss: number
   /** Temperature after its last step. */
@@ -317,13 +319,14 @@ export class RoundTraining {
 
 /** What became of each source over the stages of a round. */
 function sourcesOf(results: readonly StageResult[], taus: Readonly<Record<string, number>>): Record<string, RoundSource> {
-  const sums: Record<string, { rows: number; dropped: number; steps: number; sum: number }> = {}
+  const sums: Record<string, { rows: number; dropped: number; steps: number; withoutNegatives: number; sum: number }> = {}
   for (const { sources } of results) {
-    for (const [name, { rows, dropped, steps, loss }] of Object.entries(sources)) {
-      const known = (sums[name] ??= { rows: 0, dropped: 0, steps: 0, sum: 0 })
+    for (const [name, { rows, dropped, steps, withoutNegatives, loss }] of Object.entries(sources)) {
+      const known = (sums[name] ??= { rows: 0, dropped: 0, steps: 0, withoutNegatives: 0, sum: 0 })
       known.rows += rows
       known.dropped += dropped
       known.steps += steps
+      known.withoutNegatives += withoutNegatives
       if (steps > 0) known.sum += steps * loss
     }
   }

@@ -73,6 +73,14 @@ test('filtered sets give rows of their own beside the plain ones', async () => {
   ok(report.sets['collaborative-single']!.rows > 0 && report.steps > plain.steps)
 })
 
+test('rows that had nothing to be told apart from are in the report', async () => {
+  const oneUser = interactions.map((row) => ({ ...row, userId: 'u' }))
+  const { report } = await distillOffline({ interactions: [oneUser], content: [content], options })
+  const { steps, withoutNegatives } = report.stages[0]!.sources['seq2item']!
+  deepStrictEqual([steps, withoutNegatives], [report.steps, 3 * report.rows])
+  ok(withoutNegatives > 0)
+})
+
 test('nothing to train on is refused with a way out', async () => {
   const once = interactions.slice(0, 1)
   await rejects(distillOffline({ interactions: [once], content: [content], options }), {

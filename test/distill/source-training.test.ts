@@ -185,7 +185,7 @@ test('weights of prefixes that are not one for each are refused', async () => {
 
 test('a source that dried up takes no step, and the others go on', async () => {
   const result = await withTrainer((trainer) => trainer.train({ seq2item: sequences, tags: [] }, content, plan))
-  deepStrictEqual(result.sources['tags'], { rows: 0, dropped: 0, steps: 0, loss: NaN })
+  deepStrictEqual(result.sources['tags'], { rows: 0, dropped: 0, steps: 0, withoutNegatives: 0, loss: NaN })
   ok(result.sources['seq2item']!.steps > 0)
 })
 

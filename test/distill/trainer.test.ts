@@ -1,5 +1,5 @@
 /** Training: learns, repeats itself to the bit, goes on after a stop, and says so when it diverges. */
-import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
+import { deepStrictEqual, notDeepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
 import { test } from 'node:test'
 import { constantAfterWarmup, type Tensor } from '../../compute/index.ts'
 import {
@@ -147,11 +147,28 @@ test('rows of weight 0 change nothing but the denominators they are masked from'
   ok(Math.abs(losses[0]!.loss - losses[1]!.loss) < 1e-5)
 })
 
-test('one user alone has no negatives: nothing to learn, nothing breaks', async () => {
-  const head = worldHead(items)
+test('one user alone has no negatives: such steps move no weight, not even by what came before, and their rows are counted', async () => {
   const alone: TrainingRow[] = ['i4', 'i5', 'i6'].map((targetId) => ({ userId: 'u', targetId, history: ['i7'] }))
-  const result = await withTrainer(head, (trainer) => trainer.train(alone, content, { schedule }))
-  ok(Math.abs(result.losses[0]!) < 1e-5)
+  await withTrainer(worldHead(items), async (trainer) => {
+    const busy = await trainer.train(rows, content, { schedule })
+    strictEqual(busy.sources['seq2item']!.withoutNegatives, 0)
+    const before = (await trainer.head()).parameters
+    const result = await trainer.train(alone, content, { schedule, passes: 2 })
+    ok(Math.abs(result.losses[0]!) < 1e-5)
+    deepStrictEqual([result.sources['seq2item']!.steps, result.sources['seq2item']!.withoutNegatives], [2, 6])
+    deepStrictEqual((await trainer.head()).parameters, before)
+    // Beside other users they are counted for themselves, and the others learn.
+    const others: TrainingRow[] = [
+      { userId: 'v', targetId: 'i7', history: ['i8'] },
+      { userId: 'w', targetId: 'i9', history: ['i8'] },
+    ]
+    const mixed = await trainer.train([alone[0]!, ...others], content, { schedule })
+    strictEqual(mixed.sources['seq2item']!.withoutNegatives, 0)
+    const apart: TrainingRow = { userId: 'x', targetId: 'i8', history: ['i7', 'i9'] }
+    const one = await trainer.train([...others, apart], content, { schedule })
+    strictEqual(one.sources['seq2item']!.withoutNegatives, 1)
+    notDeepStrictEqual((await trainer.head()).parameters, before)
+  })
 })
 
 test('a round without usable rows makes no step', async () => {
@@ -163,7 +180,7 @@ test('a round without usable rows makes no step', async () => {
     rows: 0,
     dropped: 1,
     losses: [NaN],
-    sources: { seq2item: { rows: 0, dropped: 1, steps: 0, loss: NaN } },
+    sources: { seq2item: { rows: 0, dropped: 1, steps: 0, withoutNegatives: 0, loss: NaN } },
   })
 })
 

@@ -147,6 +147,21 @@ test('rounds train in order, a checkpoint each; with restarts between them to eq
   ok(it.control.all('trained').at(-1)!.body.losses.every(Number.isFinite))
 })
 
+test('a round of one user has nothing to tell apart: it is counted, and leaves the head as it was', async (t) => {
+  const it = await TestProject.open(t, { changes: { training: { replayShare: 0 } } })
+  await it.bootstrap()
+  await round(it, 1)
+  await it.feed(known.slice(0, 10).map((id, i) => clickOf('solo', id, startTs + 2 * hourMs + i * 60_000)))
+  await it.advance(startTs + 3 * hourMs)
+  const [first, second] = it.control.all('trained').map(({ body }) => body)
+  strictEqual(first!.sources!['seq2item']!['withoutNegatives'], 0)
+  deepStrictEqual([second!.rows, second!.sources!['seq2item']!['withoutNegatives']], [9, 9])
+  strictEqual((await it.daemon.status()).training!.sources['seq2item']!.withoutNegatives, 9)
+  const weights = async (hour: number) => (await headParts(it, hour))['head.tensors']
+  ok((await weights(1)) !== undefined)
+  strictEqual(await weights(2), await weights(1))
+})
+
 test('a round of one step that leaves weights without finite numbers gives no checkpoint', async (t) => {
   const it = await TestProject.open(t, {
     changes: { training: { replayShare: 0 } },
