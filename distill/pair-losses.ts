@@ -46,11 +46,11 @@ export function cosent(graph: Graph, { queries, targets, labels, logTau, mask }:
   return { loss: graph.squeeze(graph.logSumExp(entries, 0, counted), 0), cosines }
 }
 
-/** One modality of the rows of a batch. */
+/** One modality of the rows of a batch, or one of the query against another of the target. */
 export interface ModalityInputs {
-  /** The query's vectors in this modality, [B, d of the modality]; any finite values where absent. */
+  /** The query's vectors in its modality, [B, d of the modality]; any finite values where absent. */
   readonly queries: Value
-  /** The target's, [B, d of the modality]. */
+  /** The target's in its own, of as many dims. */
   readonly targets: Value
   /** 1 where the query has the modality, else 0; [B]. */
   readonly queryPresence: Value
@@ -70,7 +70,7 @@ export interface ModalityNceOptions {
 /**
  * Multimodal in-modality contrast (SAIL's mICL): for each modality InfoNCE between the two items of a row, so that a modality
  * stays good on its own and cannot hide behind the fused vector. A row that lacks the modality on either side is neither query
- * nor negative in that term; a term left without rows is 0.
+ * nor negative in that term; a term left without rows is 0. The same holds for patterns of two modalities.
  * @param modalities - any number; none gives 0
  * @returns the sum of the terms, and each term, all scalars
  */
@@ -108,6 +108,8 @@ export interface LossTerms {
    * distilled part is the gate's output. So this is InfoNCE of the un-truncated distilled part, beside the prefixes of `nce`.
    */
   readonly lateFusion?: Value
+  /** InfoNCE of the source's patterns, a modality of the query against another of the target (`modalityNce`). */
+  readonly patterns?: Value
 }
 
 /** What each term counts beside `nce`, which counts 1. The paper does not print its weights; these are ours. */
@@ -127,14 +129,19 @@ export interface LossWeights {
    * @default 0.2
    */
   readonly lateFusion: number
+  /**
+   * Of a source with patterns. Higher: one modality finds another, and the fused vector, better.
+   * @default 0.2
+   */
+  readonly patterns: number
 }
 
-export const lossWeightDefaults: LossWeights = { cosent: 0.5, modality: 0.2, lateFusion: 0.2 }
+export const lossWeightDefaults: LossWeights = { cosent: 0.5, modality: 0.2, lateFusion: 0.2, patterns: 0.2 }
 
-/** L = nce + lambda cosent + alpha modality + beta lateFusion. A weight of 0 takes its term out of the step. */
+/** L = nce + lambda cosent + alpha modality + beta lateFusion + the weighted patterns. A weight of 0 takes its term out of the step. */
 export function totalLoss(graph: Graph, terms: LossTerms, weights: Partial<LossWeights> = {}): Value {
   const all = { ...lossWeightDefaults, ...weights }
-  return (['cosent', 'modality', 'lateFusion'] as const).reduce((sum, name) => {
+  return (['cosent', 'modality', 'lateFusion', 'patterns'] as const).reduce((sum, name) => {
     const term = terms[name]
     return term === undefined || all[name] === 0 ? sum : graph.add(sum, graph.scale(term, all[name]))
   }, terms.nce)

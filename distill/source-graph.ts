@@ -9,11 +9,12 @@ import { adamW, Graph, tensor, tensorOf, type Tensor, type Value } from '../comp
 import type { Batch } from './batches.ts'
 import { appendFused, appendProjections, appendWhitening, headInputs } from './head-graph.ts'
 import type { Head } from './head.ts'
+import { SidestreamError } from '../schemas/index.ts'
 import { appendTeacher, createTeacher, idToItemNce, teacherInputs, type TeacherOutputs } from './id-losses.ts'
 import { infoNce, matryoshkaNce, prefixView, temperature, type InfoNceInputs } from './losses.ts'
 import { appendPooler, headPooler, poolerShapeDefaults, type PoolerShape } from './pooler.ts'
 import { cosent, modalityNce, totalLoss, type CosentOutputs, type LossTerms, type ModalityInputs } from './pair-losses.ts'
-import type { TrainingSource } from './sources.ts'
+import { fusedSide, type TrainingSource } from './sources.ts'
 
 /** What a stage changes in a source's step. */
 export interface StepVariant {
@@ -59,6 +60,7 @@ export interface SourceLoss {
 /**
  * The loss over the arrays of a `Batch`, which become the graph's inputs under their names.
  * @param options.historyLength - that of the batches
+ * @throws SIDESTREAM_USAGE_INVALID when a pattern names a modality that the head does not have
  */
 export function sourceLoss(
   graph: Graph,
@@ -107,6 +109,22 @@ export function sourceLoss(
       return { ...sides(rows), queryPresence: column(presence.queries, m), targetPresence: column(presence.targets, m), logTau }
     })
     const { losses, scored, tauMode, cosentTau } = source
+    const any = (of: Value): Value => graph.cast(graph.less(graph.scalar(0), graph.reduceSum(of, [1])), 'float32')
+    const side = (name: string): ModalityInputs => {
+      if (name === fusedSide) return { ...whole, queryPresence: any(presence.queries), targetPresence: any(presence.targets) }
+      const found = modalities[head.spec.modalities.findIndex((modality) => modality.name === name)]
+      if (found !== undefined) return found
+      const known = head.spec.modalities.map((modality) => modality.name).join(', ')
+      throw new SidestreamError(
+        'SIDESTREAM_USAGE_INVALID',
+        `source ${source.name} has a pattern of ${name}; there are: ${known}, ${fusedSide}`,
+      )
+    }
+    const patterns = source.patterns.map(({ query, target }): ModalityInputs => {
+      const { queries, queryPresence } = side(query)
+      const { targets, targetPresence } = side(target)
+      return { queries, queryPresence, targets, targetPresence, logTau }
+    })
     const scores = ({ queries, targets }: Pick<InfoNceInputs, 'queries' | 'targets'>): CosentOutputs => {
       const labels = graph.input('scores', 'float32', ['rows'])
       return cosent(graph, { queries, targets, labels, logTau: temperature(graph, `${source.name}.cosent`, { tau: cosentTau, tauMode }) })
@@ -116,6 +134,7 @@ export function sourceLoss(
       // With one modality its contrast, and that of the fused vector, is the full prefix once more.
       ...(projections.length > 1 && losses.modality > 0 ? { modality: modalityNce(graph, modalities, { allowed, weights }).loss } : {}),
       ...(projections.length > 1 && losses.lateFusion > 0 ? { lateFusion: infoNce(graph, { ...whole, allowed, weights }).loss } : {}),
+      ...(patterns.length > 0 && losses.patterns > 0 ? { patterns: modalityNce(graph, patterns, { allowed, weights }).loss } : {}),
     }
   }
 }

@@ -10,6 +10,15 @@ import { lossWeightDefaults, type LossWeights } from './pair-losses.ts'
 /** What the rows of a source are: a history and its target; two items that belong together; an item and its ID embeddings. */
 export type SourceKind = 'sequences' | 'pairs' | 'ids'
 
+/** The modality by which a pair's query looks for its target's: a name, or `fused` for the whole distilled part. */
+export interface ModalityPattern {
+  readonly query: string
+  readonly target: string
+}
+
+/** In a pattern: the vector fused of all modalities that the item has. */
+export const fusedSide = 'fused'
+
 export interface SourceOptions {
   /** Appears in metrics, reports and the names of the source's own parameters. */
   readonly name: string
@@ -33,6 +42,8 @@ export interface SourceOptions {
   readonly positiveFrom?: number | null
   /** Of scored pairs: temperature of CoSENT, where a learned one begins; cosines of graded pairs lie close together. @default 0.05 */
   readonly cosentTau?: number
+  /** Of `pairs`: further contrasts, each of one modality of the query against another of the target. @default none */
+  readonly patterns?: readonly ModalityPattern[]
   /** Of `sequences`: how a history becomes one vector. @default 'mean' */
   readonly pooler?: 'mean' | 'transformer'
   /** Chance that a step leaves out a modality of an item that has more than one; never all of them. @default 0 */
@@ -51,6 +62,7 @@ export interface TrainingSource {
   readonly scored: boolean
   readonly positiveFrom: number | null
   readonly cosentTau: number
+  readonly patterns: readonly ModalityPattern[]
   readonly pooler: 'mean' | 'transformer'
   readonly modalityDropout: number
   readonly entities: readonly TeacherEntity[]
@@ -71,7 +83,7 @@ export function trainingSources(
   if (given.length === 0) throw invalid('training needs at least one source')
   const sources = given.map((source): TrainingSource => {
     const { name, kind, scored = false, positiveFrom = null, pooler = 'mean', entities = [] } = source
-    const { cosentTau = cosentTauDefault, modalityDropout = 0 } = source
+    const { cosentTau = cosentTauDefault, modalityDropout = 0, patterns = [] } = source
     const { tau = kind === 'ids' ? idsTau : defaults.tau, tauMode = defaults.tauMode } = source
     if (!/^[A-Za-z0-9_./-]{1,64}$/.test(name)) throw invalid(`source name ${JSON.stringify(name)} must be 1 to 64 of A-Z a-z 0-9 _ . / -`)
     if (!(tau > 0 && Number.isFinite(tau))) throw invalid(`tau of source ${name} must be above 0, not ${tau}`)
@@ -81,6 +93,7 @@ export function trainingSources(
     if (!scored && positiveFrom !== null) throw invalid(`source ${name} has no scores for positiveFrom`)
     if (!(modalityDropout >= 0 && modalityDropout < 1))
       throw invalid(`modalityDropout of source ${name} must be from 0 to below 1, not ${modalityDropout}`)
+    if (kind !== 'pairs' && patterns.length > 0) throw invalid(`source ${name} is of ${kind}: only pairs have patterns`)
     if (kind !== 'sequences' && pooler !== 'mean') throw invalid(`source ${name} is of ${kind}: only sequences are pooled`)
     return {
       name,
@@ -91,6 +104,7 @@ export function trainingSources(
       scored,
       positiveFrom,
       cosentTau,
+      patterns,
       pooler,
       modalityDropout,
       entities,

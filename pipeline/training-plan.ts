@@ -29,7 +29,7 @@ export function configuredTraining(
   dims: ReadonlyMap<string, number> = new Map(),
 ): ConfiguredTraining {
   const sources = Object.entries(training.sources).flatMap(([name, own]): SourceOptions[] => {
-    const { kind, temperature, learnTemperature, losses, scored, positiveFrom, cosentTemperature, pooler, modalityDropout } = own
+    const { kind, temperature, learnTemperature, losses, scored, positiveFrom, cosentTemperature, patterns, pooler, modalityDropout } = own
     const entities = own.entities.flatMap((entity): TeacherEntity[] => {
       const dim = dims.get(entity)
       return dim === undefined ? [] : [{ name: entity, dim }]
@@ -42,7 +42,7 @@ export function configuredTraining(
         tauMode: learnTemperature ? 'learned' : 'fixed',
         ...(temperature !== null && { tau: temperature }),
         modalityDropout,
-        ...(kind === 'pairs' && { losses, scored, positiveFrom, cosentTau: cosentTemperature }),
+        ...(kind === 'pairs' && { losses, scored, positiveFrom, cosentTau: cosentTemperature, patterns }),
         ...(kind === 'sequences' && { pooler }),
         ...(kind === 'ids' && { entities }),
       },

@@ -35,6 +35,7 @@ const source = z.strictObject({
       cosent: option(lossWeight, sourceDefaults.losses.cosent, 'Weight of CoSENT, which trains the order of graded pairs.'),
       modality: option(lossWeight, sourceDefaults.losses.modality, 'Weight of the contrast inside each modality.'),
       lateFusion: option(lossWeight, sourceDefaults.losses.lateFusion, 'Weight of the contrast of the fused vector as a whole.'),
+      patterns: option(lossWeight, sourceDefaults.losses.patterns, 'Weight of the contrast of `patterns`.'),
     })
     .prefault({})
     .meta({ description: 'Of `pairs`: weights of what is trained beside the contrast of the prefixes; 0 leaves a part out.' }),
@@ -52,6 +53,18 @@ const source = z.strictObject({
     z.number().min(0.01).max(1),
     sourceDefaults.cosentTemperature,
     'Of scored pairs: temperature of CoSENT, where a learned one begins. Lower: small differences between cosines count more.',
+  ),
+  patterns: option(
+    z
+      .array(
+        z.strictObject({
+          query: name.meta({ description: 'Modality of the query, or `fused`.' }),
+          target: name.meta({ description: 'Modality of the target, or `fused`.' }),
+        }),
+      )
+      .max(64),
+    sourceDefaults.patterns,
+    'Of `pairs`: further contrasts, each of one modality of the query against another of the target, or against what all of its modalities give together (`fused`). A pair that lacks one takes no part in it. More: proportionally slower steps.',
   ),
   pooler: option(
     z.enum(['mean', 'transformer']),
@@ -301,20 +314,25 @@ export const training = z
   .prefault({})
   .meta({ description: 'Training of the head.' })
 
+/** Name of no modality but of all of them together. */
+const fused = 'fused'
+
 /** Of a source of `ids` without one of its own. */
 const idsTemperature = 0.1
 
 type Training = z.output<typeof training>
 
-/** What the group is held against: `sequences.sets`, and `dim` and `prefixes` of `head`. */
+/** What the group is held against: `sequences.sets`, `dim` and `prefixes` of `head`, names of modalities. */
 export interface TrainingSurroundings {
   readonly sets: readonly string[]
   readonly dim: number
   readonly prefixes: readonly number[]
+  /** Names of `content.modalities`. */
+  readonly modalities: readonly string[]
 }
 
 /** Rules between sources, stages and the head, each with the path where it is to be mended. */
-export function trainingConflicts(training: DeepReadonly<Training>, { sets, dim, prefixes }: TrainingSurroundings): Problem[] {
+export function trainingConflicts(training: DeepReadonly<Training>, { sets, dim, prefixes, modalities }: TrainingSurroundings): Problem[] {
   const { sources, stages, teachers, temperature, prefixWeights, pooler, balance } = training
   const problems: Problem[] = []
   const report = (path: string, message: string): void => void problems.push({ path, message })
@@ -345,6 +363,17 @@ export function trainingConflicts(training: DeepReadonly<Training>, { sets, dim,
     if (own.positiveFrom !== null && !own.scored) report(`${path}.positiveFrom`, 'belongs to a source with `scored: true`')
     if (own.cosentTemperature !== sourceDefaults.cosentTemperature && !own.scored)
       report(`${path}.cosentTemperature`, 'belongs to a source with `scored: true`')
+    only('pairs', 'patterns', own.patterns.length > 0)
+    for (const [i, { query, target }] of own.patterns.entries()) {
+      const strange = [query, target].find((side) => side !== fused && !modalities.includes(side))
+      if (strange !== undefined)
+        report(`${path}.patterns.${i}`, `must name modalities, ${modalities.join(', ')}, or ${fused} (got ${strange})`)
+      if (query === fused && target === fused) report(`${path}.patterns.${i}`, 'is what every source trains: one side must be a modality')
+      if (own.patterns.findIndex((other) => other.query === query && other.target === target) !== i)
+        report(`${path}.patterns.${i}`, 'must not be there twice')
+    }
+    if (own.patterns.length > 0 && modalities.includes(fused))
+      report(`${path}.patterns`, `cannot tell the modality ${fused} from all of them together: give it another name`)
     only('pairs', 'from', own.from === 'content')
     only('sequences', 'set', own.set !== null)
     if (own.set !== null && !sets.includes(own.set))

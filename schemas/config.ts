@@ -116,7 +116,12 @@ export function findConflicts(config: Config): Problem[] {
   const { head, views, semanticIds, store, interactions, sequences, content } = config
   problems.push(
     ...connectionConflicts(config),
-    ...trainingConflicts(config.training, { sets: sequences.sets, dim: head.dim, prefixes: head.prefixes }),
+    ...trainingConflicts(config.training, {
+      sets: sequences.sets,
+      dim: head.dim,
+      prefixes: head.prefixes,
+      modalities: Object.keys(content.modalities),
+    }),
     ...registryConflicts(config.schemaRegistry, Object.keys(content.modalities)),
   )
 

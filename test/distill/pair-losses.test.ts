@@ -220,7 +220,7 @@ function termsOf(graph: Graph, values: Values) {
 
 test('the total of all terms at the default weights gives the golden number', async (t) => {
   const { lambda, alpha, beta } = golden.total.weights
-  deepStrictEqual(lossWeightDefaults, { cosent: lambda, modality: alpha, lateFusion: beta })
+  deepStrictEqual(lossWeightDefaults, { cosent: lambda, modality: alpha, lateFusion: beta, patterns: 0.2 })
   const run = await openLoss(t, totalInputs(), (graph, values) => ({ loss: totalLoss(graph, termsOf(graph, values)) }))
   const found = await run()
   close(found['loss']!, golden.total.outputs.loss)

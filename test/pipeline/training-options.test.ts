@@ -120,6 +120,19 @@ test('cosentTemperature of a graded source changes the loss of the order of its 
   strictEqual(sharp['nce'], plain['nce'])
 })
 
+test('patterns of a source of pairs are one more term of its loss, with its weight', async () => {
+  const patterns = [{ query: 'image', target: 'fused' }]
+  const first = async (own: object) => (await distill(oneStep('similar', { kind: 'pairs', ...own }))).report.trace
+  const [plain, one, three] = [await first({}), await first({ patterns }), await first({ patterns, losses: { patterns: 3 } })]
+  const term = one.terms[0]!.sums['patterns']!
+  ok(term > 0 && plain.terms[0]!.sums['patterns'] === undefined)
+  for (const [trace, weight] of [
+    [one, 0.2],
+    [three, 3],
+  ] as const)
+    ok(Math.abs(trace.steps.loss[0]! - plain.steps.loss[0]! - weight * term) < 1e-4)
+})
+
 test('modalityDropout of a source leaves modalities out while training', async () => {
   const first = async (modalityDropout: number): Promise<number> => (await lossesOf(oneStep('seq2item', { modalityDropout })))[0]!
   const [plain, some, most] = [await first(0), await first(0.2), await first(0.9)]

@@ -50,10 +50,11 @@ test('sources and stages become the options that were asked for, and ID embeddin
       tauMode: 'learned',
       tau: 0.07,
       modalityDropout: 0,
-      losses: { cosent: 0.5, modality: 0, lateFusion: 0.2 },
+      losses: { cosent: 0.5, modality: 0, lateFusion: 0.2, patterns: 0.2 },
       scored: true,
       positiveFrom: null,
       cosentTau: 0.05,
+      patterns: [],
     },
     { name: 'ids', kind: 'ids', tauMode: 'fixed', modalityDropout: 0, entities: [{ name: 'item', dim: 3 }] },
   ])

@@ -383,6 +383,20 @@ test('weights of prefixes, the shape of the pooler and the floor of a balance mu
   strictEqual(parseConfig(`${smallest}training: { pooler: { width: 10 } }\n`).training.pooler.width, 10)
 })
 
+test('a pattern names modalities that there are, or all of them together against one', () => {
+  const yaml = (kind: string, patterns: string): string =>
+    `${smallest}training: { sources: { tags: { kind: ${kind}, patterns: ${patterns} } } }\n`
+  const [modality] = Object.keys(parseConfig(smallest).content.modalities)
+  const fine = `[{ query: ${modality}, target: fused }, { query: fused, target: ${modality} }]`
+  strictEqual(parseConfig(yaml('pairs', fine)).training.sources['tags']!.patterns.length, 2)
+  match(refusal(yaml('sequences', fine)), /tags\.patterns: belongs to a source of kind pairs/)
+  match(refusal(yaml('pairs', `[{ query: ${modality}, target: sound }]`)), /patterns\.0: must name modalities, .*, or fused \(got sound\)/)
+  match(refusal(yaml('pairs', '[{ query: fused, target: fused }]')), /patterns\.0: is what every source trains/)
+  match(refusal(yaml('pairs', fine.replace(']', `, { query: fused, target: ${modality} }]`))), /patterns\.2: must not be there twice/)
+  const named = `content: { modalities: { fused: { dim: 4 } } }\ninteractions: { positiveBehaviors: [click] }\n`
+  match(refusal(`${named}${yaml('pairs', '[{ query: fused, target: fused }]').slice(smallest.length)}`), /cannot tell the modality fused/)
+})
+
 test('a learned temperature begins within its bounds, wherever it comes from', () => {
   const yaml = (temperature: number, own: string): string =>
     `${smallest}training: { temperature: ${temperature}, sources: { tags: { kind: pairs, learnTemperature: true${own} } } }\n`
