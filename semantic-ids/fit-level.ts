@@ -1,10 +1,12 @@
 /**
- * Lloyd's rounds for one level.
- * Invariant: sums are float64, taken in row order; only rows whose code changed touch them. All that decides the result is
- * float64 in fixed order, so it is the same on every machine.
+ * Lloyd's rounds for one level, plain or balanced.
+ * Invariants: sums are float64, taken in row order; only rows whose code changed touch them. All that decides the result is
+ * float64 in fixed order, so it is the same on every machine. A level that goes on from a `LevelState` ends with the same bytes.
  */
 
+import { setImmediate } from 'node:timers/promises'
 import { Clusters } from '../compute/index.ts'
+import { BalancedPrices, penalizedCodes, squaredDistances, type BalanceOptions } from './balanced.ts'
 import { codebooksOf } from './codebooks.ts'
 import type { CodebookWalk } from './codebook-walk.ts'
 import { placeSpares, plusPlusSeeds } from './seeding.ts'
@@ -15,11 +17,15 @@ const leastGain = 1e-6
 const lastRevivals = 5
 /** Squared distance, as a share of the squared scale, at which a row counts as standing on its codeword. */
 const standsOn = 1e-12
+/** Rows per code of a balanced batch at least: fewer say little of the shares that codes should have. */
+const leastBatchRowsPerCode = 4
 const settings = { normalize: false, recheckTolerance: 1e-5 } as const
 
 export interface LevelFit {
   /** Row-major float32, shape [size, dim]. */
   readonly codebook: Float32Array
+  /** Frozen prices of a balanced level, see `BalancedPrices.penalties`. */
+  readonly penalties: Float32Array | undefined
   /** Code of each row, shape [rows]. */
   readonly codes: Uint16Array
   readonly iterations: number
@@ -27,13 +33,39 @@ export interface LevelFit {
   readonly dead: number
 }
 
+/** A level after one of its rounds. */
+export interface LevelState {
+  /** Rounds done, plain and balanced ones. */
+  readonly plainRounds: number
+  readonly balancedRounds: number
+  /** Whether the plain rounds are over. */
+  readonly settled: boolean
+  /** Sum of squared distances after the last plain round. */
+  readonly left: number
+  readonly centroids: Float32Array
+  /** Shape [rows]. */
+  readonly codes: Int32Array
+  /** Float64, shape [size, dim]. */
+  readonly sums: Float64Array
+  /** Running log prices and their unit; empty for a level that is not balanced. */
+  readonly prices: Float64Array
+  readonly epsilon: number
+}
+
+/** Called after every round. `state` copies. */
+export type OnRound = (round: number, distortion: number, state: () => LevelState) => void
+
 export interface LevelFitOptions {
   readonly level: number
   readonly seed: number
+  /** Rounds at most, balanced ones among them. */
   readonly iterations: number
+  readonly balance: Required<BalanceOptions> | undefined
   /** Root mean square norm of the vectors before the first level. */
   readonly scale: number
   readonly walk: CodebookWalk
+  readonly resume: LevelState | undefined
+  readonly onRound: OnRound | undefined
   readonly signal: AbortSignal | undefined
 }
 
@@ -41,39 +73,162 @@ export interface LevelFitOptions {
  * Fits one level.
  * @param rows - what the levels before left, row-major float32, shape [n, dim], in hash order of the items
  */
-export async function fitLevel(rows: Float32Array, dim: number, size: number, options: LevelFitOptions): Promise<LevelFit> {
-  const { level, seed, iterations, scale, walk, signal } = options
-  const clusters = startClusters(rows, dim, size, options)
-  const energy = squareSum(rows)
-  const assign = async (): Promise<void> => {
-    clusters.assign(await walk.run(rows, codebooksOf(dim, [clusters.centroids]), settings))
+export function fitLevel(rows: Float32Array, dim: number, size: number, options: LevelFitOptions): Promise<LevelFit> {
+  return new LevelFitting(rows, dim, size, options).run()
+}
+
+class LevelFitting {
+  readonly #rows: Float32Array
+  readonly #options: LevelFitOptions
+  readonly #clusters: Clusters
+  readonly #prices: BalancedPrices | undefined
+  readonly #energy: number
+  #plainRounds = 0
+  #balancedRounds = 0
+  #settled = false
+  #left = Infinity
+
+  constructor(rows: Float32Array, dim: number, size: number, options: LevelFitOptions) {
+    const { balance, resume } = options
+    this.#rows = rows
+    this.#options = options
+    this.#prices = balance && new BalancedPrices(size, balance)
+    this.#energy = squareSum(rows)
+    if (resume === undefined) {
+      this.#clusters = startClusters(rows, dim, size, options)
+      return
+    }
+    this.#clusters = restoredClusters(rows, dim, resume)
+    this.#prices?.logPrices.set(resume.prices)
+    if (this.#prices) this.#prices.epsilon = resume.epsilon
+    this.#plainRounds = resume.plainRounds
+    this.#balancedRounds = resume.balancedRounds
+    this.#settled = resume.settled
+    this.#left = resume.left
   }
-  let round = 0
-  for (let before = Infinity; round < iterations; round++) {
-    signal?.throwIfAborted()
-    await assign()
-    clusters.reviveDead(standsOn * scale * scale)
-    clusters.moveCentroids()
-    const left = unexplainedEnergy(clusters, energy)
-    if (round > 0 && before - left <= leastGain * before) break
-    before = left
+
+  async run(): Promise<LevelFit> {
+    const { iterations, balance, signal } = this.#options
+    const balancedRounds = balance === undefined ? 0 : Math.min(balance.rounds, iterations)
+    while (!this.#settled && this.#plainRounds < iterations - balancedRounds) {
+      signal?.throwIfAborted()
+      await this.#plainRound()
+    }
+    while (this.#balancedRounds < balancedRounds) {
+      signal?.throwIfAborted()
+      await this.#balancedRound()
+    }
+    const penalties = this.#prices && (await this.#freeze(this.#prices))
+    if (penalties === undefined) await this.#finish()
+    const { centroids, codes } = this.#clusters
+    return {
+      codebook: centroids,
+      penalties,
+      codes: new Uint16Array(codes),
+      iterations: this.#plainRounds + this.#balancedRounds,
+      dead: this.#clusters.dead().length,
+    }
   }
-  await assign()
-  for (let revival = 0; revival < lastRevivals && clusters.counts.includes(0); revival++) {
-    if (clusters.reviveDead(standsOn * scale * scale).length === 0) break
-    clusters.moveCentroids()
-    await assign()
+
+  get #standsOn(): number {
+    return standsOn * this.#options.scale ** 2
   }
-  const spare = clusters.dead()
-  if (spare.length > 0) {
-    placeSpares(clusters.centroids, dim, clusters.alive(), spare, scale, seed, level)
-    await assign()
+
+  async #assign(): Promise<void> {
+    const { dim, centroids } = this.#clusters
+    this.#clusters.assign(await this.#options.walk.run(this.#rows, codebooksOf(dim, [centroids]), settings))
   }
-  return {
-    codebook: clusters.centroids,
-    codes: new Uint16Array(clusters.codes),
-    iterations: Math.min(round + 1, iterations),
-    dead: clusters.dead().length,
+
+  async #plainRound(): Promise<void> {
+    await this.#assign()
+    this.#clusters.reviveDead(this.#standsOn)
+    this.#clusters.moveCentroids()
+    const left = unexplainedEnergy(this.#clusters, this.#energy)
+    this.#settled = this.#plainRounds > 0 && this.#left - left <= leastGain * this.#left
+    this.#left = left
+    this.#plainRounds++
+    this.#tell(left)
+  }
+
+  async #balancedRound(): Promise<void> {
+    await this.#assignBalanced(this.#prices!)
+    this.#clusters.moveCentroids()
+    this.#balancedRounds++
+    this.#tell(unexplainedEnergy(this.#clusters, this.#energy))
+  }
+
+  /**
+   * Balanced codes of all rows, a batch at a time; rows stand in hash order, so no batch is special.
+   * @param anew - whether prices become the mean over these batches, as befits centroids that no longer move
+   */
+  async #assignBalanced(prices: BalancedPrices, anew = false): Promise<void> {
+    const { dim, size, centroids, codes } = this.#clusters
+    const batch = Math.max(this.#options.balance!.batch, leastBatchRowsPerCode * size)
+    const next = codes.slice()
+    const costs = new Float64Array(Math.min(batch, next.length) * size)
+    for (let from = 0, done = 0; from < next.length; from += batch, done++) {
+      const to = Math.min(from + batch, next.length)
+      // Prices of a short last batch say little; it is taken together with rows before it.
+      const start = Math.max(0, Math.min(from, to - batch))
+      squaredDistances(this.#rows, dim, start, to, centroids, costs)
+      prices.assign(costs, next.subarray(start, to), anew ? done / (done + 1) : undefined)
+      await setImmediate()
+    }
+    this.#clusters.assign(next)
+  }
+
+  #tell(left: number): void {
+    const rows = this.#clusters.codes.length
+    this.#options.onRound?.(this.#plainRounds + this.#balancedRounds, left / rows, () => this.#state())
+  }
+
+  #state(): LevelState {
+    const { centroids, codes, sums } = this.#clusters
+    return {
+      plainRounds: this.#plainRounds,
+      balancedRounds: this.#balancedRounds,
+      settled: this.#settled,
+      left: this.#left,
+      centroids: centroids.slice(),
+      codes: codes.slice(),
+      sums: sums.slice(),
+      prices: this.#prices?.logPrices.slice() ?? new Float64Array(0),
+      epsilon: this.#prices?.epsilon ?? 0,
+    }
+  }
+
+  /** Last codes of a level without prices, with all dead codes revived or set aside. */
+  async #finish(): Promise<void> {
+    const { scale, seed, level } = this.#options
+    const clusters = this.#clusters
+    await this.#assign()
+    for (let revival = 0; revival < lastRevivals && clusters.counts.includes(0); revival++) {
+      if (clusters.reviveDead(this.#standsOn).length === 0) break
+      clusters.moveCentroids()
+      await this.#assign()
+    }
+    const spare = clusters.dead()
+    if (spare.length === 0) return
+    placeSpares(clusters.centroids, clusters.dim, clusters.alive(), spare, scale, seed, level)
+    await this.#assign()
+  }
+
+  /** Freezes the prices; undefined where there are fewer distinct rows than codes, which nothing can balance. */
+  async #freeze(prices: BalancedPrices): Promise<Float32Array | undefined> {
+    const clusters = this.#clusters
+    // The centroids have moved since the prices did.
+    await this.#assignBalanced(prices, true)
+    const penalties = prices.penalties()
+    const assign = (): void => void clusters.assign(penalizedCodes(this.#rows, clusters.dim, clusters.centroids, penalties))
+    assign()
+    for (let revival = 0; clusters.counts.includes(0); revival++) {
+      const revived = revival < lastRevivals ? clusters.reviveDead(this.#standsOn) : []
+      if (revived.length === 0) return undefined
+      for (const code of revived) penalties[code] = 0
+      clusters.moveCentroids()
+      assign()
+    }
+    return penalties
   }
 }
 
@@ -85,6 +240,15 @@ function startClusters(rows: Float32Array, dim: number, size: number, { level, s
   const codes = Array.from({ length: size }, (_, code) => code)
   placeSpares(codebook, dim, codes.slice(0, seeded), codes.slice(seeded), scale, seed, level)
   return new Clusters(rows, dim, codebook)
+}
+
+function restoredClusters(rows: Float32Array, dim: number, { centroids, codes, sums }: LevelState): Clusters {
+  const clusters = new Clusters(rows, dim, centroids.slice())
+  clusters.codes.set(codes)
+  clusters.sums.set(sums)
+  for (const code of codes) clusters.counts[code]!++
+  clusters.masses.set(clusters.counts)
+  return clusters
 }
 
 /** Sum of all squared norms. */

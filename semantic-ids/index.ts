@@ -23,7 +23,12 @@ export type { Assigned, EncoderOptions } from './encoder.ts'
 
 // Fitting and refreshing.
 export { fitCodebooks, fitDefaults } from './fit.ts'
-export type { Fit, FitOptions } from './fit.ts'
+export type { Fit, FitOptions, FitProgress } from './fit.ts'
+export { fitFromSource } from './fit-source.ts'
+export type { RowBatch, RowSource, SourceFitOptions } from './fit-source.ts'
+export { balanceDefaults } from './balanced.ts'
+export type { BalanceOptions } from './balanced.ts'
+export type { Attraction } from './attraction.ts'
 export { refreshCodebooks, refreshDefaults } from './refresh.ts'
 export type { CurvePoint, Refresh, RefreshOptions } from './refresh.ts'
 export type { ChurnBudget, RefreshInput } from './refresh-cohort.ts'

@@ -1,0 +1,143 @@
+import { deepStrictEqual, equal, ok, rejects } from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { fitWithCrew } from '../../semantic-ids/fit.ts'
+import { encode, usage, type Fit, type FitOptions } from '../../semantic-ids/index.ts'
+import { Crew } from '../../semantic-ids/walk-pool.ts'
+import { penalizedCodes } from '../../semantic-ids/balanced.ts'
+import { clustered } from './golden.ts'
+
+const dim = 8
+// One thread for all fits of this file: starting one takes longer than a fit.
+const crew = new Crew(1)
+after(() => crew.close())
+const fitCodebooks = (vectors: Float32Array, ids: string[], width: number, options: FitOptions): Promise<Fit> =>
+  fitWithCrew(vectors, ids, width, options, crew)
+const idsOf = (rows: number): string[] => Array.from({ length: rows }, (_, row) => `item-${row}`)
+const bytesOf = (fit: Fit): string[] => {
+  const arrays = [...fit.codebooks.levels, ...(fit.penalties ?? []).map((penalties) => penalties ?? new Float32Array(0))]
+  return arrays.map((array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString('hex'))
+}
+
+test('a balanced fit gives items nearly equal shares by its frozen prices, where a plain one does not', async () => {
+  // One dense group and a thin cloud: plain k-means spends few codes on the group.
+  const rows = 2000
+  const vectors = clustered(rows, dim, 1, 3).map((value, at) => (Math.floor(at / dim) % 4 === 0 ? 4 * value : 0.4 * value))
+  const options = { sizes: [16], seed: 2, normalize: false, iterations: 12 }
+  const sharesOf = (codes: Uint16Array): number[] => usage(codes, [16]).levels[0]!.histogram.map((count) => count / rows)
+  const plain = await fitCodebooks(vectors, idsOf(rows), dim, options)
+  const balanced = await fitCodebooks(vectors, idsOf(rows), dim, {
+    ...options,
+    balance: { epsilonShare: 0.01, iterations: 200, rounds: 6 },
+  })
+  const penalties = balanced.penalties![0]!
+  const shares = sharesOf(penalizedCodes(vectors, dim, balanced.codebooks.levels[0]!, penalties))
+  equal(Math.min(...penalties), 0)
+  ok(Math.max(...shares) < 0.1, `largest share ${Math.max(...shares)}`)
+  ok(Math.min(...shares) > 0.03, `smallest share ${Math.min(...shares)}`)
+  ok(Math.max(...sharesOf(encode(vectors, plain.codebooks, plain.settings))) > 0.2)
+  equal(plain.penalties, undefined)
+  ok(balanced.fvu > plain.fvu, 'balance costs distortion')
+})
+
+test('a level with fewer distinct rows than codes is not balanced', async () => {
+  const same = new Float32Array(100 * dim).fill(0.25)
+  const fit = await fitCodebooks(same, idsOf(100), dim, { sizes: [4, 4], seed: 1, balance: {} })
+  deepStrictEqual(fit.penalties, [undefined, undefined])
+  equal(usage(encode(same, fit.codebooks, fit.settings), [4, 4]).distinct, 1)
+})
+
+test('a fit that goes on from any of its states ends with the same bytes', async () => {
+  const rows = 600
+  const vectors = clustered(rows, dim, 20, 4)
+  const options: FitOptions = { sizes: [12, 8], seed: 3, iterations: 5, balance: { rounds: 2, iterations: 10 } }
+  const states: Uint8Array[] = []
+  const seen: string[] = []
+  const whole = await fitCodebooks(vectors, idsOf(rows), dim, {
+    ...options,
+    onProgress: ({ level, levels, round, rounds, distortion, ended, state }) => {
+      seen.push(`${level}/${levels} ${round}/${rounds}${ended ? ' ended' : ''}`)
+      ok(distortion > 0)
+      states.push(state())
+    },
+  })
+  const expected = [0, 1].flatMap((level) => [...[1, 2, 3, 4, 5].map((round) => `${level}/2 ${round}/5`), `${level}/2 5/5 ended`])
+  deepStrictEqual(seen, expected)
+  for (const state of states) {
+    const resumed = await fitCodebooks(vectors, idsOf(rows), dim, { ...options, resume: state })
+    deepStrictEqual([bytesOf(resumed), resumed.training, resumed.fvu], [bytesOf(whole), whole.training, whole.fvu])
+  }
+  const from = (resume: Uint8Array, change: Partial<FitOptions> = {}): Promise<Fit> =>
+    fitCodebooks(vectors, idsOf(rows), dim, { ...options, ...change, resume })
+  for (const change of [{ seed: 4 }, { iterations: 6 }, { balance: { rounds: 3 } }])
+    await rejects(from(states[2]!, change), { code: 'SIDESTREAM_ARTIFACT_CORRUPT', message: /other items or options/ })
+  for (const cut of [0, 10, 200, states[2]!.length - 1])
+    await rejects(from(states[2]!.slice(0, cut)), { code: 'SIDESTREAM_ARTIFACT_CORRUPT' })
+  const newer = states[2]!.slice()
+  newer[4] = 9
+  await rejects(from(newer), { code: 'SIDESTREAM_ARTIFACT_CORRUPT', message: /format 9/ })
+})
+
+test('progress tells a distortion that falls round by round', async () => {
+  const rows = 800
+  const seen: number[] = []
+  await fitCodebooks(clustered(rows, dim, 30, 6), idsOf(rows), dim, {
+    sizes: [16],
+    seed: 1,
+    normalize: false,
+    onProgress: ({ distortion, ended }) => void (ended || seen.push(distortion)),
+  })
+  ok(seen.length > 3)
+  for (let at = 1; at < seen.length; at++) ok(seen[at]! <= seen[at - 1]! * (1 + 1e-9))
+})
+
+test('attraction lays codes where items that are consumed together stand; its options are checked', async () => {
+  // Two groups far apart on one axis; items are consumed together along the other, short one.
+  const rows = 400
+  const noise = clustered(rows, 2, 1, 5)
+  const side = (row: number): number => (row % 2 === 0 ? -1 : 1)
+  const taste = (row: number): number => (row % 4 < 2 ? -1 : 1)
+  const vectors = Float32Array.from({ length: rows * 2 }, (_, at) =>
+    at % 2 === 0 ? side(at >> 1) * 4 : taste(at >> 1) * 0.7 + 0.05 * noise[at]!,
+  )
+  const pairs = Array.from({ length: rows }, (_, row) => [`item-${row}`, `item-${(row + 401) % rows}`] as const).filter(
+    ([a, b]) => taste(Number(a.slice(5))) === taste(Number(b.slice(5))),
+  )
+  const togetherWith = async (weight: number): Promise<number> => {
+    const fit = await fitCodebooks(vectors, idsOf(rows), 2, { sizes: [2], seed: 1, normalize: false, attraction: { pairs, weight } })
+    const codes = encode(vectors, fit.codebooks, fit.settings)
+    return pairs.filter(([a, b]) => codes[Number(a.slice(5))] === codes[Number(b.slice(5))]).length / pairs.length
+  }
+  equal(await togetherWith(0), 0)
+  equal(await togetherWith(0.5), 1)
+  const fit = fitCodebooks(vectors, idsOf(rows), 2, { sizes: [2], seed: 1, attraction: { pairs, weight: 2 } })
+  await rejects(fit, { code: 'SIDESTREAM_SHAPE_MISMATCH' })
+})
+
+test('the digits of a finite-scalar last level are well used; digits out of range are refused', async () => {
+  const rows = 3000
+  const vectors = clustered(rows, dim, 40, 9)
+  const fsqDigits = [5, 4, 3]
+  const fit = await fitCodebooks(vectors, idsOf(rows), dim, { sizes: [32], seed: 1, normalize: false, fsqDigits })
+  const { projection, digits } = fit.fsq!
+  deepStrictEqual([digits, projection.length], [fsqDigits, 3 * dim])
+  const first = fit.codebooks.levels[0]!
+  const codes = encode(vectors, fit.codebooks, fit.settings)
+  for (const [digit, values] of fsqDigits.entries()) {
+    const half = (values - 1) / 2
+    const counts = new Map<number, number>()
+    codes.forEach((code, row) => {
+      let u = 0
+      for (let j = 0; j < dim; j++) u += projection[digit * dim + j]! * (vectors[row * dim + j]! - first[code * dim + j]!)
+      const value =
+        values % 2 ? Math.floor(half * Math.tanh(u) + 0.5) + half : Math.floor(half * Math.tanh(u + Math.tan(0.5 / half))) + values / 2
+      counts.set(value, (counts.get(value) ?? 0) + 1)
+    })
+    const entropy = [...counts.values()].reduce((sum, count) => sum - (count / rows) * Math.log(count / rows), 0)
+    equal(counts.size, values)
+    ok(entropy > 0.95 * Math.log(values), `digit ${digit} of ${values} values: ${Math.exp(entropy)} are used`)
+  }
+  for (const bad of [[], [1], [2.5], [3, 3, 3, 3, 3, 3, 3, 3, 3], [255, 255, 255]])
+    await rejects(fitCodebooks(vectors, idsOf(rows), dim, { sizes: [4], seed: 1, fsqDigits: bad }), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
+  const flat = await fitCodebooks(new Float32Array(50 * dim).fill(1), idsOf(50), dim, { sizes: [2], seed: 1, fsqDigits: [3] })
+  ok(flat.fsq!.projection.every(Number.isFinite))
+})
