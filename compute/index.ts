@@ -27,6 +27,8 @@ export { constantAfterWarmup, cosineSchedule, oneCycleDefaults, oneCycleSchedule
 export type { CosineOptions, OneCycleOptions, Schedule } from './schedules.ts'
 export { TrainingSession } from './training-session.ts'
 export type { TrainingSessionOptions } from './training-session.ts'
+export { cosineNeighbors } from './cosine-neighbors.ts'
+export type { CosineNeighborOptions } from './cosine-neighbors.ts'
 export { auc, pairedAuc, weightedAuc } from './kernels/auc.ts'
 export { Clusters } from './kernels/clusters.ts'
 export { decodeFloat16, encodeFloat16, fromFloat16, toFloat16 } from './kernels/float16.ts'

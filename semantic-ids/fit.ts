@@ -15,7 +15,7 @@ import { checkDigits, fitFsq, type FsqProjection } from './fit-fsq.ts'
 import { fitLevel, type LevelFit, type OnRound } from './fit-level.ts'
 import { sampleOf, type FitSample } from './fit-sample.ts'
 import { fitStateFromBytes, fitStateToBytes, type FitState, type FittedLevel } from './fit-state.ts'
-import { spreadOf, unexplained } from './quality.ts'
+import { spreadOf, unexplained } from './quality-distortion.ts'
 import { Crew } from './walk-pool.ts'
 
 export interface FitOptions {

@@ -8,7 +8,7 @@ import type { Bundle } from './bundle.ts'
 import { requireFinite, rowsOf } from './codebooks.ts'
 import { preparedFloat32 } from './encode.ts'
 import { requireDistinct, sortedOrder, type ParentCodes } from './parent-codes.ts'
-import { spreadOf } from './quality.ts'
+import { spreadOf } from './quality-distortion.ts'
 
 /** Items as they are at the cut. */
 export interface RefreshInput {

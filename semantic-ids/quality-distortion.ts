@@ -1,0 +1,162 @@
+/**
+ * What the codes leave unexplained of the vectors.
+ * Invariant: float64 sums in row order; a row's part does not depend on the rows beside it.
+ */
+
+import { checkCodes, checkRows } from './buckets.ts'
+import { type Codebooks, type EncodeSettings } from './codebooks.ts'
+import { prepared } from './encode.ts'
+import { share } from './quality-usage.ts'
+
+/** What the codes leave unexplained. */
+export interface ReconstructionReport {
+  /** Mean squared l2 distance to the decoded vector. */
+  readonly distortion: number
+  /** distortion / dim. */
+  readonly meanSquaredError: number
+  /** Sum of squared distances / sum of squared distances to the mean; 0 where all vectors are equal and met. */
+  readonly fvu: number
+  readonly meanCosine: number
+  /** After each level: mean norm of what is left. */
+  readonly residualNorms: readonly number[]
+  /** After each level: fraction of variance unexplained so far; the last one is `fvu`. */
+  readonly residualEnergy: readonly number[]
+}
+
+/** Rows that are held in float64 at a time. */
+const blockRows = 1024
+
+/**
+ * Distortion of an assignment, of the vectors as the quantizer sees them (unit length if `normalize`). A level without a codebook
+ * leaves the residual as it is.
+ * @param vectors - row-major float32, shape [rows, dim]
+ * @param codes - row-major, shape [rows, levels]
+ * @throws SIDESTREAM_SHAPE_MISMATCH when shapes do not fit or a code is outside its level
+ */
+export function reconstruction(
+  vectors: Float32Array,
+  codes: Uint16Array,
+  codebooks: Codebooks,
+  settings: Pick<EncodeSettings, 'normalize'>,
+): ReconstructionReport {
+  const { dim, sizes } = codebooks
+  const rows = checkCodes(codes, sizes)
+  checkRows(vectors, dim, rows)
+  const { variance, energy } = spreadOfBlocks(vectors, dim, settings.normalize)
+  const squares = new Float64Array(sizes.length)
+  const norms = new Float64Array(sizes.length)
+  let cosines = 0
+  for (let from = 0; from < rows; from += blockRows) {
+    const block = vectors.subarray(from * dim, Math.min(rows, from + blockRows) * dim)
+    const x = prepared(block, dim, settings.normalize)
+    const left = x.slice()
+    for (let at = 0; at < x.length; at += dim) {
+      takeAway(left, at, codes, (from + at / dim) * sizes.length, codebooks, squares, norms)
+      cosines += cosineFromResidual(x, left, at, dim)
+    }
+  }
+  const distortion = share(squares.at(-1)!, rows)
+  return {
+    distortion,
+    meanSquaredError: distortion / dim,
+    fvu: unexplained(squares.at(-1)!, variance, energy),
+    meanCosine: share(cosines, rows),
+    residualNorms: Array.from(norms, (sum) => share(sum, rows)),
+    residualEnergy: Array.from(squares, (sum) => unexplained(sum, variance, energy)),
+  }
+}
+
+/** Takes a row's codewords away in place, and adds what each level leaves to `squares` and `norms`. */
+function takeAway(
+  left: Float64Array,
+  at: number,
+  codes: Uint16Array,
+  codesAt: number,
+  { dim, sizes, levels }: Codebooks,
+  squares: Float64Array,
+  norms: Float64Array,
+): void {
+  for (let level = 0; level < sizes.length; level++) {
+    const codebook = levels[level]
+    const from = codes[codesAt + level]! * dim
+    let sum = 0
+    for (let j = 0; j < dim; j++) {
+      const value = left[at + j]! - (codebook === undefined ? 0 : codebook[from + j]!)
+      left[at + j] = value
+      sum += value * value
+    }
+    squares[level]! += sum
+    norms[level]! += Math.sqrt(sum)
+  }
+}
+
+/** Cosine of a vector and its decoded form, which is the vector less its residual. */
+function cosineFromResidual(x: Float64Array, left: Float64Array, at: number, dim: number): number {
+  let [xx, xy, yy] = [0, 0, 0]
+  for (let j = at; j < at + dim; j++) {
+    const value = x[j]!
+    const decoded = value - left[j]!
+    xx += value * value
+    xy += value * decoded
+    yy += decoded * decoded
+  }
+  return xx === 0 || yy === 0 ? 0 : xy / Math.sqrt(xx * yy)
+}
+
+/** `spreadOf` the prepared vectors, a block at a time. */
+function spreadOfBlocks(vectors: Float32Array, dim: number, normalize: boolean): { variance: number; energy: number } {
+  const rows = vectors.length / dim
+  const mean = new Float64Array(dim)
+  let [variance, energy] = [0, 0]
+  for (const pass of ['mean', 'spread']) {
+    for (let from = 0; from < rows; from += blockRows) {
+      const x = prepared(vectors.subarray(from * dim, Math.min(rows, from + blockRows) * dim), dim, normalize)
+      if (pass === 'mean') addRows(mean, x, dim)
+      else {
+        const part = spreadAround(mean, x, dim)
+        variance += part.variance
+        energy += part.energy
+      }
+    }
+    if (pass === 'mean') for (let j = 0; j < dim; j++) mean[j] = mean[j]! / rows
+  }
+  return { variance, energy }
+}
+
+/**
+ * Spread of vectors around their mean.
+ * @param x - row-major, shape [rows, dim]
+ * @returns `variance` = sum of squared distances to the mean, `energy` = sum of squared norms
+ */
+export function spreadOf(x: Float64Array | Float32Array, dim: number): { variance: number; energy: number } {
+  const mean = new Float64Array(dim)
+  addRows(mean, x, dim)
+  for (let j = 0; j < dim; j++) mean[j] = mean[j]! / (x.length / dim)
+  return spreadAround(mean, x, dim)
+}
+
+function addRows(sum: Float64Array, x: Float64Array | Float32Array, dim: number): void {
+  for (let at = 0; at < x.length; at += dim) for (let j = 0; j < dim; j++) sum[j] = sum[j]! + x[at + j]!
+}
+
+function spreadAround(mean: Float64Array, x: Float64Array | Float32Array, dim: number): { variance: number; energy: number } {
+  let [variance, energy] = [0, 0]
+  for (let at = 0; at < x.length; at += dim) {
+    for (let j = 0; j < dim; j++) {
+      const value = x[at + j]!
+      const difference = value - mean[j]!
+      variance += difference * difference
+      energy += value * value
+    }
+  }
+  return { variance, energy }
+}
+
+/** Share of the energy below which a spread is rounding, not variance (float32 codewords are met to 6e-8). */
+const noSpread = 1e-12
+
+/** FVU that stays defined where all vectors are equal: 0 when they are met, else Infinity. */
+export function unexplained(squaredError: number, variance: number, energy: number): number {
+  if (variance > noSpread * energy) return squaredError / variance
+  return squaredError <= noSpread * energy ? 0 : Infinity
+}
