@@ -15,7 +15,7 @@ export interface CosineNeighborOptions {
   readonly k: number
   /** Threads of the matrix products. @default 1 */
   readonly threads?: number
-  /** Rows of one block; smaller only to test. @default 16384 */
+  /** Rows of one block. @default at most 16384 and 2^22 numbers; little work is done without blocks */
   readonly blockRows?: number
   readonly onProgress?: (done: number, total: number) => void
 }
@@ -24,6 +24,8 @@ export interface CosineNeighborOptions {
 const blockNumbers = 2 ** 22
 /** Queries of one product. */
 const queryRows = 512
+/** Multiplications below which starting a session costs more than it saves. */
+const fewProducts = 2 ** 24
 
 /**
  * Nearest rows of some rows.
@@ -47,6 +49,14 @@ export async function cosineNeighbors(
   const found = new Int32Array(queries.length * k).fill(-1)
   if (queries.length === 0 || rows < 2) return found
   const inverse = inverseLengths(vectors, dim, rows)
+  if (options.blockRows === undefined && queries.length * rows * dim <= fewProducts) {
+    const all = Int32Array.from({ length: rows }, (_, row) => row)
+    for (const [q, query] of queries.entries()) {
+      const others = all.filter((row) => row !== query)
+      found.set(decide(vectors, dim, inverse, query, others, k), q * k)
+    }
+    return found
+  }
   const size = Math.min(rows, options.blockRows ?? Math.max(1, Math.min(16_384, Math.floor(blockNumbers / dim))))
   const session = await Session.create(productModel(dim), { name: 'cosine-neighbors', threads })
   try {

@@ -51,6 +51,8 @@ export function checkCodes(codes: Uint16Array, sizes: readonly number[]): number
 /** @throws SIDESTREAM_SHAPE_MISMATCH unless `vectors` are `items` whole rows of `dim` numbers */
 export function checkRows(vectors: { readonly length: number }, dim: number, items: number): void {
   if (Number.isInteger(dim) && dim >= 1 && vectors.length === items * dim) return
+  if (!(dim >= 1))
+    throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `vectors need a dimension of at least 1, got ${dim}; give it, or the codebooks`)
   throw new SidestreamError(
     'SIDESTREAM_SHAPE_MISMATCH',
     `${items} items of dimension ${dim} need ${items * dim} numbers, got ${vectors.length}; give one vector per item, in the order of the codes`,

@@ -25,8 +25,8 @@ test('neighbors are those of float64 sums, over many blocks and near-ties', asyn
   for (let row = 460; row < 500; row++) x[row * dim] = x[row * dim]! * (1 + 2 ** -23)
   x.fill(0, 650 * dim, 651 * dim)
   const queries = Uint32Array.of(0, 3, 299, 300, 459, 460, 650, 699)
-  for (const blockRows of [64, 700]) {
-    const found = await cosineNeighbors(x, dim, queries, { k, blockRows })
+  for (const blockRows of [64, 700, undefined]) {
+    const found = await cosineNeighbors(x, dim, queries, { k, ...(blockRows !== undefined && { blockRows }) })
     for (const [q, query] of queries.entries()) deepStrictEqual([...found.subarray(q * k, (q + 1) * k)], plain(x, dim, query, k))
   }
 })
