@@ -109,11 +109,6 @@ function prefixStarts(codes: Uint16Array, levels: number, order: Uint32Array): U
   })
 }
 
-/** Number of prefixes of a length. */
-export function prefixCount({ starts }: PrefixOrder, length: number): number {
-  return starts[length - 1]!.length - 1
-}
-
 /** Prefix number of every row, shape [items]. */
 export function prefixOf({ items, order, starts }: PrefixOrder, length: number): Int32Array {
   const of = new Int32Array(items)
