@@ -33,6 +33,17 @@ export { refreshCodebooks, refreshDefaults } from './refresh.ts'
 export type { CurvePoint, Refresh, RefreshOptions } from './refresh.ts'
 export type { ChurnBudget, RefreshInput } from './refresh-cohort.ts'
 
+// Features made of codes.
+export { prefixIndex, prefixNgrams } from './prefix-ngrams.ts'
+export type { PrefixNgramOptions, PrefixNgrams } from './prefix-ngrams.ts'
+export { levelOffsets, levelTokens, parseSemanticId, semanticIdText } from './level-tokens.ts'
+
+// Collisions.
+export { resolveCollisions } from './collisions.ts'
+export type { CollisionInput, CollisionOptions, CollisionReport, MovedItem, Resolution } from './collisions.ts'
+export { withSuffix } from './suffix-level.ts'
+export type { SuffixedCodes } from './suffix-level.ts'
+
 // Judging.
 export { qualityReport } from './quality.ts'
 export type { AssignmentInput, QualityInput, QualityOptions, QualityReport } from './quality.ts'
