@@ -10,7 +10,7 @@ import type { Tensor } from '../compute/index.ts'
 import { appendHeadViews, headInputs, headLayout } from '../distill/index.ts'
 import type { Head } from '../distill/index.ts'
 import { appendQuantize } from '../features/index.ts'
-import { appendEncode, originsOf, settle } from '../semantic-ids/index.ts'
+import { appendEncode, originsOf, settle, vectorDimOf } from '../semantic-ids/index.ts'
 import type { Bundle } from '../semantic-ids/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import type { SidOrigin, VectorDtype } from '../schemas/index.ts'
@@ -91,11 +91,9 @@ export class Embedder {
     const owner = views.find(({ name }) => name === semanticIdView)
     if (owner === undefined) throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `no view is named ${semanticIdView}`)
     const dim = layout.ends[head.spec.prefixes.indexOf(owner.prefix)]!
-    if (bundle !== undefined && bundle.codebooks.dim !== dim) {
-      throw new SidestreamError(
-        'SIDESTREAM_SHAPE_MISMATCH',
-        `the codebooks have ${bundle.codebooks.dim} dims, view ${semanticIdView} has ${dim}`,
-      )
+    const wanted = bundle && vectorDimOf(bundle.codebooks, bundle.network)
+    if (wanted !== undefined && wanted !== dim) {
+      throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `the codebooks have ${wanted} dims, view ${semanticIdView} has ${dim}`)
     }
     const session = await Session.create(embedderModel(options), { threads: options.threads ?? 1, name: 'embedder' })
     return new Embedder(options, session, dim)
@@ -121,7 +119,7 @@ export class Embedder {
         codes: collect(outputs, 'codes', rows, levels, new Int32Array(rows * levels)),
         margins: collect(outputs, 'margins', rows, 1, new Float32Array(rows)),
       }
-      const settled = settle(dequantized, proposal, bundle.codebooks, bundle.settings, old && { old, delta: bundle.delta })
+      const settled = settle(dequantized, proposal, bundle, old && { old, delta: bundle.delta })
       codes.set(settled.codes)
       rechecked = settled.rechecked
     }
@@ -199,9 +197,9 @@ function embedderModel({ head, views, semanticIdView, bundle }: EmbedderOptions)
     if (view.name !== semanticIdView) continue
     graph.output('dequantized', dequantized)
     if (bundle === undefined) continue
-    const { codebooks, settings, parents, delta } = bundle
+    const { codebooks, parents, delta } = bundle
     const old = parents.rows === 0 ? undefined : graph.input('old', 'int32', ['n', codebooks.sizes.length])
-    const walk = appendEncode(graph, dequantized, codebooks, settings, old && { old, delta })
+    const walk = appendEncode(graph, dequantized, bundle, old && { old, delta })
     graph.output('codes', walk.codes)
     graph.output('margins', walk.margins)
   }

@@ -2,19 +2,27 @@
  * Everything that decides an item's semantic ID beside its vector: codebooks, settings, switching cost, the parent's codes.
  * Invariant: a semantic ID is a pure function of (vector bytes, bundle); equal bundles have equal bytes.
  *
- * Parts: `codebooks.f32` = the codewords of all levels one after another, float32 little-endian, row-major [sizes[l], dim];
- * `parent-codes.bin` = see `parent-codes.ts`. Everything else stands in the manifest's JSON (`about`).
+ * Parts, all numbers float32 little-endian: `codebooks.f32` = the codewords of all levels one after another, row-major
+ * [sizes[l], dim]; `parent-codes.bin` = see `parent-codes.ts`. Where there is such a thing: `penalties.f32` = those of all levels
+ * with codewords one after another, zeros for a level without; `fsq.f32` = projection, row-major [digits, dim], then the cuts digit
+ * after digit; `network.f32` = weights, row-major [out, in], and bias of layer after layer. Everything else stands in the manifest's
+ * JSON (`about`). Format 1 had none of the three; it is still read.
  */
 
 import { z } from 'zod'
 import { SidestreamError } from '../schemas/index.ts'
-import { codebooksOf, type Codebooks, type EncodeSettings } from './codebooks.ts'
+import { checkQuantizer, codebooksOf, encodeDefaults, type Quantizer } from './codebooks.ts'
+import type { Fsq } from './fsq.ts'
+import { networkOf, widthsOf, type Network } from './network.ts'
 import { ParentCodes } from './parent-codes.ts'
 
-/** Format of `BundleParts`. */
-const format = 1
+/** Format of `BundleParts` that is written. */
+const format = 2
 const codebooksPart = 'codebooks.f32'
 const parentsPart = 'parent-codes.bin'
+const penaltiesPart = 'penalties.f32'
+const fsqPart = 'fsq.f32'
+const networkPart = 'network.f32'
 
 /** What the bundle says of itself beside what it needs to encode; plain JSON, given by whoever builds it. */
 export interface BundleOrigin {
@@ -30,9 +38,7 @@ export interface BundleOrigin {
   readonly policy: Readonly<Record<string, unknown>>
 }
 
-export interface Bundle {
-  readonly codebooks: Codebooks
-  readonly settings: EncodeSettings
+export interface Bundle extends Quantizer {
   /** Switching cost of the sticky rule, see `Sticky.delta`. */
   readonly delta: number
   /** The parent version's codes at the cut: these items are sticky, all others are encoded freely. */
@@ -49,13 +55,27 @@ export interface BundleParts {
 const record = z.record(z.string(), z.unknown())
 const aboutSchema = z.object({
   kind: z.literal('semantic-id-bundle'),
-  format: z.literal(format, { error: `its format is not known (this build reads ${format})` }),
+  format: z.union([z.literal(1), z.literal(format)], { error: `its format is not known (this build reads 1 and ${format})` }),
   dim: z.int().min(1),
+  /** Of all levels, the finite-scalar one too. */
   sizes: z.array(z.int().min(1)).min(1),
   normalize: z.boolean(),
+  normalizeResiduals: z.boolean().default(false),
   recheckTolerance: z.number().min(0),
-  mode: z.literal('greedy'),
+  mode: z.enum(['greedy', 'beam']),
+  beam: z.int().min(1).default(1),
+  /** By beam: the lexicographically lowest ID. */
   ties: z.literal('lowest'),
+  /** Whether codes of each level with codewords have penalties. */
+  penalties: z.array(z.boolean()).nullable().default(null),
+  fsq: z
+    .object({ digits: z.array(z.int().min(2)).min(1) })
+    .nullable()
+    .default(null),
+  network: z
+    .object({ widths: z.array(z.int().min(1)).min(2), activation: z.literal('relu') })
+    .nullable()
+    .default(null),
   /** null: the parent's codes are never left. */
   delta: z.number().min(0).nullable(),
   parentRows: z.int().min(0),
@@ -67,8 +87,9 @@ const aboutSchema = z.object({
 })
 
 /**
- * A checked bundle.
- * @throws SIDESTREAM_SHAPE_MISMATCH when the parent's codes do not fit the codebooks
+ * A checked bundle, every setting filled in.
+ * @throws SIDESTREAM_SHAPE_MISMATCH when the parent's codes or the network do not fit the codebooks; SIDESTREAM_USAGE_INVALID for
+ * settings that exclude each other
  */
 export function bundleOf(bundle: Bundle): Bundle {
   const { codebooks, parents, delta } = bundle
@@ -80,37 +101,40 @@ export function bundleOf(bundle: Bundle): Bundle {
       `parent codes of ${parents.levels} levels up to [${most.join(', ')}] do not fit codebooks of [${codebooks.sizes.join(', ')}] codes; other sizes need a re-base`,
     )
   }
-  return bundle
+  checkQuantizer(bundle)
+  return { ...bundle, settings: { ...encodeDefaults, ...bundle.settings } }
 }
 
 /** The bundle as parts and manifest JSON, for the artifacts port. */
-export function bundleToParts({ codebooks, settings, delta, parents, origin }: Bundle): BundleParts {
-  const words = new Float32Array(codebooks.levels.reduce((sum, level) => sum + level.length, 0))
-  let at = 0
-  for (const level of codebooks.levels) {
-    words.set(level, at)
-    at += level.length
-  }
+export function bundleToParts({ codebooks, settings, network, delta, parents, origin }: Bundle): BundleParts {
+  const { dim, sizes, levels, penalties, fsq } = codebooks
+  const { normalize, normalizeResiduals, recheckTolerance, beam } = { ...encodeDefaults, ...settings }
   const about: z.infer<typeof aboutSchema> = {
     kind: 'semantic-id-bundle',
     format,
-    dim: codebooks.dim,
-    sizes: [...codebooks.sizes],
-    normalize: settings.normalize,
-    recheckTolerance: settings.recheckTolerance,
-    mode: 'greedy',
+    dim,
+    sizes: [...sizes],
+    normalize,
+    normalizeResiduals,
+    recheckTolerance,
+    mode: beam > 1 ? 'beam' : 'greedy',
+    beam,
     ties: 'lowest',
+    penalties: penalties?.map((level) => level !== undefined) ?? null,
+    fsq: fsq ? { digits: [...fsq.digits] } : null,
+    network: network ? { widths: widthsOf(network), activation: 'relu' } : null,
     delta: delta === Infinity ? null : delta,
     parentRows: parents.rows,
     ...origin,
   }
-  return {
-    parts: new Map([
-      [codebooksPart, new Uint8Array(words.buffer)],
-      [parentsPart, parents.toBytes()],
-    ]),
-    about,
-  }
+  const parts = new Map([
+    [codebooksPart, bytesOf(levels)],
+    [parentsPart, parents.toBytes()],
+  ])
+  if (penalties) parts.set(penaltiesPart, bytesOf(penalties.map((level, index) => level ?? new Float32Array(sizes[index]!))))
+  if (fsq) parts.set(fsqPart, bytesOf([fsq.projection, ...fsq.cuts]))
+  if (network) parts.set(networkPart, bytesOf(network.layers.flatMap(({ weights, bias }) => [weights, bias])))
+  return { parts, about }
 }
 
 /**
@@ -123,19 +147,28 @@ export function bundleFromParts({ parts, about }: BundleParts): Bundle {
     const problem = parsed.error.issues[0]!
     throw corrupt(`manifest: ${problem.path.join('.')}: ${problem.message}`)
   }
-  const { dim, sizes, normalize, recheckTolerance, delta, parentRows, parent, idSpace, input, training, policy } = parsed.data
-  const bytes = part(parts, codebooksPart)
-  const codes = sizes.reduce((sum, size) => sum + size, 0)
-  if (bytes.length !== codes * dim * 4) throw corrupt(`${codebooksPart} holds ${bytes.length} bytes, not ${codes} x ${dim} float32`)
-  const words = new Float32Array(bytes.slice().buffer)
-  let at = 0
-  const levels = sizes.map((size) => words.slice(at, (at += size * dim)))
+  const { dim, sizes, delta, parentRows, parent, idSpace, input, training, policy } = parsed.data
+  const { normalize, normalizeResiduals, recheckTolerance, beam, mode } = parsed.data
+  if (mode === 'greedy' && beam !== 1) throw corrupt(`manifest: a beam of ${beam} is not greedy`)
+  const inLevels = parsed.data.fsq === null ? sizes : sizes.slice(0, -1)
+  const levels = floats(
+    parts,
+    codebooksPart,
+    inLevels.map((size) => size * dim),
+  )
   const parents = ParentCodes.fromBytes(part(parts, parentsPart))
   if (parents.rows !== parentRows) throw corrupt(`${parentsPart} holds ${parents.rows} items, the manifest says ${parentRows}`)
+  const penalties = parsed.data.penalties && penaltiesFrom(parts, parsed.data.penalties, inLevels)
+  const fsq = parsed.data.fsq && fsqFrom(parts, parsed.data.fsq.digits, dim)
   try {
+    const network = parsed.data.network && networkFrom(parts, parsed.data.network.widths)
+    const codebooks = codebooksOf(dim, levels, { ...(penalties && { penalties }), ...(fsq && { fsq }) })
+    if (codebooks.sizes.join() !== sizes.join())
+      throw corrupt(`manifest: sizes [${sizes.join(', ')}] are not [${codebooks.sizes.join(', ')}]`)
     return bundleOf({
-      codebooks: codebooksOf(dim, levels),
-      settings: { normalize, recheckTolerance },
+      codebooks,
+      settings: { normalize, recheckTolerance, normalizeResiduals, beam },
+      ...(network && { network }),
       delta: delta ?? Infinity,
       parents,
       origin: { parent, idSpace, input, training, policy },
@@ -143,6 +176,42 @@ export function bundleFromParts({ parts, about }: BundleParts): Bundle {
   } catch (cause) {
     throw corrupt(cause instanceof Error ? cause.message : String(cause), cause)
   }
+}
+
+function penaltiesFrom(parts: BundleParts['parts'], present: readonly boolean[], sizes: readonly number[]): (Float32Array | undefined)[] {
+  return floats(parts, penaltiesPart, sizes).map((level, index) => (present[index] ? level : undefined))
+}
+
+function fsqFrom(parts: BundleParts['parts'], digits: readonly number[], dim: number): Fsq {
+  const [projection, ...cuts] = floats(parts, fsqPart, [digits.length * dim, ...digits.map((values) => values - 1)])
+  return { digits, projection: projection!, cuts }
+}
+
+function networkFrom(parts: BundleParts['parts'], widths: readonly number[]): Network {
+  const sizes = widths.slice(1).flatMap((width, layer) => [width * widths[layer]!, width])
+  const values = floats(parts, networkPart, sizes)
+  return networkOf(widths.slice(1).map((_, layer) => ({ weights: values[layer * 2]!, bias: values[layer * 2 + 1]! })))
+}
+
+/** Arrays one after another. */
+function bytesOf(arrays: readonly Float32Array[]): Uint8Array {
+  const all = new Float32Array(arrays.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const array of arrays) {
+    all.set(array, at)
+    at += array.length
+  }
+  return new Uint8Array(all.buffer)
+}
+
+/** A part as arrays of these lengths. */
+function floats(parts: BundleParts['parts'], name: string, lengths: readonly number[]): Float32Array[] {
+  const bytes = part(parts, name)
+  const count = lengths.reduce((sum, length) => sum + length, 0)
+  if (bytes.length !== count * 4) throw corrupt(`${name} holds ${bytes.length} bytes, not ${count} float32`)
+  const all = new Float32Array(bytes.slice().buffer)
+  let at = 0
+  return lengths.map((length) => all.slice(at, (at += length)))
 }
 
 function part(parts: ReadonlyMap<string, Uint8Array>, name: string): Uint8Array {

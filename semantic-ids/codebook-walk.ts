@@ -5,77 +5,135 @@
  */
 
 import { cloneTensor, Graph, tensorOf, toModel, type Tensor } from '../compute/index.ts'
-import type { Codebooks, EncodeSettings } from './codebooks.ts'
-import { appendWalk, levelTables, switchingCost, tableShapes, type LevelValues, type StickyValues } from './encode-graph.ts'
+import { usesBeam } from './beam.ts'
+import { vectorDimOf, type Codebooks, type EncodeSettings, type Quantizer } from './codebooks.ts'
+import { appendWalk, levelTables, tableShapes, type LevelValues } from './encode-graph.ts'
 import type { Sticky } from './encode.ts'
+import { encodeModel } from './encode-model.ts'
+import { appendNetwork } from './network.ts'
 import { settle } from './settle.ts'
 import { batchRowsFor, codeTensor, rowTensor, WalkPool, type Crew } from './walk-pool.ts'
+import { switchingCost, type StickyValues } from './walk-values.ts'
+
+/** What a walk is made for: codebooks may change in their numbers from run to run, never in their shape. */
+type Shape = Pick<Quantizer, 'codebooks' | 'settings'> & { readonly network?: Quantizer['network'] | undefined }
 
 export class CodebookWalk {
-  readonly #pool: WalkPool
+  readonly #shape: Shape
+  readonly #crew: Crew
+  /** Absent by beam, where the tables of inner products would have to be fed: then every run opens a model of its own. */
+  readonly #pool: WalkPool | undefined
   readonly #sticky: boolean
 
-  private constructor(pool: WalkPool, sticky: boolean) {
+  private constructor(shape: Shape, crew: Crew, pool: WalkPool | undefined, sticky: boolean) {
+    this.#shape = shape
+    this.#crew = crew
     this.#pool = pool
     this.#sticky = sticky
   }
 
-  /** @param sticky - whether runs bring a parent's codes */
-  static async create(sizes: readonly number[], dim: number, normalize: boolean, sticky: boolean, crew: Crew): Promise<CodebookWalk> {
-    const graph = new Graph({ name: 'codebook-walk' })
-    const vectors = graph.input('vectors', 'float32', ['rows', dim])
-    const levels = sizes.map((size, level): LevelValues => {
-      const shapes = tableShapes(size, dim)
-      const scores = graph.input(`scores${level}`, 'float32', shapes.scores)
-      // Codewords as rows are read only where a residual follows.
-      return level + 1 < sizes.length ? { scores, words: graph.input(`words${level}`, 'float32', shapes.words) } : { scores }
-    })
-    const parent: StickyValues | undefined = sticky
-      ? {
-          old: graph.input('old', 'int32', ['rows', sizes.length]),
-          factor: graph.input('factor', 'float32', []),
-          slack: graph.input('slack', 'float32', []),
-        }
-      : undefined
-    const walk = appendWalk(graph, vectors, sizes, levels, { normalize }, parent)
-    graph.output('codes', walk.codes)
-    graph.output('margins', walk.margins)
-    return new CodebookWalk(await WalkPool.create(toModel(graph), batchRowsFor(sizes), crew), sticky)
+  /** A greedy walk over plain codebooks. @param sticky - whether runs bring a parent's codes */
+  static create(sizes: readonly number[], dim: number, normalize: boolean, sticky: boolean, crew: Crew): Promise<CodebookWalk> {
+    const levels = sizes.map((size) => new Float32Array(size * dim))
+    return CodebookWalk.like({ codebooks: { dim, sizes, levels }, settings: { normalize, recheckTolerance: 0 } }, sticky, crew)
+  }
+
+  /**
+   * A walk by all that a quantizer has: penalties, finite-scalar level, unit residuals, beam, network.
+   * @param sticky - whether runs bring a parent's codes
+   */
+  static async like(shape: Shape, sticky: boolean, crew: Crew): Promise<CodebookWalk> {
+    const pool = usesBeam(shape.codebooks, shape.settings)
+      ? undefined
+      : await WalkPool.create(walkModel(shape, sticky), batchRowsFor(shape), crew)
+    return new CodebookWalk(shape, crew, pool, sticky)
   }
 
   /**
    * Settled codes of all rows.
-   * @param vectors - row-major float32, shape [rows, codebooks.dim]
+   * @param vectors - row-major float32, shape [rows, dim], dim that of the network's input if there is one
+   * @param codebooks - of the shape that the walk was made for
    * @returns row-major, shape [rows, levels]
    */
   async run(vectors: Float32Array, codebooks: Codebooks, settings: EncodeSettings, sticky?: Sticky): Promise<Uint16Array> {
-    const { dim, sizes } = codebooks
+    const { network } = this.#shape
+    const dim = vectorDimOf(codebooks, network)
+    const quantizer: Quantizer = {
+      codebooks,
+      settings: { ...this.#shape.settings, recheckTolerance: settings.recheckTolerance },
+      ...(network && { network }),
+    }
+    const levels = codebooks.sizes.length
     const rows = vectors.length / dim
-    const codes = new Uint16Array(rows * sizes.length)
-    const tables = codebooks.levels.map((level, index) => levelTables(level, sizes[index]!, dim))
+    const codes = new Uint16Array(rows * levels)
+    const pool = this.#pool ?? (await this.#open(quantizer, sticky))
+    const shared = this.#pool === undefined ? () => ({}) : this.#feeds(codebooks, sticky)
+    try {
+      await pool.run(
+        rows,
+        (from, to) => ({
+          ...shared(),
+          vectors: rowTensor(vectors, dim, from, to),
+          ...(sticky ? { old: codeTensor(sticky.old, levels, from, to) } : {}),
+        }),
+        (from, to, outputs) => {
+          const proposal = { codes: outputs['codes']!.data as Int32Array, margins: outputs['margins']!.data as Float32Array }
+          const parent = sticky && { old: sticky.old.subarray(from * levels, to * levels), delta: sticky.delta }
+          codes.set(settle(vectors.subarray(from * dim, to * dim), proposal, quantizer, parent).codes, from * levels)
+        },
+      )
+    } finally {
+      if (pool !== this.#pool) await pool.close()
+    }
+    return codes
+  }
+
+  #open(quantizer: Quantizer, sticky: Sticky | undefined): Promise<WalkPool> {
+    return WalkPool.create(encodeModel(quantizer, sticky?.delta), batchRowsFor(quantizer), this.#crew)
+  }
+
+  /** Makes the inputs that every batch of a run shares. */
+  #feeds({ dim, sizes, levels, penalties }: Codebooks, sticky: Sticky | undefined): () => Record<string, Tensor> {
+    const tables = levels.map((level, index) => levelTables(level, sizes[index]!, dim, penalties?.[index]))
     const cost = switchingCost(sticky?.delta ?? 0)
-    const shared = (): Record<string, Tensor> => {
+    return () => {
       const feeds: Record<string, Tensor> = {}
-      for (const [level, { scores, words }] of tables.entries()) {
+      for (const [level, { scores, words, penalties: costs }] of tables.entries()) {
         feeds[`scores${level}`] = cloneTensor(scores)
-        if (level + 1 < tables.length) feeds[`words${level}`] = cloneTensor(words)
+        if (level + 1 < sizes.length) feeds[`words${level}`] = cloneTensor(words)
+        if (costs !== undefined) feeds[`penalties${level}`] = cloneTensor(costs)
       }
       if (!this.#sticky) return feeds
       return { ...feeds, factor: tensorOf('float32', [], [cost.factor]), slack: tensorOf('float32', [], [cost.slack]) }
     }
-    await this.#pool.run(
-      rows,
-      (from, to) => ({
-        ...shared(),
-        vectors: rowTensor(vectors, dim, from, to),
-        ...(sticky ? { old: codeTensor(sticky.old, sizes.length, from, to) } : {}),
-      }),
-      (from, to, outputs) => {
-        const proposal = { codes: outputs['codes']!.data as Int32Array, margins: outputs['margins']!.data as Float32Array }
-        const parent = sticky && { old: sticky.old.subarray(from * sizes.length, to * sizes.length), delta: sticky.delta }
-        codes.set(settle(vectors.subarray(from * dim, to * dim), proposal, codebooks, settings, parent).codes, from * sizes.length)
-      },
-    )
-    return codes
   }
+}
+
+/** The greedy walk with the codebooks as inputs. */
+function walkModel({ codebooks, settings, network }: Shape, sticky: boolean): Uint8Array {
+  const { dim, sizes, levels, penalties, fsq } = codebooks
+  const graph = new Graph({ name: 'codebook-walk' })
+  const vectors = graph.input('vectors', 'float32', ['rows', vectorDimOf(codebooks, network)])
+  const values = levels.map((_, level): LevelValues => {
+    const size = sizes[level]!
+    const shapes = tableShapes(size, dim)
+    return {
+      scores: graph.input(`scores${level}`, 'float32', shapes.scores),
+      // Codewords as rows are read only where a residual follows.
+      ...(level + 1 < sizes.length && { words: graph.input(`words${level}`, 'float32', shapes.words) }),
+      ...(penalties?.[level] && { penalties: graph.input(`penalties${level}`, 'float32', [size, 1]) }),
+    }
+  })
+  const parent: StickyValues | undefined = sticky
+    ? {
+        old: graph.input('old', 'int32', ['rows', sizes.length]),
+        factor: graph.input('factor', 'float32', []),
+        slack: graph.input('slack', 'float32', []),
+      }
+    : undefined
+  const seen = network === undefined ? vectors : appendNetwork(graph, vectors, network)
+  const walk = appendWalk(graph, seen, sizes, values, settings, parent, fsq)
+  graph.output('codes', walk.codes)
+  graph.output('margins', walk.margins)
+  return toModel(graph)
 }

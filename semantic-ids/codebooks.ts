@@ -1,18 +1,36 @@
 /**
  * Codebooks of a residual quantizer and the checks on what is encoded with them.
- * Invariant: a `Codebooks` value made by `codebooksOf` has finite codewords, at least one level and 1 to 65,536 codes per level.
+ * Invariant: a `Codebooks` value made by `codebooksOf` has finite codewords, at least one level with codewords, 1 to 65,536 codes
+ * per level, and penalties of which the least of a level is 0.
  */
 
 import { SidestreamError } from '../schemas/index.ts'
+import { checkFsq, fsqSize, type Fsq } from './fsq.ts'
+import { inputDimOf, type Network } from './network.ts'
 
 /** Codewords of every level. */
 export interface Codebooks {
-  /** Dimension of the vectors. */
+  /** Dimension of the codewords: that of the vectors, or of what the network makes of them. */
   readonly dim: number
-  /** Codes per level, first level first. */
+  /** Codes per level, first level first; the finite-scalar level, if there is one, is the last. */
   readonly sizes: readonly number[]
-  /** One per level: row-major float32, shape [sizes[level], dim]. */
+  /** One per level with codewords: row-major float32, shape [sizes[level], dim]. */
   readonly levels: readonly Float32Array[]
+  /**
+   * What a code costs beside its squared distance, one per level with codewords: float32, shape [sizes[level]], least 0; undefined
+   * where every code costs nothing. Frozen prices of balanced training: see `penaltiesOfPrices`.
+   */
+  readonly penalties?: readonly (Float32Array | undefined)[]
+  /** One more level behind those with codewords: what they leave, on a fixed grid. */
+  readonly fsq?: Fsq
+}
+
+/** Everything that turns a vector into codes. */
+export interface Quantizer {
+  readonly codebooks: Codebooks
+  readonly settings: EncodeSettings
+  /** What the vector passes before anything else (the encoder of an RQ-VAE). */
+  readonly network?: Network
 }
 
 /** What an encoder must know beside the codebooks to give the same codes. */
@@ -28,21 +46,45 @@ export interface EncodeSettings {
    * @default 1e-5
    */
   readonly recheckTolerance: number
+  /**
+   * Bring what is left to unit length before every level, the first one too (TorchEasyRec's `normalize_residuals`).
+   * @default false
+   */
+  readonly normalizeResiduals?: boolean
+  /**
+   * How many partial IDs are followed from level to level; 1 is greedy. Higher: slower, slightly less distortion, other IDs.
+   * @default 1
+   */
+  readonly beam?: number
 }
 
-export const encodeDefaults: Readonly<EncodeSettings> = { normalize: true, recheckTolerance: 1e-5 }
+export const encodeDefaults: Readonly<Required<EncodeSettings>> = {
+  normalize: true,
+  recheckTolerance: 1e-5,
+  normalizeResiduals: false,
+  beam: 1,
+}
+
+/** The settings that decide codes; the others decide how much work that is. */
+export type WalkSettings = Pick<EncodeSettings, 'normalize' | 'normalizeResiduals' | 'beam'>
 
 /** Codes are stored as uint16. */
 const mostCodes = 65_536
 /** The value header counts levels in one byte. */
 const mostLevels = 255
+/** Wider beams have no use and cost memory by their width. */
+const widestBeam = 256
 
 /**
  * Checked codebooks over `levels` (not copied).
  * @param levels - one per level: row-major float32, shape [k, dim]
  * @throws SIDESTREAM_SHAPE_MISMATCH, SIDESTREAM_VECTOR_NOT_FINITE
  */
-export function codebooksOf(dim: number, levels: readonly Float32Array[]): Codebooks {
+export function codebooksOf(
+  dim: number,
+  levels: readonly Float32Array[],
+  { penalties, fsq }: Pick<Codebooks, 'penalties' | 'fsq'> = {},
+): Codebooks {
   if (!Number.isInteger(dim) || dim < 1)
     throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `codebooks need a dimension of at least 1, got ${dim}`)
   if (levels.length < 1 || levels.length > mostLevels) {
@@ -54,7 +96,61 @@ export function codebooksOf(dim: number, levels: readonly Float32Array[]): Codeb
     requireFinite(level, dim, `codeword of level ${index + 1}`)
     return size
   })
-  return { dim, sizes, levels }
+  if (penalties !== undefined) checkPenalties(penalties, sizes)
+  if (fsq !== undefined) {
+    checkFsq(fsq, dim)
+    sizes.push(fsqSize(fsq))
+    checkSizes(sizes)
+  }
+  return { dim, sizes, levels, ...(penalties?.some((level) => level !== undefined) && { penalties }), ...(fsq && { fsq }) }
+}
+
+function checkPenalties(penalties: readonly (Float32Array | undefined)[], sizes: readonly number[]): void {
+  const bad = (what: string): SidestreamError => new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `penalties ${what}`)
+  if (penalties.length !== sizes.length) throw bad(`of ${penalties.length} levels came with ${sizes.length} codebooks`)
+  for (const [level, costs] of penalties.entries()) {
+    if (costs === undefined) continue
+    if (costs.length !== sizes[level]) throw bad(`of level ${level + 1} are ${costs.length}, its codes ${sizes[level]}`)
+    if (!costs.every((cost) => cost >= 0 && cost < Infinity) || !costs.includes(0)) {
+      throw bad(`of level ${level + 1} must be finite numbers of at least 0, the least of them 0`)
+    }
+  }
+}
+
+/**
+ * Penalties that stand for prices: argmin of distance - price is argmin of distance + penalty, and no cost is negative.
+ * @param prices - of one level's codes, in squared distance, shape [size]
+ */
+export function penaltiesOfPrices(prices: ArrayLike<number>): Float32Array {
+  let most = -Infinity
+  for (let code = 0; code < prices.length; code++) most = Math.max(most, prices[code]!)
+  return Float32Array.from(prices, (price) => most - price)
+}
+
+/**
+ * Checks that settings, codebooks and network go together.
+ * @throws SIDESTREAM_SHAPE_MISMATCH, SIDESTREAM_USAGE_INVALID for a beam that does not fit
+ */
+export function checkQuantizer({ codebooks, settings, network }: Quantizer): void {
+  const { beam = 1, normalizeResiduals = false, recheckTolerance } = settings
+  if (!Number.isInteger(beam) || beam < 1 || beam > widestBeam)
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `a beam is 1 to ${widestBeam} wide, got ${beam}`)
+  if (beam > 1 && normalizeResiduals) {
+    throw new SidestreamError(
+      'SIDESTREAM_USAGE_INVALID',
+      'a beam compares total errors, which residuals brought to unit length no longer add up to: use a beam of 1, or normalizeResiduals false',
+    )
+  }
+  if (!(recheckTolerance >= 0))
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `a recheck tolerance is at least 0, got ${recheckTolerance}`)
+  const out = network?.layers.at(-1)!.bias.length
+  if (out !== undefined && out !== codebooks.dim)
+    throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `the network gives ${out} dims, the codebooks have ${codebooks.dim}`)
+}
+
+/** Dimension of the vectors that a quantizer reads. */
+export function vectorDimOf(codebooks: Codebooks, network: Network | undefined): number {
+  return network === undefined ? codebooks.dim : inputDimOf(network)
 }
 
 /** @throws SIDESTREAM_SHAPE_MISMATCH unless every size is a whole number of 1 to 65,536 */

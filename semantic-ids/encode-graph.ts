@@ -3,19 +3,20 @@
  * Invariant: where a row's margin reaches the recheck tolerance its codes are those of the float64 reference; float32 rounding
  * can only matter below it, and `settle` decides those rows again.
  *
- * Score of a codeword: r.c - |c|^2 / 2, so d2 = |r|^2 - 2 score. The half norm rides along as one more dimension,
- * [r, -1].[c, |c|^2 / 2], cheaper than a bias. Scores are folded to a grid [rows, high, low]: with A = maxima over `low` and
+ * Score of a codeword: r.c - (|c|^2 + penalty) / 2, so cost = |r|^2 - 2 score. The half norm rides along as one more dimension,
+ * [r, -1].[c, (|c|^2 + penalty) / 2], cheaper than a bias. Scores are folded to a grid [rows, high, low]: with A = maxima over `low` and
  * B = maxima over `high`, best = max A, its code is (argmax A, argmax B), and the second best stands in another line or another
  * column than the best, so it is max(second of A, second of B). Two vectorized passes replace ArgMax and give the margin.
  */
 
 import { tensor, type Graph, type Tensor, type Value } from '../compute/index.ts'
-import type { Codebooks, EncodeSettings } from './codebooks.ts'
+import type { WalkSettings } from './codebooks.ts'
+import { appendFsq } from './fsq-graph.ts'
+import type { Fsq } from './fsq.ts'
+import { isKnown, keptOrFree, squaredNorm, withHalfNorms, withoutHalfNorms, type StickyValues, type WalkValues } from './walk-values.ts'
 
 /** A score no codeword reaches, for cells of the grid that hold none. */
 const unreachable = 1e30
-/** A limit that no difference of squared distances passes. */
-const boundless = 3e38
 /** Share of |x|^2 in a margin's scale: covers float32 rounding of residuals much shorter than the vector. */
 const floorShare = 0.1
 
@@ -27,37 +28,20 @@ interface Grid {
 
 /** One level's codewords as the graph reads them. */
 export interface LevelTables {
-  /** float32 [dim + 1, high * low]: codewords as columns, half squared norms below them. */
+  /** float32 [dim + 1, high * low]: codewords as columns, below them half of squared norm and penalty. */
   readonly scores: Tensor<'float32'>
   /** float32 [size, dim + 1]: codewords as rows, a zero behind each. */
   readonly words: Tensor<'float32'>
+  /** float32 [size, 1]; left out where no code has a penalty. */
+  readonly penalties?: Tensor<'float32'>
 }
 
 /** `LevelTables` inside a graph: constants or inputs. */
 export interface LevelValues {
   readonly scores: Value
-  /** May be left out at the last level, where no residual follows. */
+  /** May be left out at the last level, unless a finite-scalar level follows. */
   readonly words?: Value
-}
-
-/** The sticky rule inside a graph. */
-export interface StickyValues {
-  /** int32 [n, levels]: parent's codes, -1 in rows without. */
-  readonly old: Value
-  /** float32 scalar: 1 + delta (1 when delta is infinite). */
-  readonly factor: Value
-  /** float32 scalar: 0, or very large when delta is infinite. */
-  readonly slack: Value
-}
-
-/** What the walk gives. */
-export interface WalkValues {
-  /** int32 [n, levels]. */
-  readonly codes: Value
-  /** float32 [n]: smallest relative lead of any decision of the row. */
-  readonly margins: Value
-  /** float32 [n]: squared error that the codes leave. */
-  readonly errors: Value
+  readonly penalties?: Value
 }
 
 /** Near-square grid, lines of a multiple of 8 where there are enough codes. */
@@ -74,7 +58,7 @@ export function tableShapes(size: number, dim: number): { scores: [number, numbe
 }
 
 /** One level's codewords in the layouts that the graph reads. */
-export function levelTables(codebook: Float32Array, size: number, dim: number): LevelTables {
+export function levelTables(codebook: Float32Array, size: number, dim: number, penalties?: Float32Array): LevelTables {
   const shapes = tableShapes(size, dim)
   const cells = shapes.scores[1]
   const scores = new Float32Array(shapes.scores[0] * cells)
@@ -88,61 +72,63 @@ export function levelTables(codebook: Float32Array, size: number, dim: number): 
       words[code * (dim + 1) + j] = value
       squared += value * value
     }
-    scores[dim * cells + code] = squared / 2
+    scores[dim * cells + code] = (squared + (penalties?.[code] ?? 0)) / 2
   }
-  return { scores: tensor('float32', shapes.scores, scores), words: tensor('float32', shapes.words, words) }
-}
-
-/** `factor` and `slack` of a switching cost. */
-export function switchingCost(delta: number): { factor: number; slack: number } {
-  return delta === Infinity ? { factor: 1, slack: boundless } : { factor: 1 + delta, slack: 0 }
+  return {
+    scores: tensor('float32', shapes.scores, scores),
+    words: tensor('float32', shapes.words, words),
+    ...(penalties && { penalties: tensor('float32', [size, 1], penalties) }),
+  }
 }
 
 /**
- * Appends residual quantization to any graph, with the codebooks fixed in the model.
- * @param vectors - float32 [n, dim]: exactly the numbers that are published
- * @param parent - the parent's codes, int32 [n, levels], -1 in rows without, and what it costs to leave them
+ * Appends the greedy walk over codebooks that are values of the graph, so that a fit can change them from run to run.
+ * @param vectors - float32 [n, dim]
+ * @param sizes - of all levels, the finite-scalar one too
  */
-export function appendEncode(
-  graph: Graph,
-  vectors: Value,
-  codebooks: Codebooks,
-  settings: Pick<EncodeSettings, 'normalize'>,
-  parent?: { readonly old: Value; readonly delta: number },
-): WalkValues {
-  const tables = codebooks.levels.map((level, index) => levelTables(level, codebooks.sizes[index]!, codebooks.dim))
-  const levels = tables.map(({ scores, words }) => ({ scores: graph.constant(scores), words: graph.constant(words) }))
-  const cost = parent && switchingCost(parent.delta)
-  const sticky = parent && cost && { old: parent.old, factor: graph.scalar(cost.factor), slack: graph.scalar(cost.slack) }
-  return appendWalk(graph, vectors, codebooks.sizes, levels, settings, sticky)
-}
-
-/** `appendEncode` over codebooks that are values of the graph, so that a fit can change them from run to run. */
 export function appendWalk(
   graph: Graph,
   vectors: Value,
   sizes: readonly number[],
   levels: readonly LevelValues[],
-  settings: Pick<EncodeSettings, 'normalize'>,
+  settings: WalkSettings,
   sticky?: StickyValues,
+  fsq?: Fsq,
 ): WalkValues {
-  const [rows, dim] = vectors.shape as [number | string, number]
+  const rows = vectors.shape[0]!
   const column = [rows, 1]
+  const maximum = (a: Value, b: Value): Value => graph.node('Max', [a, b], a)
   const x = settings.normalize ? graph.l2norm(vectors) : vectors
-  const squared = graph.node('ReduceSumSquare', [x, graph.ints([1])], { dtype: 'float32', shape: column }, { keepdims: { int: 1 } })
-  const floor = graph.scale(squared, floorShare)
-  let residual = graph.node('Pad', [x, graph.ints([0, 0, 0, 1]), graph.scalar(-1)], { dtype: 'float32', shape: [rows, dim + 1] })
+  const squared = squaredNorm(graph, x)
+  /** Largest squared length so far: what float32 rounding is measured by. */
+  let largest = squared
+  let residual = withHalfNorms(graph, x)
   let left = squared
-  let onOldPrefix =
-    sticky && graph.not(graph.less(sticky.old.shape[1] === 1 ? sticky.old : graph.slice(sticky.old, 1, 0, 1), graph.scalar(0, 'int32')))
+  /** What residuals brought to unit length magnify rounding by, inverted. */
+  let shrink: Value | undefined
+  let onOldPrefix = sticky && isKnown(graph, sticky.old)
   const codes: Value[] = []
   const margins: Value[] = []
-  for (const [level, { scores: columns, words }] of levels.entries()) {
+  const toUnit = (): void => {
+    const bare = codes.length === 0 ? x : withoutHalfNorms(graph, residual)
+    const unit = graph.l2norm(bare)
+    const length = graph.node('Min', [graph.sqrt(squaredNorm(graph, bare)), graph.scalar(1)], squared)
+    // The first vector loses nothing: its rounding is relative to its length.
+    if (codes.length > 0) shrink = shrink === undefined ? length : graph.mul(shrink, length)
+    residual = withHalfNorms(graph, unit)
+    left = squaredNorm(graph, unit)
+    largest = left
+    // Without a direction the length is 0 instead of 1: no margin, so the reference decides.
+    margins.push(left)
+  }
+  for (const [level, { scores: columns, words, penalties }] of levels.entries()) {
+    if (settings.normalizeResiduals) toUnit()
     const scores = graph.matmul(residual, columns)
     const top = bestTwo(graph, scores, gridOf(sizes[level]!), rows)
     const twice = (score: Value): Value => graph.scale(score, 2)
     const least = graph.sub(left, twice(top.best))
-    const scale = graph.add(graph.add(left, least), floor)
+    largest = maximum(largest, left)
+    const scale = graph.add(graph.add(left, least), graph.scale(largest, floorShare))
     const lead = graph.div(graph.sub(twice(top.best), twice(top.second)), scale)
     let code = top.code
     let chosen = least
@@ -157,16 +143,23 @@ export function appendWalk(
       const decided = graph.div(graph.node('Abs', [excess], excess), excessScale)
       // An old code that leads clearly stays, however close the bound is (at delta 0 it is as close as can be).
       const leads = graph.equal(graph.cast(old, 'int64'), top.code)
-      const kept = graph.where(leads, graph.node('Max', [lead, decided], lead), decided)
+      const kept = graph.where(leads, maximum(lead, decided), decided)
       margin = graph.where(keep, kept, graph.where(onOldPrefix, graph.node('Min', [lead, decided], lead), lead))
       code = graph.where(keep, graph.cast(old, 'int64'), code)
       chosen = graph.where(keep, oldLeft, least)
       onOldPrefix = keep
     }
     codes.push(graph.cast(code, 'int32'))
-    margins.push(margin)
-    left = chosen
-    if (words !== undefined && level + 1 < levels.length) residual = graph.sub(residual, graph.gather(words, graph.squeeze(code, 1)))
+    margins.push(shrink === undefined ? margin : graph.mul(margin, shrink))
+    left = penalties === undefined ? chosen : graph.sub(chosen, graph.gather(penalties, graph.squeeze(code, 1)))
+    largest = maximum(largest, left)
+    if (words !== undefined && codes.length < sizes.length) residual = graph.sub(residual, graph.gather(words, graph.squeeze(code, 1)))
+  }
+  if (fsq !== undefined) {
+    if (settings.normalizeResiduals) toUnit()
+    const { code, margin } = appendFsq(graph, withoutHalfNorms(graph, residual), fsq, largest)
+    codes.push(sticky && onOldPrefix ? keptOrFree(graph, sticky, onOldPrefix, code, levels.length) : code)
+    margins.push(shrink === undefined ? margin : graph.mul(margin, shrink))
   }
   // A row without a direction has |x|^2 = 0 instead of 1 after normalizing: no margin, so the reference decides it.
   if (settings.normalize) margins.push(squared)

@@ -1,125 +1,117 @@
 /**
- * The reference of residual quantization: float64 direct differences in index order, the lowest index wins ties.
+ * The reference of residual quantization: float64 direct differences in index order, the lowest index wins ties (by beam: the
+ * lexicographically least ID).
  * Invariant: every faster path gives exactly these codes; with delta 0 or without a parent's codes `encodeSticky` equals `encode`.
  */
 
-import { rowsOf, type Codebooks, type EncodeSettings } from './codebooks.ts'
+import { BeamReference, usesBeam } from './beam.ts'
+import { rowsOf, vectorDimOf, type Codebooks, type WalkSettings } from './codebooks.ts'
+import { cheapest, squaredDistance, subtract, toUnitLength } from './distances.ts'
+import { fsqCode } from './fsq.ts'
+import { NetworkReference, type Network } from './network.ts'
+import type { Sticky } from './sticky.ts'
 
-/** The parent's codes of a batch and what it costs to leave them. */
-export interface Sticky {
-  /** Row-major, shape [rows, levels]; -1 in the first place of a row that has no parent's codes. */
-  readonly old: Int32Array
-  /**
-   * How much farther (relative, squared distance) the old code may be before the item leaves it; `Infinity` never leaves.
-   * Higher: fewer changed IDs, more distortion.
-   */
-  readonly delta: number
-}
+export type { Sticky } from './sticky.ts'
 
 /**
- * Greedy codes of every vector (each level: nearest codeword to what is left).
- * @param vectors - row-major float32, shape [rows, dim]
+ * Codes of every vector: greedy (each level: the code of least cost for what is left) or by beam.
+ * @param vectors - row-major float32, shape [rows, dim], dim that of the network's input if there is one
  * @returns codes, row-major, shape [rows, levels]
  */
-export function encode(vectors: Float32Array, codebooks: Codebooks, settings: Pick<EncodeSettings, 'normalize'>): Uint16Array {
-  return encodeSticky(vectors, codebooks, settings, undefined)
+export function encode(vectors: Float32Array, codebooks: Codebooks, settings: WalkSettings, network?: Network): Uint16Array {
+  return encodeSticky(vectors, codebooks, settings, undefined, network)
 }
 
 /**
- * Codes that prefer the parent's: while the prefix is still the old one the old code stays if d2(old) <= (1 + delta) d2(best);
- * after the first switch the later levels are free.
+ * Codes that prefer the parent's. Greedy: while the prefix is still the old one the old code stays if
+ * cost(old) <= (1 + delta) cost(best); after the first switch the later levels are free. Beam: the old ID stays as a whole if
+ * its total cost is at most (1 + delta) times that of the best. A cost is the squared distance and the code's penalty. The
+ * finite-scalar level has no distances: it is free unless delta is infinite.
  * @param vectors - row-major float32, shape [rows, dim]
  * @returns codes, row-major, shape [rows, levels]
  */
 export function encodeSticky(
   vectors: Float32Array,
   codebooks: Codebooks,
-  settings: Pick<EncodeSettings, 'normalize'>,
+  settings: WalkSettings,
   sticky: Sticky | undefined,
+  network?: Network,
 ): Uint16Array {
-  const rows = rowsOf(vectors, codebooks.dim)
+  const rows = rowsOf(vectors, vectorDimOf(codebooks, network))
   const codes = new Uint16Array(rows * codebooks.sizes.length)
-  const residual = new Float64Array(codebooks.dim)
-  for (let row = 0; row < rows; row++) walkRow(vectors, row, codebooks, settings.normalize, sticky, residual, codes)
+  const walk = new ReferenceWalk(codebooks, settings, sticky, network)
+  for (let row = 0; row < rows; row++) walk.decide(vectors, row, codes)
   return codes
 }
 
-/**
- * Decides one row: the single place where codes are settled.
- * @param residual - scratch, float64, shape [dim]; afterwards what the codes leave unexplained
- * @param codes - written in place at `row`, shape [rows, levels]
- */
-export function walkRow(
-  vectors: Float32Array,
-  row: number,
-  { dim, sizes, levels }: Codebooks,
-  normalize: boolean,
-  sticky: Sticky | undefined,
-  residual: Float64Array,
-  codes: Uint16Array,
-): void {
-  prepare(vectors, row, dim, normalize, residual)
-  const at = row * sizes.length
-  let onOldPrefix = sticky !== undefined && sticky.old[at]! >= 0
-  for (let level = 0; level < sizes.length; level++) {
-    const codebook = levels[level]!
-    let code = nearest(residual, codebook, sizes[level]!)
-    if (onOldPrefix) {
-      const old = sticky!.old[at + level]!
-      const best = squaredDistance(residual, codebook, code * dim)
-      const limit = sticky!.delta === Infinity ? Infinity : (1 + sticky!.delta) * best
-      if (squaredDistance(residual, codebook, old * dim) <= limit) code = old
-      else onOldPrefix = false
+/** Decides one row at a time: the single place where codes are settled. */
+export class ReferenceWalk {
+  readonly #codebooks: Codebooks
+  readonly #settings: WalkSettings
+  readonly #sticky: Sticky | undefined
+  readonly #network: NetworkReference | undefined
+  readonly #beam: BeamReference | undefined
+  /** float64, shape [dim]: what the codes so far leave unexplained. */
+  readonly #residual: Float64Array
+
+  constructor(codebooks: Codebooks, settings: WalkSettings, sticky?: Sticky, network?: Network) {
+    this.#codebooks = codebooks
+    this.#settings = settings
+    this.#sticky = sticky
+    this.#network = network && new NetworkReference(network)
+    this.#beam = usesBeam(codebooks, settings) ? new BeamReference(codebooks, settings.beam!) : undefined
+    this.#residual = new Float64Array(codebooks.dim)
+  }
+
+  /**
+   * @param vectors - row-major float32, shape [rows, dim]
+   * @param codes - written in place at `row`, shape [rows, levels]
+   */
+  decide(vectors: Float32Array, row: number, codes: Uint16Array): void {
+    const residual = this.#residual
+    if (this.#network === undefined) prepare(vectors, row, this.#codebooks.dim, this.#settings.normalize, residual)
+    else {
+      residual.set(this.#network.row(vectors, row))
+      if (this.#settings.normalize) toUnitLength(residual)
     }
-    subtract(residual, codebook, code * dim)
-    codes[at + level] = code
+    const at = row * this.#codebooks.sizes.length
+    const kept = this.#beam === undefined ? this.#walk(at, codes) : this.#beam.decide(residual, this.#sticky, at, codes)
+    const { fsq, levels } = this.#codebooks
+    if (fsq === undefined) return
+    if (this.#settings.normalizeResiduals) toUnitLength(residual)
+    const last = at + levels.length
+    codes[last] = kept && this.#sticky!.delta === Infinity ? this.#sticky!.old[last]! : fsqCode(fsq, residual)
+  }
+
+  /** Greedy over the levels with codewords; whether all of them have the old code. */
+  #walk(at: number, codes: Uint16Array): boolean {
+    const { dim, sizes, levels, penalties } = this.#codebooks
+    const residual = this.#residual
+    const sticky = this.#sticky
+    let onOldPrefix = sticky !== undefined && sticky.old[at]! >= 0
+    for (let level = 0; level < levels.length; level++) {
+      const codebook = levels[level]!
+      const costs = penalties?.[level]
+      if (this.#settings.normalizeResiduals) toUnitLength(residual)
+      let code = cheapest(residual, codebook, sizes[level]!, costs)
+      if (onOldPrefix) {
+        const old = sticky!.old[at + level]!
+        const best = squaredDistance(residual, codebook, code * dim) + (costs?.[code] ?? 0)
+        const limit = sticky!.delta === Infinity ? Infinity : (1 + sticky!.delta) * best
+        if (squaredDistance(residual, codebook, old * dim) + (costs?.[old] ?? 0) <= limit) code = old
+        else onOldPrefix = false
+      }
+      subtract(residual, codebook, code * dim)
+      codes[at + level] = code
+    }
+    return onOldPrefix
   }
 }
 
 /** Copies one row to float64, brought to unit length if asked. */
 function prepare(vectors: Float32Array, row: number, dim: number, normalize: boolean, out: Float64Array): void {
-  const at = row * dim
-  let squared = 0
-  for (let j = 0; j < dim; j++) {
-    const x = vectors[at + j]!
-    out[j] = x
-    squared += x * x
-  }
-  if (!normalize || squared === 0) return
-  const norm = Math.sqrt(squared)
-  for (let j = 0; j < dim; j++) out[j] = out[j]! / norm
-}
-
-/** Lowest index of the nearest codeword. */
-function nearest(residual: Float64Array, codebook: Float32Array, size: number): number {
-  const dim = residual.length
-  let best = 0
-  let least = Infinity
-  for (let code = 0, at = 0; code < size; code++, at += dim) {
-    let sum = 0
-    for (let j = 0; j < dim; j++) {
-      const difference = residual[j]! - codebook[at + j]!
-      sum += difference * difference
-    }
-    if (sum < least) {
-      least = sum
-      best = code
-    }
-  }
-  return best
-}
-
-function squaredDistance(residual: Float64Array, codebook: Float32Array, at: number): number {
-  let sum = 0
-  for (let j = 0; j < residual.length; j++) {
-    const difference = residual[j]! - codebook[at + j]!
-    sum += difference * difference
-  }
-  return sum
-}
-
-function subtract(residual: Float64Array, codebook: Float32Array, at: number): void {
-  for (let j = 0; j < residual.length; j++) residual[j] = residual[j]! - codebook[at + j]!
+  for (let j = 0, at = row * dim; j < dim; j++, at++) out[j] = vectors[at]!
+  if (normalize) toUnitLength(out)
 }
 
 /**
@@ -147,7 +139,9 @@ export function preparedFloat32(vectors: Float32Array, dim: number, normalize: b
 }
 
 /**
- * The vectors that codes stand for: sums of their codewords.
+ * The vectors that codes stand for: sums of their codewords. The finite-scalar level adds nothing. With residuals brought to unit
+ * length the sum is what its levels agree on (as in TorchEasyRec), not an approximation of the vector; behind a network it is one
+ * of the network's outcome.
  * @param codes - row-major, shape [rows, levels]
  * @returns row-major float32, shape [rows, dim]
  */
@@ -158,7 +152,7 @@ export function decode(codes: Uint16Array, codebooks: Codebooks): Float32Array {
   const sum = new Float64Array(dim)
   for (let row = 0; row < rows; row++) {
     sum.fill(0)
-    for (let level = 0; level < sizes.length; level++) {
+    for (let level = 0; level < levels.length; level++) {
       const at = codes[row * sizes.length + level]! * dim
       const codebook = levels[level]!
       for (let j = 0; j < dim; j++) sum[j] = sum[j]! + codebook[at + j]!

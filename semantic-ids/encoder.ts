@@ -3,12 +3,11 @@
  * Invariant: the codes are those of `encodeSticky` on every row, whatever the batch, the order or the number of threads.
  */
 
-import { Graph, toModel } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import type { SidOrigin } from '../schemas/index.ts'
 import type { Bundle } from './bundle.ts'
-import { requireFinite, rowsOf, type Codebooks, type EncodeSettings } from './codebooks.ts'
-import { appendEncode } from './encode-graph.ts'
+import { requireFinite, rowsOf, vectorDimOf } from './codebooks.ts'
+import { encodeModel } from './encode-model.ts'
 import { originsOf, settle, type Proposal } from './settle.ts'
 import { batchRowsFor, codeTensor, Crew, rowTensor, WalkPool } from './walk-pool.ts'
 
@@ -30,24 +29,13 @@ export interface Assigned {
   readonly rechecked: number
 }
 
-/** ONNX bytes of the walk with the codebooks inside; `sticky` adds the input `old`. */
-export function encodeModel(codebooks: Codebooks, settings: EncodeSettings, delta: number, sticky: boolean): Uint8Array {
-  const graph = new Graph({ name: 'semantic-ids' })
-  const vectors = graph.input('vectors', 'float32', ['rows', codebooks.dim])
-  const old = sticky ? graph.input('old', 'int32', ['rows', codebooks.sizes.length]) : undefined
-  const walk = appendEncode(graph, vectors, codebooks, settings, old && { old, delta })
-  graph.output('codes', walk.codes)
-  graph.output('margins', walk.margins)
-  return toModel(graph)
-}
-
 /**
  * Final semantic IDs of a batch whose codes some graph has proposed (`appendEncode`): a pure function of vectors and bundle.
  * @param vectors - the published numbers that the graph encoded, row-major float32, shape [rows, dim]
  * @param old - `bundle.parents.lookup(ids)`, as fed to the graph
  */
 export function assign(bundle: Bundle, vectors: Float32Array, old: Int32Array, proposal: Proposal): Assigned {
-  const { codes, rechecked } = settle(vectors, proposal, bundle.codebooks, bundle.settings, { old, delta: bundle.delta })
+  const { codes, rechecked } = settle(vectors, proposal, bundle, { old, delta: bundle.delta })
   return { codes, origins: originsOf(codes, old, bundle.codebooks.sizes.length), rechecked }
 }
 
@@ -64,10 +52,10 @@ export class SemanticIdEncoder {
 
   /** @throws SIDESTREAM_SESSION_FAILED */
   static async create(bundle: Bundle, { threads = 1 }: EncoderOptions = {}): Promise<SemanticIdEncoder> {
-    const model = encodeModel(bundle.codebooks, bundle.settings, bundle.delta, bundle.parents.rows > 0)
+    const model = encodeModel(bundle, bundle.parents.rows > 0 ? bundle.delta : undefined)
     const crew = new Crew(threads)
     try {
-      return new SemanticIdEncoder(bundle, crew, await WalkPool.create(model, batchRowsFor(bundle.codebooks.sizes), crew))
+      return new SemanticIdEncoder(bundle, crew, await WalkPool.create(model, batchRowsFor(bundle), crew))
     } catch (error) {
       await crew.close()
       throw error
@@ -80,13 +68,14 @@ export class SemanticIdEncoder {
    * @throws SIDESTREAM_SHAPE_MISMATCH, SIDESTREAM_VECTOR_NOT_FINITE
    */
   async encode(vectors: Float32Array, ids?: readonly string[]): Promise<Assigned> {
-    const { codebooks, parents } = this.bundle
-    const rows = rowsOf(vectors, codebooks.dim)
+    const { codebooks, parents, network } = this.bundle
+    const dim = vectorDimOf(codebooks, network)
+    const rows = rowsOf(vectors, dim)
     const levels = codebooks.sizes.length
     if (ids !== undefined && ids.length !== rows) {
       throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `${rows} vectors came with ${ids.length} ids`)
     }
-    requireFinite(vectors, codebooks.dim)
+    requireFinite(vectors, dim)
     const sticky = parents.rows > 0
     const old = sticky && ids !== undefined ? parents.lookup(ids) : new Int32Array(rows * levels).fill(-1)
     const codes = new Uint16Array(rows * levels)
@@ -94,12 +83,12 @@ export class SemanticIdEncoder {
     await this.#pool.run(
       rows,
       (from, to) => ({
-        vectors: rowTensor(vectors, codebooks.dim, from, to),
+        vectors: rowTensor(vectors, dim, from, to),
         ...(sticky ? { old: codeTensor(old, levels, from, to) } : {}),
       }),
       (from, to, outputs) => {
         const proposal = { codes: outputs['codes']!.data as Int32Array, margins: outputs['margins']!.data as Float32Array }
-        const batch = vectors.subarray(from * codebooks.dim, to * codebooks.dim)
+        const batch = vectors.subarray(from * dim, to * dim)
         const assigned = assign(this.bundle, batch, old.subarray(from * levels, to * levels), proposal)
         codes.set(assigned.codes, from * levels)
         rechecked += assigned.rechecked

@@ -5,8 +5,12 @@
  */
 
 // Codebooks and the bundle that decides an ID.
-export { codebooksOf, encodeDefaults } from './codebooks.ts'
-export type { Codebooks, EncodeSettings } from './codebooks.ts'
+export { codebooksOf, encodeDefaults, penaltiesOfPrices, vectorDimOf } from './codebooks.ts'
+export type { Codebooks, EncodeSettings, Quantizer, WalkSettings } from './codebooks.ts'
+export { fsqOf } from './fsq.ts'
+export type { Fsq } from './fsq.ts'
+export { networkOf, networkTolerance, throughNetwork } from './network.ts'
+export type { Network, NetworkLayer } from './network.ts'
 export { bundleFromParts, bundleOf, bundleToParts } from './bundle.ts'
 export type { Bundle, BundleOrigin, BundleParts } from './bundle.ts'
 export { ParentCodes } from './parent-codes.ts'
@@ -14,8 +18,8 @@ export { ParentCodes } from './parent-codes.ts'
 // Encoding: the float64 reference, the graph, and what makes them agree.
 export { decode, encode, encodeSticky } from './encode.ts'
 export type { Sticky } from './encode.ts'
-export { appendEncode } from './encode-graph.ts'
-export type { WalkValues } from './encode-graph.ts'
+export { appendEncode } from './encode-model.ts'
+export type { WalkValues } from './walk-values.ts'
 export { originsOf, settle } from './settle.ts'
 export type { Proposal, Settled } from './settle.ts'
 export { assign, SemanticIdEncoder } from './encoder.ts'

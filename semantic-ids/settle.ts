@@ -5,8 +5,8 @@
 
 import { SidestreamError } from '../schemas/index.ts'
 import type { SidOrigin } from '../schemas/index.ts'
-import { rowsOf, type Codebooks, type EncodeSettings } from './codebooks.ts'
-import { walkRow, type Sticky } from './encode.ts'
+import { rowsOf, vectorDimOf, type Quantizer } from './codebooks.ts'
+import { ReferenceWalk, type Sticky } from './encode.ts'
 
 /** What the fast path says of a batch. */
 export interface Proposal {
@@ -25,18 +25,12 @@ export interface Settled {
 }
 
 /**
- * Final codes: rows with a margin below `settings.recheckTolerance` are walked by the reference.
+ * Final codes: rows with a margin below the quantizer's `recheckTolerance` are walked by the reference.
  * @param vectors - the very numbers the proposal was computed from, row-major float32, shape [rows, dim]
  * @throws SIDESTREAM_SHAPE_MISMATCH
  */
-export function settle(
-  vectors: Float32Array,
-  proposal: Proposal,
-  codebooks: Codebooks,
-  settings: EncodeSettings,
-  sticky?: Sticky,
-): Settled {
-  const rows = rowsOf(vectors, codebooks.dim)
+export function settle(vectors: Float32Array, proposal: Proposal, { codebooks, settings, network }: Quantizer, sticky?: Sticky): Settled {
+  const rows = rowsOf(vectors, vectorDimOf(codebooks, network))
   const levels = codebooks.sizes.length
   if (
     proposal.codes.length !== rows * levels ||
@@ -49,11 +43,11 @@ export function settle(
     )
   }
   const codes = new Uint16Array(proposal.codes)
-  const residual = new Float64Array(codebooks.dim)
+  const walk = new ReferenceWalk(codebooks, settings, sticky, network)
   let rechecked = 0
   for (let row = 0; row < rows; row++) {
     if (proposal.margins[row]! >= settings.recheckTolerance) continue
-    walkRow(vectors, row, codebooks, settings.normalize, sticky, residual, codes)
+    walk.decide(vectors, row, codes)
     rechecked++
   }
   return { codes, rechecked }

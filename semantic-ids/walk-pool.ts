@@ -5,15 +5,18 @@
  */
 
 import { ComputeWorker, Session, tensor, type Tensor } from '../compute/index.ts'
+import { usesBeam } from './beam.ts'
+import type { Quantizer } from './codebooks.ts'
 import { tableShapes } from './encode-graph.ts'
 
 /** Scores of one batch stay within this many bytes, so they are read again from the second-level cache. */
 const scoreBytes = 2 ** 21
 const mostBatchRows = 1024
 
-/** Rows per run for codebooks of these sizes. */
-export function batchRowsFor(sizes: readonly number[]): number {
-  const cells = Math.max(...sizes.map((size) => tableShapes(size, 1).scores[1]))
+/** Rows per run for a quantizer of this shape. */
+export function batchRowsFor({ codebooks, settings }: Pick<Quantizer, 'codebooks' | 'settings'>): number {
+  const widths = codebooks.levels.map((_, level) => tableShapes(codebooks.sizes[level]!, 1).scores[1])
+  const cells = Math.max(...widths) * (usesBeam(codebooks, settings) ? settings.beam! : 1)
   return Math.max(16, Math.min(mostBatchRows, 2 ** Math.floor(Math.log2(scoreBytes / 4 / cells))))
 }
 
@@ -46,6 +49,10 @@ export class WalkPool {
   static async create(model: Uint8Array, batchRows: number, crew: Crew): Promise<WalkPool> {
     const sessions = await Promise.all(crew.workers.map((worker) => Session.create(model, { worker, threads: 1 })))
     return new WalkPool(sessions, batchRows)
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#sessions.map((session) => session.close()))
   }
 
   /**

@@ -141,7 +141,7 @@ test('appended behind other nodes, the IDs are those of the published numbers', 
   const input = graph.input('content', 'float32', ['n', dim])
   const old = graph.input('old', 'int32', ['n', 2])
   const published = graph.cast(graph.cast(graph.scale(input, 0.37), 'float16'), 'float32')
-  const walk = appendEncode(graph, published, books, bundle.settings, { old, delta: bundle.delta })
+  const walk = appendEncode(graph, published, bundle, { old, delta: bundle.delta })
   graph.output('published', published)
   graph.output('codes', walk.codes)
   graph.output('margins', walk.margins)
