@@ -179,6 +179,7 @@ export function bundleFromParts({ parts, about }: BundleParts): Bundle {
 }
 
 function penaltiesFrom(parts: BundleParts['parts'], present: readonly boolean[], sizes: readonly number[]): (Float32Array | undefined)[] {
+  if (present.length !== sizes.length) throw corrupt(`manifest: penalties of ${present.length} levels, codebooks of ${sizes.length}`)
   return floats(parts, penaltiesPart, sizes).map((level, index) => (present[index] ? level : undefined))
 }
 

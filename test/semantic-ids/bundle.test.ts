@@ -1,7 +1,18 @@
 import { deepStrictEqual, equal, throws } from 'node:assert/strict'
 import { test } from 'node:test'
-import { bundleFromParts, bundleOf, bundleToParts, encodeDefaults, ParentCodes, type Bundle } from '../../semantic-ids/index.ts'
-import { codebooks, encoded } from './golden.ts'
+import {
+  bundleFromParts,
+  bundleOf,
+  bundleToParts,
+  codebooksOf,
+  encode,
+  encodeDefaults,
+  fsqOf,
+  networkOf,
+  ParentCodes,
+  type Bundle,
+} from '../../semantic-ids/index.ts'
+import { clustered, codebooks, encoded, x } from './golden.ts'
 
 const ids = Array.from({ length: 60 }, (_, row) => (row % 7 === 0 ? `ünï-${row}-🎬` : `item-${row}`))
 const bundle = (delta: number): Bundle =>
@@ -21,6 +32,55 @@ test('a bundle comes back from its parts as it was, an infinite delta too', () =
     deepStrictEqual([...back.parents.entries()], [...bundle(delta).parents.entries()])
     deepStrictEqual(bundleToParts(back), { parts, about })
   }
+})
+
+const whole = (): Bundle =>
+  bundleOf({
+    codebooks: codebooksOf(4, codebooks.levels, {
+      penalties: [undefined, Float32Array.of(0.5, 0, 0.25, 1, 2)],
+      fsq: fsqOf([3, 4], clustered(2, 4, 1, 5)),
+    }),
+    settings: { normalize: false, recheckTolerance: 1e-4, beam: 3 },
+    network: networkOf([
+      { weights: clustered(7, 4, 1, 6), bias: new Float32Array(7).fill(0.5) },
+      { weights: clustered(4, 7, 1, 7), bias: Float32Array.of(0, 1, 0, -1) },
+    ]),
+    delta: 0,
+    parents: ParentCodes.empty(3),
+    origin: { parent: null, idSpace: 'a', input: {}, training: {}, policy: {} },
+  })
+
+test('penalties, finite-scalar level, network and beam come back too, and give the same codes', () => {
+  const bundle = whole()
+  const { parts, about } = bundleToParts(bundle)
+  deepStrictEqual([...parts.keys()], ['codebooks.f32', 'parent-codes.bin', 'penalties.f32', 'fsq.f32', 'network.f32'])
+  const back = bundleFromParts({ parts, about: JSON.parse(JSON.stringify(about)) })
+  deepStrictEqual({ ...back, parents: null }, { ...bundle, parents: null })
+  deepStrictEqual(bundleToParts(back), { parts, about })
+  const codes = (one: Bundle): Uint16Array => encode(x, one.codebooks, one.settings, one.network)
+  deepStrictEqual(codes(back), codes(bundle))
+})
+
+test('a bundle of format 1 is read as it was meant: greedy, without extras', () => {
+  const { parts, about } = bundleToParts(bundle(0.5))
+  const { normalizeResiduals: _, beam: __, penalties: ___, fsq: ____, network: _____, ...before } = about
+  const back = bundleFromParts({ parts, about: { ...before, format: 1 } })
+  deepStrictEqual({ ...back, parents: null }, { ...bundle(0.5), parents: null })
+})
+
+test('extra parts that are missing, cut or do not fit are refused by name', () => {
+  const { parts, about } = bundleToParts(whole())
+  for (const name of ['penalties.f32', 'fsq.f32', 'network.f32']) {
+    const message = new RegExp(name.replace('.', '\\.'))
+    const without = new Map([...parts].filter(([own]) => own !== name))
+    throws(() => bundleFromParts({ parts: without, about }), { code: 'SIDESTREAM_ARTIFACT_CORRUPT', message })
+    const cut = new Map([...parts, [name, parts.get(name)!.slice(0, -4)]])
+    throws(() => bundleFromParts({ parts: cut, about }), { code: 'SIDESTREAM_ARTIFACT_CORRUPT', message })
+  }
+  const corrupt = { code: 'SIDESTREAM_ARTIFACT_CORRUPT' }
+  throws(() => bundleFromParts({ parts, about: { ...about, sizes: [6, 5, 13] } }), corrupt)
+  throws(() => bundleFromParts({ parts, about: { ...about, mode: 'greedy' } }), corrupt)
+  throws(() => bundleFromParts({ parts, about: { ...about, penalties: [true] } }), corrupt)
 })
 
 test('codebooks are little-endian float32, level after level, as the header says', () => {
@@ -65,7 +125,7 @@ test('damaged or foreign parts are refused', () => {
   const corrupt = { code: 'SIDESTREAM_ARTIFACT_CORRUPT' }
   const withPart = (name: string, bytes: Uint8Array): ReadonlyMap<string, Uint8Array> => new Map([...parts, [name, bytes]])
   const codes = parts.get('parent-codes.bin')!
-  throws(() => bundleFromParts({ parts, about: { ...about, format: 2 } }), { ...corrupt, message: /format.*not known/ })
+  throws(() => bundleFromParts({ parts, about: { ...about, format: 3 } }), { ...corrupt, message: /format.*not known/ })
   throws(() => bundleFromParts({ parts, about: { ...about, sizes: [6] } }), corrupt)
   throws(() => bundleFromParts({ parts, about: {} }), corrupt)
   throws(() => bundleFromParts({ parts: new Map(), about }), { ...corrupt, message: /codebooks\.f32 is missing/ })

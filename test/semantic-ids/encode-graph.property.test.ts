@@ -20,7 +20,6 @@ import {
 import { clustered } from './golden.ts'
 
 const seed = 20_253
-const origin = { parent: null, idSpace: 'test', input: {}, training: {}, policy: {} }
 const dim = 6
 const rows = 120
 const worker = new ComputeWorker({ name: 'encode-property' })
