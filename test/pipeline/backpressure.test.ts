@@ -85,15 +85,15 @@ class Watched {
   }
 
   #state(state: State): State {
-    const watched = this
+    const read = (): void => void this.#read++
     return replaced(state, {
       commit: async (change) => {
-        await watched.commit?.pass()
+        await this.commit?.pass()
         return state.commit(change)
       },
       *range(start, end) {
         for (const entry of state.range(start, end)) {
-          if (entry[0].startsWith('r\u0000')) watched.#read++
+          if (entry[0].startsWith('r\u0000')) read()
           yield entry
         }
       },
