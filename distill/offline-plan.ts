@@ -23,6 +23,8 @@ export interface OfflineOptions {
    * @default the plain set, with `samples.historyLength` items
    */
   readonly sets?: SampleSetOptions
+  /** Source of pairs of the plan whose content gives the cut of `content-single`. @default none: as `sets` says */
+  readonly contentCutFrom?: string
   readonly trainer?: Omit<TrainerOptions, 'sources'>
   /**
    * Sources and stages, given the dimension of each kind of ID embedding that there is.

@@ -27,6 +27,8 @@ export type OfflineWeighing = Pick<TeacherBatchOptions, 'minExposures' | 'satura
 export interface OfflineRowsOptions {
   readonly samples: SampleOptions
   readonly sets?: SampleSetOptions
+  /** Source of pairs whose content gives the cut of `content-single`. @default none: as `sets` says */
+  readonly contentCutFrom?: string
   readonly weighing?: OfflineWeighing
   readonly seed: number
 }
@@ -62,13 +64,17 @@ export async function offlineRows(
   data: OfflineData,
   sources: readonly OfflineSource[],
   head: Head,
-  { samples, sets: given, weighing = {}, seed }: OfflineRowsOptions,
+  { samples, sets: given, contentCutFrom, weighing = {}, seed }: OfflineRowsOptions,
 ): Promise<OfflineRows> {
   const { items, teachers: known } = data
   const content = (id: string): ContentVectors | undefined => items.get(id)?.vectors
   const item = (id: string): ItemContent | undefined => items.get(id)
   const { historyLength: length = sampleDefaults.historyLength, source: sampled = sampleDefaults.source } = samples
-  const setOptions = { length, seed, ...given }
+  let nearest: Promise<readonly TrainingRow[]> | undefined
+  const near = (): Promise<readonly TrainingRow[]> => (nearest ??= contentPairs(head, data.warm, content))
+  const cutSource = sources.find(({ name, kind }) => kind === 'pairs' && name === contentCutFrom)
+  const cutRows = cutSource && (cutSource.from === 'content' ? await near() : (data.pairs.get(cutSource.name)?.trained ?? []).map(pairRow))
+  const setOptions = { length, seed, ...given, ...(cutRows && { cutRows }) }
   const usable = usableRows(data.samples, content)
   const { rows: made, counts: sets } = rowsOfSets(usable.rows, item, setOptions)
   const held = usableRows(data.heldOut, content).rows
@@ -100,7 +106,7 @@ export async function offlineRows(
       const teachers = Object.fromEntries(own.kinds.map((one, k) => [one.name, batch.counts[k]!]))
       counts[name] = { kind, rows: taught.length, unknown: ids.length - taught.length, heldOut: 0, teachers }
     } else if (from === 'content') {
-      bySource[name] = await contentPairs(head, data.warm, content)
+      bySource[name] = await near()
       counts[name] = { kind, rows: bySource[name].length, unknown: 0, heldOut: 0 }
     } else {
       const { trained = [], heldOut = [] } = data.pairs.get(name) ?? {}

@@ -54,6 +54,7 @@ export async function distillOffline(input: OfflineInput): Promise<OfflineResult
     samples,
     seed,
     ...(options.sets && { sets: options.sets }),
+    ...(options.contentCutFrom !== undefined && { contentCutFrom: options.contentCutFrom }),
     ...(options.weighing && { weighing: options.weighing }),
   })
   requireRows(data, rows)

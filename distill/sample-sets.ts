@@ -25,11 +25,16 @@ export interface SampleSetOptions extends FilterOptions {
    */
   readonly contentCut?: number | null
   /**
-   * Without a cut of its own: share of the pairs (target, newest item before it) whose cosine is below the cut. Higher: fewer
-   * items, more alike.
+   * Without a cut of its own: share of the pairs whose cosine is below the cut. Higher: fewer items, more alike.
    * @default 0.25
    */
   readonly contentQuantile?: number
+  /**
+   * Those pairs: of each row the target and its newest item. One source of pairs that are alike in content gives the cut of
+   * SAIL-Embedding's kind.
+   * @default the rows themselves, as they are where none of these has content
+   */
+  readonly cutRows?: readonly Pick<DistillSample, 'targetId' | 'history'>[]
   /**
    * Most clusters of items without a label. More: finer shares, slower.
    * @default 1000
@@ -42,7 +47,7 @@ export interface SampleSetOptions extends FilterOptions {
   readonly seed?: number
 }
 
-export const sampleSetDefaults: Readonly<Required<SampleSetOptions>> = {
+export const sampleSetDefaults: Readonly<Required<Omit<SampleSetOptions, 'cutRows'>>> = {
   ...filterDefaults,
   sets: ['plain'],
   contentCut: null,
@@ -84,7 +89,7 @@ export function rowsOfSets(
   const sets = sampleSets.filter((set) => options.sets.includes(set))
   const filtered = sets.flatMap((set) => (set === 'plain' ? [] : [set]))
   const content = (itemId: string): ContentVectors | undefined => item(itemId)?.vectors
-  const contentCut = filtered.includes('content-single') ? (options.contentCut ?? cutOf(rows, content, options.contentQuantile)) : NaN
+  const contentCut = filtered.includes('content-single') ? (options.contentCut ?? foundCut(rows, content, options)) : NaN
   const needsClusters = filtered.includes('collaborative-single') || filtered.includes('collaborative-multi')
   const clusterOf = needsClusters ? clusterItems(rows, item, options) : () => ''
   const rules: FilterContent = { content, contentCut, clusterOf }
@@ -126,8 +131,17 @@ function newest(row: DistillSample, content: FilterContent['content'], length: n
   return row.marks === undefined && history.length === row.history.length ? row : rowOf(row, 'plain', history)
 }
 
+function foundCut(
+  rows: readonly DistillSample[],
+  content: FilterContent['content'],
+  { cutRows = [], contentQuantile }: Pick<SampleSetOptions, 'cutRows'> & { readonly contentQuantile: number },
+): number {
+  const given = cutOf(cutRows, content, contentQuantile)
+  return Number.isNaN(given) ? cutOf(rows, content, contentQuantile) : given
+}
+
 /** The cosine that `quantile` of the pairs (target, newest other item before it) lie below; NaN without a pair. */
-function cutOf(rows: readonly DistillSample[], content: FilterContent['content'], quantile: number): number {
+function cutOf(rows: NonNullable<SampleSetOptions['cutRows']>, content: FilterContent['content'], quantile: number): number {
   const cosines: number[] = []
   for (const { targetId, history } of rows) {
     const target = content(targetId)

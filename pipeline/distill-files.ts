@@ -161,6 +161,7 @@ function offlineOptions(config: Config, { holdOut = distillDefaults.holdOut, kee
     head: headOptions({ config }),
     samples: { ...sampleOptions(config), emptyHistories: false },
     sets: setOptions(config),
+    ...(config.sequences.contentCutFrom !== null && { contentCutFrom: config.sequences.contentCutFrom }),
     trainer,
     plan: (dims) => {
       const { sources, start, round } = configuredTraining(config, 'files', dims)

@@ -85,6 +85,26 @@ export async function roundSources(
   return bySource
 }
 
+/** Pairs that the cut of a round's `content-single` is found on, the most. */
+const cutPairs = 10_000
+
+/**
+ * The pairs that `sequences.contentCutFrom` names, as of the round's end; undefined when it names none, or no cut is wanted.
+ * @param input.rows - candidate rows of the round: pairs made of content are of their items
+ * @param head - asked for its statistics, for pairs made of content alone
+ */
+export async function contentCutRows(
+  { project: { codec, config }, state, round, endTs, rows, item }: RoundInput,
+  head: () => Promise<Head>,
+): Promise<readonly TrainingRow[] | undefined> {
+  const { contentCutFrom: source, contentCut, sets } = config.sequences
+  if (source === null || contentCut !== null || !sets.includes('content-single')) return undefined
+  if (config.training.sources[source]!.from === 'topic')
+    return pairsAsOf(state, codec, { source, round, endTs, seed: config.seed, limit: cutPairs })
+  const itemIds = [...new Set(rows.flatMap(({ targetId, history }) => [targetId, ...history]))].sort()
+  return contentPairs(await head(), itemIds, (id) => item(id)?.vectors)
+}
+
 /** Items with a teacher that is trusted. */
 function taughtItems(itemIds: readonly string[], entities: readonly string[], { dims, weightBy, batch }: RoundTeachers): string[] {
   const known = entities.flatMap((name) => (dims.has(name) ? [{ name, dim: dims.get(name)! }] : []))

@@ -9,6 +9,7 @@ import { prepareRound, prepareSets, runStages, Trainer } from '../distill/index.
 import type {
   Checkpoint,
   ContentVectors,
+  Head,
   HeadOptions,
   HeadSpec,
   MiningReport,
@@ -29,7 +30,7 @@ import type { OwnerLanes } from './owner-lanes.ts'
 import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
 import { replayRows } from './replay-rows.ts'
-import { roundSources, roundTeachers } from './round-sources.ts'
+import { contentCutRows, roundSources, roundTeachers } from './round-sources.ts'
 import type { RoundInput } from './round-sources.ts'
 import { roundRows, roundText, trainedPut, waitingPuts } from './samples-state.ts'
 import { teacherOptions, teachersAsOf } from './teacher-state.ts'
@@ -203,7 +204,10 @@ export class RoundTraining {
     const isKnown = (itemId: string): boolean => item(itemId) !== undefined
     const usable = replayed.filter(({ sample }) => isKnown(sample.targetId) && sample.history.some(isKnown))
     const prepared = prepareRound([...own, ...usable], { round, seed: config.seed, isKnown })
-    const { rows, counts: sets } = prepareSets(prepared, { ...setOptions(config), seed: config.seed, item })
+    const cutRows = await contentCutRows({ project: this.#project, state, round, endTs, rows: prepared.rows, item }, () =>
+      this.#newestHead(),
+    )
+    const { rows, counts: sets } = prepareSets(prepared, { ...setOptions(config), seed: config.seed, item, ...(cutRows && { cutRows }) })
     const teachers = this.#countTeachers(rows, endTs, item)
     // The process may have ended between the checkpoint and the commit: the checkpoint stands.
     const stands = (await listCheckpoints(this.#project)).includes(checkpointName(round))
@@ -286,6 +290,11 @@ export class RoundTraining {
       await this.close()
       return { losses: [], diverged: error.message, sources: {}, mined: [] }
     }
+  }
+
+  async #newestHead(): Promise<Head> {
+    const newest = (await listCheckpoints(this.#project)).at(-1)
+    return (await readCheckpoint(this.#project, newest ?? bootstrapHead, { training: false })).head
   }
 
   #countTeachers(rows: RoundSets['rows'], endTs: number, item: (itemId: string) => ItemContent | undefined): TrainedRound['teachers'] {

@@ -122,6 +122,7 @@ export const configDefaults = {
     jaccard: 0.5,
     contentCut: null,
     contentQuantile: 0.25,
+    contentCutFrom: null,
     clusters: 1000,
     minItems: 3,
   },

@@ -58,7 +58,12 @@ export const sequences = z
     contentQuantile: option(
       share,
       defaults.sequences.contentQuantile,
-      "Where `contentCut` is null: share of the round's pairs of a target and the newest item before it that lie below the cut. Higher: fewer items, more alike.",
+      'Where `contentCut` is null: share of the pairs of `contentCutFrom` that lie below the cut. Higher: fewer items, more alike.',
+    ),
+    contentCutFrom: option(
+      name.nullable(),
+      defaults.sequences.contentCutFrom,
+      "Where `contentCut` is null: the source of `training.sources` whose pairs give it, unscored ones of items alike in content; null, or while it has none: the round's pairs of a target and the newest item before it. Pairs made of content (`from: content`) are nearest neighbors and give a high cut; a round finds them once more for it.",
     ),
     clusters: option(
       count.max(100_000),

@@ -142,6 +142,11 @@ export function findConflicts(config: Config): Problem[] {
     report('store.mapSizeBytes', `must be at least store.maxBytes, ${store.maxBytes} (got ${store.mapSizeBytes})`)
   const both = interactions.otherBehaviors.filter((behavior) => interactions.positiveBehaviors.includes(behavior))
   if (both.length > 0) report('interactions.otherBehaviors', `must not repeat positive behaviors (got ${both.join(', ')})`)
+  const cutFrom = sequences.contentCutFrom
+  const cutSource = cutFrom === null ? undefined : config.training.sources[cutFrom]
+  if (cutFrom !== null && (cutSource?.kind !== 'pairs' || cutSource.scored))
+    report('sequences.contentCutFrom', `must name a source of pairs without scores of training.sources (got ${cutFrom})`)
+  if (cutFrom !== null && sequences.contentCut !== null) report('sequences.contentCutFrom', 'excludes `contentCut`: give one of them')
   if (sequences.history >= sequences.events)
     report(
       'sequences.history',

@@ -1,7 +1,15 @@
 import { deepStrictEqual, notDeepStrictEqual, ok, strictEqual } from 'node:assert/strict'
 import { test } from 'node:test'
 import { hashUnit } from '../../compute/index.ts'
-import { prepareRound, prepareSets, rowsOfSets, sampleKey, sampleSets, samplesFromInteractions } from '../../distill/index.ts'
+import {
+  contentCosine,
+  prepareRound,
+  prepareSets,
+  rowsOfSets,
+  sampleKey,
+  sampleSets,
+  samplesFromInteractions,
+} from '../../distill/index.ts'
 import type { SampleItem } from '../../distill/index.ts'
 import type { DistillSample, Interaction } from '../../schemas/index.ts'
 
@@ -86,6 +94,20 @@ test('without a cut of its own, content-single takes the quantile of what users 
   strictEqual(given.contentCut, 0.4)
   const stricter = rowsOfSets(all, item, { sets: ['content-single'], contentCut: 0.8 })
   ok(stricter.counts['content-single']!.otherContent > given.counts['content-single']!.otherContent)
+})
+
+test('pairs that are given for it have the cut, where one of them has content', async () => {
+  const all = await samples()
+  const cut = (cutRows: readonly { targetId: string; history: readonly string[] }[], contentQuantile = 0): number =>
+    rowsOfSets(all, item, { sets: ['content-single'], contentQuantile, cutRows }).contentCut
+  const known = [...new Set(all.map(({ targetId }) => targetId))].filter((id) => item(id) !== undefined)
+  const pair = { targetId: known[0]!, history: [known[1]!] }
+  const own = contentCosine(item(known[0]!)!.vectors, item(known[1]!)!.vectors)!
+  strictEqual(cut([pair]), own)
+  strictEqual(cut([{ targetId: 'gone', history: [known[1]!] }, pair]), own)
+  const without = rowsOfSets(all, item, { sets: ['content-single'], contentQuantile: 0 }).contentCut
+  strictEqual(cut([]), without)
+  strictEqual(cut([{ targetId: 'gone', history: ['gone too'] }]), without)
 })
 
 test('no row at all is no error', () => {

@@ -5,13 +5,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { writeContent, writeInteractions } from '../../examples/small-shop/shop.ts'
-import { decodeTensors } from '../../distill/index.ts'
+import { contentCosine, decodeTensors } from '../../distill/index.ts'
+import type { ContentVectors } from '../../distill/index.ts'
 import { distillFiles } from '../../pipeline/index.ts'
 import type { DistillReport } from '../../pipeline/index.ts'
 import { checkConfig } from '../../schemas/index.ts'
-import type { Config } from '../../schemas/index.ts'
+import type { Config, ItemContent, SourceEvent } from '../../schemas/index.ts'
 import { writeIdEmbeddings, writePairs } from '../cli/staged-files.ts'
-import { clicks, hourMs, itemIds, latenessMs, onDisk, startTs, TestProject, wantedItems } from './fixture.ts'
+import { clicks, contentOf, hourMs, itemIds, latenessMs, onDisk, startTs, TestProject, wantedItems } from './fixture.ts'
 
 let home = ''
 before(async () => {
@@ -25,13 +26,18 @@ after(() => rm(home, { recursive: true, force: true }))
 
 let runs = 0
 /** A short run on the small shop with these options of `training`. */
-async function distill(training: object, holdOut = 0): Promise<{ readonly report: DistillReport; readonly out: string }> {
+async function distill(
+  training: object,
+  holdOut = 0,
+  sequences: object = {},
+): Promise<{ readonly report: DistillReport; readonly out: string }> {
   const config = checkConfig({
     content: { modalities: { text: { dim: 12 }, image: { dim: 8 } } },
     interactions: { positiveBehaviors: ['click', 'like'], otherBehaviors: ['skip'] },
     head: { dim: 8, prefixes: [4, 8], hidden: 8 },
     training: { batch: 32, learningRate: 0.01, ...training },
     guard: { mode: 'report', minEvents: 1 },
+    sequences,
   })
   const out = join(home, `run-${runs++}`)
   const { report } = await distillFiles(config, {
@@ -138,6 +144,50 @@ test('modalityDropout of a source leaves modalities out while training', async (
   const [plain, some, most] = [await first(0), await first(0.2), await first(0.9)]
   ok(plain !== some && some !== most, `${plain} ${some} ${most}`)
   strictEqual(await first(0.2), some)
+})
+
+test('sequences.contentCutFrom: the pairs of a source say how alike content must be, offline and in rounds', async (t) => {
+  const sources = { seq2item: {}, similar: { kind: 'pairs' }, near: { kind: 'pairs', from: 'content' } }
+  const filters = { sets: ['plain', 'content-single'], minKinds: 1, minItems: 1 }
+  const passed = async (own: object): Promise<number> => {
+    const { report } = await distill({ sources, stages: [{ name: 'one', steps: 1 }] }, 0, { ...filters, ...own })
+    const { kept, surplus } = report.sets['content-single']!
+    return kept + surplus
+  }
+  const [plain, similar, near, all] = [
+    await passed({}),
+    await passed({ contentCutFrom: 'similar' }),
+    await passed({ contentCutFrom: 'near' }),
+    await passed({ contentCutFrom: 'near', contentQuantile: 0 }),
+  ]
+  // Users like two topics; pairs are of one, and nearest neighbors are the closest of it.
+  ok(near < similar && similar < plain && near < all, `${near} ${similar} ${plain} ${all}`)
+
+  const known = itemIds(wantedItems)
+  const vectorsOf = (id: string): ContentVectors => (contentOf(id, startTs).record as ItemContent).vectors
+  const alike = known.slice(1).map((id) => ({ id, cosine: contentCosine(vectorsOf(known[0]!), vectorsOf(id))! }))
+  alike.sort((a, b) => a.cosine - b.cosine)
+  /** Items of histories that were not alike enough; the source `tags` has one pair, which all others must be as alike as. */
+  const leftOut = async (contentCutFrom: string, tagged: string): Promise<number> => {
+    const training = { latenessMs, idleMs: hourMs, batch: 16, sources: { clicks: {}, near: sources.near, tags: { kind: 'pairs' } } }
+    const it = await TestProject.open(t, { changes: { training, sequences: { ...filters, contentCutFrom } } })
+    const pairOf = (targetId: string, eventTs: number): SourceEvent => ({
+      topic: 'item-pairs',
+      eventTs,
+      record: { source: 'tags', queryId: known[0]!, targetId, eventTs },
+    })
+    await it.bootstrap()
+    await it.feed(pairOf('nothing', startTs + hourMs + latenessMs))
+    await it.feed(clicks(48, startTs + hourMs, known), pairOf(tagged, startTs + hourMs))
+    await it.feed(pairOf('nothing', startTs + 2 * hourMs + latenessMs))
+    await it.advance(startTs + 2 * hourMs)
+    const { sets } = it.control.all('trained')[0]!.body
+    await it.stop()
+    return sets!['content-single']!['otherContent']!
+  }
+  const [farthest, closest] = [alike[0]!.id, alike.at(-1)!.id]
+  const [far, close, nearest] = [await leftOut('tags', farthest), await leftOut('tags', closest), await leftOut('near', closest)]
+  ok(far < nearest && nearest < close, `${far} ${nearest} ${close}`)
 })
 
 test('rounds train with them too, and a pooler of other shape is refused by name when training goes on', async (t) => {

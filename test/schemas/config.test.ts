@@ -397,6 +397,16 @@ test('a pattern names modalities that there are, or all of them together against
   match(refusal(`${named}${yaml('pairs', '[{ query: fused, target: fused }]').slice(smallest.length)}`), /cannot tell the modality fused/)
 })
 
+test('the cut of content comes from a source of unscored pairs, or is given', () => {
+  const sources = '{ seq: {}, tags: { kind: pairs }, graded: { kind: pairs, scored: true } }'
+  const yaml = (from: string, more = ''): string =>
+    `${smallest}sequences: { contentCutFrom: ${from}${more} }\ntraining: { sources: ${sources} }\n`
+  strictEqual(parseConfig(yaml('tags')).sequences.contentCutFrom, 'tags')
+  for (const other of ['seq', 'graded', 'gone'])
+    match(refusal(yaml(other)), new RegExp(`contentCutFrom: must name a source of pairs without scores.*got ${other}`))
+  match(refusal(yaml('tags', ', contentCut: 0.5')), /contentCutFrom: excludes `contentCut`/)
+})
+
 test('a learned temperature begins within its bounds, wherever it comes from', () => {
   const yaml = (temperature: number, own: string): string =>
     `${smallest}training: { temperature: ${temperature}, sources: { tags: { kind: pairs, learnTemperature: true${own} } } }\n`
