@@ -23,7 +23,7 @@ export interface ConfigOption {
 
 /** The parts of a JSON schema that are read here. */
 interface JsonSchema {
-  readonly type?: string
+  readonly type?: string | readonly string[]
   readonly description?: string
   readonly unit?: string
   readonly default?: unknown
@@ -81,6 +81,7 @@ function options(schema: JsonSchema, prefix: string): ConfigOption[] {
 
 function typeText(schema: JsonSchema): string {
   if (schema.anyOf !== undefined) return schema.anyOf.map(typeText).join(' or ')
+  if (Array.isArray(schema.type)) return schema.type.map((type: string) => typeText({ ...schema, type })).join(' or ')
   if (schema.const !== undefined) return `\`${String(schema.const)}\``
   if (schema.enum !== undefined) return schema.enum.map((value) => `\`${String(value)}\``).join(', ')
   switch (schema.type) {

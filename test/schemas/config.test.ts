@@ -418,6 +418,14 @@ test('a learned temperature begins within its bounds, wherever it comes from', (
   strictEqual(parseConfig(yaml(2, ', temperature: 0.5')).training.sources['tags']!.temperature, 0.5)
 })
 
+test('the page of what the paper leaves open names options that there are, with their defaults', () => {
+  const page = readFileSync(new URL('../../docs/decisions/0025-what-the-paper-leaves-open.md', import.meta.url), 'utf8')
+  const rows = [...page.matchAll(/^\| [^|]+ \| `([^`]+)`[^|]* \| `([^`]+)` \|$/gm)]
+  ok(rows.length >= 40, `${rows.length} rows`)
+  const options = new Map(describeConfig().map(({ path, default: value }) => [path, JSON.stringify(value)]))
+  for (const [, value, path] of rows) strictEqual(options.get(path!), JSON.stringify(JSON.parse(value!)), path)
+})
+
 test('the reference page is the one made from the schema', () => {
   const page = readFileSync(new URL('../../docs/reference/configuration.md', import.meta.url), 'utf8')
   strictEqual(page, configReference(), 'run `node --import tsx scripts/config-docs.mjs` and commit the page')
