@@ -3,7 +3,7 @@
  * Invariants: decoding what was encoded gives the same bits back; `head` parts alone are enough to encode items.
  *
  * Parts: `head.json` {format, spec, statistics rows}, `head.tensors`, and, when training may go on, `training.json`
- * {format, about, options} and `training.tensors`. A `.tensors` part is: magic `SSTENSOR` (8 bytes), length of the directory
+ * {format, about, options} and `training.tensors`; when ID embeddings taught it, `taught.items` (`taught-items.ts`). A `.tensors` part is: magic `SSTENSOR` (8 bytes), length of the directory
  * (uint32 little-endian), directory (JSON, list of {name, dtype, dims, offset, bytes}), zero padding to a multiple of 8, then
  * each tensor row-major and little-endian at its offset (counted from the end of the padding, a multiple of 8).
  */
@@ -12,9 +12,11 @@ import { elementCount, tensor, zeros, type DType, type Tensor } from '../compute
 import { SidestreamError } from '../schemas/index.ts'
 import { requireHead, type Head, type HeadSpec } from './head.ts'
 import type { ModalityStatistics } from './statistics.ts'
+import { decodeTaught, encodeTaught, type TaughtItems } from './taught-items.ts'
 
 const format = 1
 const magic = 'SSTENSOR'
+const taughtPart = 'taught.items'
 
 /** Where training stands; plain JSON, kept beside the parts as the artifact's `about`. */
 export interface CheckpointPosition {
@@ -44,6 +46,8 @@ export interface Checkpoint {
   readonly position: CheckpointPosition
   /** Absent in a checkpoint that was read, or written, for inference only. */
   readonly training?: TrainingState
+  /** Items whose ID embeddings taught the head, over all of its training; absent when there are none. */
+  readonly taught?: TaughtItems
 }
 
 /** An artifact's content: parts, and what its manifest says. */
@@ -53,8 +57,9 @@ export interface CheckpointParts {
 }
 
 /** The parts of a checkpoint, ready for the artifacts port. */
-export function encodeCheckpoint({ head, position, training }: Checkpoint): CheckpointParts {
+export function encodeCheckpoint({ head, position, training, taught }: Checkpoint): CheckpointParts {
   const parts = new Map(encodeHead(head))
+  if (taught !== undefined && taught.length > 0) parts.set(taughtPart, encodeTaught(taught))
   if (training) {
     parts.set('training.json', encodeJson({ format, step: training.step, options: training.options }))
     parts.set('training.tensors', encodeTensors(training.tensors))
@@ -74,10 +79,12 @@ export function decodeCheckpoint(
   const head = decodeHead(parts)
   const position = about['position'] as CheckpointPosition | undefined
   if (about['kind'] !== 'head' || position === undefined) throw corrupt('the summary is not of a head checkpoint')
+  const taught = parts.get(taughtPart)
+  const known = { head, position, ...(taught !== undefined && { taught: decodeTaught(taught) }) }
   const trainingPart = parts.get('training.json')
-  if (trainingPart === undefined || options.training === false) return { head, position }
+  if (trainingPart === undefined || options.training === false) return known
   const { step, options: trained } = decodeJson('training.json', trainingPart) as { step: number; options: Record<string, unknown> }
-  return { head, position, training: { step, options: trained, tensors: decodeTensors(requirePart(parts, 'training.tensors')) } }
+  return { ...known, training: { step, options: trained, tensors: decodeTensors(requirePart(parts, 'training.tensors')) } }
 }
 
 /** `head.json` and `head.tensors`: all that encoding items needs. */

@@ -37,6 +37,22 @@ export function clusterItems(
   return (itemId) => named.get(itemId) ?? ''
 }
 
+/** Number of each item's first label or, without one, of its cluster; -1 for an item that has neither. Shape [itemIds.length]. */
+export function labelNumbers(
+  itemIds: readonly string[],
+  item: (itemId: string) => SampleItem | undefined,
+  options: { readonly clusters: number; readonly seed: number },
+): Int32Array {
+  const labelOf = clusterItems([{ history: itemIds }], item, options)
+  const numbers = new Map<string, number>()
+  return Int32Array.from(itemIds, (id) => {
+    const label = labelOf(id)
+    if (label === '') return -1
+    if (!numbers.has(label)) numbers.set(label, numbers.size)
+    return numbers.get(label)!
+  })
+}
+
 function nearestCentroids(
   items: ReadonlyMap<string, SampleItem>,
   { clusters, seed }: { readonly clusters: number; readonly seed: number },

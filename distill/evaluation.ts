@@ -10,7 +10,7 @@ import { SidestreamError } from '../schemas/index.ts'
 export interface EvaluationStream {
   /** Ascending event times, shape [n]. */
   readonly times: Float64Array
-  /** User number of each interaction, from 0, shape [n]. */
+  /** User number of each interaction, from 0, shape [n]; -1 = of nobody: it makes its item warm and popular, and is no event. */
   readonly users: Int32Array
   /** Item number of each interaction, shape [n]; -1 = an item without a vector, which is passed over. */
   readonly items: Int32Array
@@ -152,7 +152,7 @@ function findCandidates({ times, users, items }: EvaluationStream, since: Float6
   const candidates: Candidate[] = []
   for (let i = 0; i < times.length && times[i]! < until; i++) {
     const item = items[i]!
-    if (item < 0) continue
+    if (item < 0 || users[i]! < 0) continue
     let recent = histories.get(users[i]!)
     if (!recent) histories.set(users[i]!, (recent = []))
     const known = recent.indexOf(item)

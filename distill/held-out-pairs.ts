@@ -16,6 +16,50 @@ export interface HeldOutPairs {
   readonly targets: Int32Array
 }
 
+/** Pairs with a score, by item number: `close[p]` is 1 for one of the median score of its source and above, shape [pairs]. */
+export interface GradedPairs extends HeldOutPairs {
+  readonly close: Uint8Array
+}
+
+/** A pair of two items that are known. */
+export interface GivenPair {
+  readonly source: string
+  readonly query: number
+  readonly target: number
+  readonly score?: number | null | undefined
+}
+
+/** Pairs without a score belong together; graded ones only say how well. Undefined where there are none of a kind. */
+export function splitPairs(given: Iterable<GivenPair>): { readonly pairs?: HeldOutPairs; readonly graded?: GradedPairs } {
+  const plain: GivenPair[] = []
+  const graded = new Map<string, (GivenPair & { readonly score: number })[]>()
+  for (const { score, ...pair } of given) {
+    if (score === undefined || score === null) {
+      plain.push(pair)
+      continue
+    }
+    const own = graded.get(pair.source)
+    if (own) own.push({ ...pair, score })
+    else graded.set(pair.source, [{ ...pair, score }])
+  }
+  const scored = [...graded.values()].flatMap(closeOnes)
+  return {
+    ...(plain.length > 0 && { pairs: numbersOf(plain) }),
+    ...(scored.length > 0 && { graded: { ...numbersOf(scored), close: Uint8Array.from(scored, ({ close }) => (close ? 1 : 0)) } }),
+  }
+}
+
+/** With two grades the median is one of them: the lowest grade never counts as close. */
+function closeOnes(own: readonly (GivenPair & { readonly score: number })[]): (GivenPair & { readonly close: boolean })[] {
+  const ascending = Float64Array.from(own, ({ score }) => score).sort()
+  const [least, median] = [ascending[0]!, ascending[Math.floor(ascending.length / 2)]!]
+  return own.map((pair) => ({ ...pair, close: pair.score >= median && pair.score > least }))
+}
+
+function numbersOf(pairs: readonly GivenPair[]): HeldOutPairs {
+  return { queries: Int32Array.from(pairs, ({ query }) => query), targets: Int32Array.from(pairs, ({ target }) => target) }
+}
+
 /** The pairs as questions: distinct queries, ascending, with everything that belongs to each. */
 export interface PairQuestions extends Relevance {
   /** Item number of each query, shape [queries]. */

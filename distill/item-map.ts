@@ -5,8 +5,8 @@
 
 import { kMeans, principalPlane } from '../compute/index.ts'
 import type { ItemContent } from '../schemas/index.ts'
-import type { VectorSet } from './judge.ts'
 import { rowsOf } from './score-rows.ts'
+import type { VectorSet } from './vector-set.ts'
 
 /** Plain JSON. */
 export interface ItemMap {

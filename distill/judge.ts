@@ -3,8 +3,8 @@
  * asks the guard and the gate.
  * Invariant: it encodes nothing and reads no store; what it says is a function of its input and the seed, as plain JSON.
  */
-import { spaceFigures, windowFigures } from '../schemas/index.ts'
-import type { ContentFigure } from '../schemas/index.ts'
+import { windowFigures } from '../schemas/index.ts'
+import type { ContentFigure, SpaceFigure } from '../schemas/index.ts'
 import { evaluationDefaults, planEvaluation } from './evaluation.ts'
 import type { EvaluationOptions, EvaluationPlan, EvaluationStream } from './evaluation.ts'
 import { scoreVectors, summarize } from './evaluation-scores.ts'
@@ -19,6 +19,9 @@ import { neighborRecall } from './neighbors.ts'
 import type { NeighborOptions } from './neighbors.ts'
 import type { OpenSimilarity } from './ports.ts'
 import { openSimilarity } from './similarity.ts'
+import { askSpaces, filteredReach, measureSpace } from './space-figures.ts'
+import type { NotMeasured, SpaceInput, SpaceQuestions } from './space-figures.ts'
+import type { VectorSet } from './vector-set.ts'
 
 export interface JudgeOptions extends GuardOptions, Omit<EvaluationOptions, 'from' | 'until' | 'coldBefore'> {
   /** Most scored events; more only narrow the interval. @default 20000 */
@@ -31,12 +34,6 @@ export interface JudgeOptions extends GuardOptions, Omit<EvaluationOptions, 'fro
 }
 
 export const judgeDefaults = { ...evaluationDefaults, maxEvents: 20_000, maxPairQueries: 2000 } as const
-
-/** Vectors of one set, row-major float32, shape [items, dim], rows by item number. */
-export interface VectorSet {
-  readonly vectors: Float32Array
-  readonly dim: number
-}
 
 export interface JudgeInput {
   /** [trainedUntil, trainedUntil + evalWindow) of the candidate. */
@@ -52,6 +49,8 @@ export interface JudgeInput {
   readonly raw: VectorSet
   /** Pairs that belong together by their content and that no training saw, by item number; undefined when there are none. */
   readonly pairs?: HeldOutPairs | undefined
+  /** What the figures of spaces are asked of; undefined: they are not measured. */
+  readonly spaces?: SpaceInput | undefined
 }
 
 export interface Judgement {
@@ -66,6 +65,8 @@ export interface Judgement {
   /** What a candidate was refused for, in words; empty when it passed. */
   readonly reasons: readonly string[]
   readonly warnings: readonly string[]
+  /** Why figures of spaces are null, in words. */
+  readonly notMeasured: NotMeasured
   readonly metrics: {
     readonly candidate: Figures
     readonly live: Figures | null
@@ -74,7 +75,29 @@ export interface Judgement {
 }
 
 /** A summary as JSON holds it: null where there is no event, and no entry for what was not asked. */
-export type Figures = Readonly<Record<keyof EvaluationSummary, number | null> & Partial<Record<ContentFigure, number | null>>>
+export type Figures = Readonly<
+  Record<keyof EvaluationSummary, number | null> & Partial<Record<ContentFigure | SpaceFigure, number | null>>
+>
+
+/** A judgment and what it was made of, for reports; nothing was scored when the vectors are not finite. */
+export interface FullJudgement {
+  readonly judgement: Judgement
+  readonly scored?: {
+    readonly plan: EvaluationPlan
+    /** Of consistent histories. */
+    readonly filtered?: EvaluationPlan | undefined
+    readonly sets: { readonly candidate: SetScores; readonly raw: SetScores; readonly live: SetScores | undefined }
+  }
+}
+
+export interface SetScores {
+  readonly events: EvaluationScores
+  /** On consistent histories, when spaces are measured. */
+  readonly filtered: EvaluationScores | undefined
+  /** Recall@50 per query of held-out pairs, when there are any. */
+  readonly pairRecalls: Float64Array | undefined
+  readonly figures: Figures
+}
 
 /** Newest checkpoint whose evaluation window every source has passed; undefined when there is none. */
 export function pickCandidate<T extends { readonly trainedUntil: number }>(
@@ -92,74 +115,87 @@ export function pickCandidate<T extends { readonly trainedUntil: number }>(
 
 /** Scores the vector sets on the window and applies guard and gate. */
 export async function judge(input: JudgeInput, options: JudgeOptions, open: OpenSimilarity = openSimilarity): Promise<Judgement> {
-  const { stream, since, window, candidate, raw, live, pairs } = input
-  const settings = { ...judgeDefaults, ...options }
-  const plan = planEvaluation(stream, since, { ...settings, ...window, coldBefore: window.from })
+  return (await judgeInFull(input, options, open)).judgement
+}
+
+/** The same with all scores. */
+export async function judgeInFull(input: JudgeInput, options: JudgeOptions, open: OpenSimilarity = openSimilarity): Promise<FullJudgement> {
+  const { stream, since, window, candidate, raw, live, pairs, spaces } = input
+  const settings = { ...judgeDefaults, ...options, ...window, coldBefore: window.from }
+  const plan = planEvaluation(stream, since, settings)
   const about = { window: { from: window.from, until: window.until }, events: plan.events, candidates: plan.candidates }
   const finite = finiteClause(candidate)
-  if (finite.verdict === 'fail') return refusedUnscored(about, finite)
+  if (finite.verdict === 'fail') return { judgement: refusedUnscored(about, finite) }
 
-  const questions = pairs && pairQuestions(pairs, settings.maxPairQueries)
-  const score = (set: VectorSet): Promise<SetScores> => scoreSet(plan, questions, set, open)
-  const scores = { candidate: await score(candidate), raw: await score(raw), live: live && (await score(live)) }
+  const filtered =
+    spaces && planEvaluation(stream, since, { ...settings, keep: 'same-label', reach: filteredReach, labels: spaces.labels })
+  const asked: Questions = {
+    plan,
+    pairs: pairs && pairQuestions(pairs, settings.maxPairQueries),
+    spaces: spaces && askSpaces(plan, filtered!, spaces, (item) => since[item]! >= window.from),
+  }
+  const ours = await scoreSet(asked, candidate, open)
+  const content = await scoreSet(asked, raw, open)
+  const theirs = live && (await scoreSet(asked, live, open))
   const sets = { raw: raw.vectors, rawDim: raw.dim, candidate: candidate.vectors, dim: candidate.dim, items: since.length }
   const neighbors = await neighborRecall(sets, options.neighbors, open)
   const metrics = {
-    candidate: { ...scores.candidate.figures, ...(neighbors && { neighborRecall: neighbors.recall }) },
-    live: scores.live?.figures ?? null,
-    raw: scores.raw.figures,
+    candidate: { ...ours.figures, ...(neighbors && { neighborRecall: neighbors.recall }) },
+    live: theirs?.figures ?? null,
+    raw: content.figures,
   }
 
-  const recalls = questions && { candidate: scores.candidate.pairRecalls!, raw: scores.raw.pairRecalls! }
-  const { candidate: ours, raw: content, live: theirs } = scores
+  const recalls = asked.pairs && { candidate: ours.pairRecalls!, raw: content.pairRecalls! }
   const clauses = guard({ plan, candidate: ours.events, raw: content.events, live: theirs?.events, neighbors, pairs: recalls }, options)
-  const counts = { pairs: questions?.self.length ?? 0, items: neighbors?.items ?? 0 }
-  const events = (name: JudgedFigure): number => countBehind(name, scores.candidate.figures, counts)
+  const notMeasured = asked.spaces?.notMeasured ?? {}
+  const counts = { pairs: asked.pairs?.self.length ?? 0, items: neighbors?.items ?? 0, spaces: asked.spaces?.behind }
+  const events = (name: JudgedFigure): number => countBehind(name, ours.figures, counts)
   const rows = gate(options.gate ?? {}, { ...metrics, events }, options.minEvents ?? guardDefaults.minEvents)
   const reasons = [...clauses.filter(failed).map(clauseReason), ...rows.filter(failed).map(gateReason)]
-  return {
+  const judgement: Judgement = {
     verdict: reasons.length > 0 ? 'refused' : 'pass',
     ...about,
     clauses,
     gate: rows,
     reasons,
-    warnings: [...clauses.filter(insufficient).map(warningOf), ...rows.filter(insufficient).map(gateWarning)],
+    warnings: [
+      ...clauses.filter(insufficient).map(warningOf),
+      ...rows.filter(insufficient).map((row) => gateWarning(row, notMeasured[row.figure as SpaceFigure])),
+    ],
+    notMeasured,
     metrics,
   }
+  return { judgement, scored: { plan, filtered, sets: { candidate: ours, raw: content, live: theirs } } }
 }
 
-/** A judgment with more rows of the gate. */
-export function withGateRows(judgement: Judgement, rows: readonly GateRow[]): Judgement {
-  const reasons = [...judgement.reasons, ...rows.filter(failed).map(gateReason)]
-  return {
-    ...judgement,
-    verdict: reasons.length > 0 ? 'refused' : 'pass',
-    gate: [...judgement.gate, ...rows],
-    reasons,
-    warnings: [...judgement.warnings, ...rows.filter(insufficient).map(gateWarning)],
-  }
+/** What every vector set is asked. */
+interface Questions {
+  readonly plan: EvaluationPlan
+  readonly pairs: PairQuestions | undefined
+  readonly spaces: SpaceQuestions | undefined
 }
 
-interface SetScores {
-  readonly events: EvaluationScores
-  /** Recall@50 per query of held-out pairs, when there are any. */
-  readonly pairRecalls: Float64Array | undefined
-  readonly figures: Figures
-}
-
-async function scoreSet(
-  plan: EvaluationPlan,
-  questions: PairQuestions | undefined,
-  { vectors, dim }: VectorSet,
-  open: OpenSimilarity,
-): Promise<SetScores> {
+async function scoreSet({ plan, pairs, spaces }: Questions, set: VectorSet, open: OpenSimilarity): Promise<SetScores> {
+  const { vectors, dim } = set
   const events = await scoreVectors(plan, vectors, dim, open)
-  const pairs = questions && (await scorePairs(questions, vectors, dim, open))
-  return { events, pairRecalls: pairs?.recall50, figures: asJson({ ...summarize(plan, events), ...pairs?.figures }) }
+  const ofPairs = pairs && (await scorePairs(pairs, vectors, dim, open))
+  const ofSpace = spaces && (await measureSpace(spaces, set, open))
+  return {
+    events,
+    filtered: ofSpace?.filtered,
+    pairRecalls: ofPairs?.recall50,
+    figures: { ...asJson({ ...summarize(plan, events), ...ofPairs?.figures }), ...ofSpace?.figures },
+  }
 }
 
 /** Events, queries or items that a figure is a mean of. */
-function countBehind(name: JudgedFigure, figures: Figures, counts: { readonly pairs: number; readonly items: number }): number {
+function countBehind(
+  name: JudgedFigure,
+  figures: Figures,
+  counts: { readonly pairs: number; readonly items: number; readonly spaces: SpaceQuestions['behind'] | undefined },
+): number {
+  const ofSpace = counts.spaces?.[name as SpaceFigure]
+  if (ofSpace !== undefined) return ofSpace
   if (name === 'neighborRecall') return counts.items
   if (name.startsWith('pair')) return counts.pairs
   return figures[name.startsWith('warm') ? 'warmEvents' : name.startsWith('cold') ? 'coldEvents' : 'events'] ?? 0
@@ -182,7 +218,8 @@ function refusedUnscored(about: Pick<Judgement, 'window' | 'events' | 'candidate
   const names = ['events', 'warmEvents', 'coldEvents', ...windowFigures]
   const none = asJson(Object.fromEntries(names.map((name) => [name, NaN])) as EvaluationSummary)
   const metrics = { candidate: none, live: null, raw: none }
-  return { verdict: 'refused', ...about, clauses: [clause], gate: [], reasons: [clauseReason(clause)], warnings: [], metrics }
+  const reasons = [clauseReason(clause)]
+  return { verdict: 'refused', ...about, clauses: [clause], gate: [], reasons, warnings: [], notMeasured: {}, metrics }
 }
 
 const failed = ({ verdict }: GuardClause | GateRow): boolean => verdict === 'fail'
@@ -201,10 +238,8 @@ function warningOf({ name, events }: GuardClause): string {
   return `${name}: only ${events} ${name === 'content-pair-recall-50' ? 'queries' : 'events'}, not judged`
 }
 
-function gateWarning({ figure, rule, candidate, events }: GateRow): string {
-  if (candidate === null && (spaceFigures as readonly string[]).includes(figure))
-    return `gate ${figure}.${rule}: not judged, not measured here`
-  return `gate ${figure}.${rule}: not judged, too little to tell (${events})`
+function gateWarning({ figure, rule, events }: GateRow, why: string | undefined): string {
+  return `gate ${figure}.${rule}: not judged, ${why ?? `too little to tell (${events})`}`
 }
 
 function asJson(summary: EvaluationSummary & Partial<Record<ContentFigure, number>>): Figures {

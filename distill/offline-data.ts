@@ -92,6 +92,8 @@ export interface OfflineTeachers extends TeacherLookup {
   readonly weightBy: string | undefined
   /** Rows by what became of them; `refused`: no finite direction, or another dimension; `late`: from the cut on; `other`: no kind that teaches. */
   readonly counts: Readonly<Record<'rows' | 'refused' | 'late' | 'other', number>>
+  /** The items' own embeddings at the end of the data, of the first kind that is joined by the item: what a head is compared with. */
+  readonly ofItems: { readonly dim: number; readonly vector: (itemId: string) => Float32Array | undefined } | undefined
 }
 
 /** Reads everything. @throws whatever the readers throw; SIDESTREAM_USAGE_INVALID for a share outside [0, 1) */
@@ -115,7 +117,7 @@ export async function readOfflineData(
   const history = await readHistory(records.interactions, samples, holdOut, onProgress)
   const warm = [...history.seen].filter((id) => items.has(id)).sort()
   const pairs = records.pairs === undefined ? new Map<string, PairSets>() : await readPairs(records.pairs, holdOut, seed)
-  const teachers = await readTeachers(records.idEmbeddings ?? [], teacherKinds, history.cutTs, (id) => items.get(id))
+  const teachers = await readTeachers(records.idEmbeddings ?? [], teacherKinds, history, (id) => items.get(id))
   return { items, ...history, warm, pairs, teachers }
 }
 
@@ -219,11 +221,13 @@ async function readPairs(batches: RecordBatches<ItemPair>, holdOut: number, seed
 async function readTeachers(
   batches: RecordBatches<IdEmbedding>,
   given: readonly OfflineTeacherKind[],
-  cutTs: number,
+  { cutTs, newestTs }: Pick<OfflineData, 'cutTs' | 'newestTs'>,
   item: TeacherLookup['item'],
 ): Promise<OfflineTeachers> {
   const dims = new Map(given.flatMap(({ name, dim }) => (dim === null ? [] : [[name, dim] as const])))
   const known = new Map(given.map(({ name }) => [name, new Map<string, IdEmbedding>()]))
+  const ownKind = given.find(({ by }) => by === 'item')?.name
+  const latest = new Map<string, IdEmbedding>()
   const counts = { rows: 0, refused: 0, late: 0, other: 0 }
   for await (const batch of batches) {
     for (const row of batch) {
@@ -231,10 +235,13 @@ async function readTeachers(
       const own = known.get(row.entity)
       if (own === undefined) counts.other++
       else if (teacherFault(row.vector, dims.get(row.entity)) !== undefined) counts.refused++
-      else if (row.eventTs >= cutTs) counts.late++
       else {
-        if (!dims.has(row.entity)) dims.set(row.entity, row.vector.length)
-        own.set(row.entityId, row)
+        if (row.entity === ownKind && row.eventTs <= newestTs) latest.set(row.entityId, row)
+        if (row.eventTs >= cutTs) counts.late++
+        else {
+          if (!dims.has(row.entity)) dims.set(row.entity, row.vector.length)
+          own.set(row.entityId, row)
+        }
       }
     }
   }
@@ -243,8 +250,19 @@ async function readTeachers(
     kinds: given.flatMap((kind): TeacherKind[] => (dims.has(kind.name) ? [{ ...kind, dim: dims.get(kind.name)! }] : [])),
     weightBy: given[0]?.name,
     counts,
+    ofItems: ofItems(latest, dims.get(ownKind ?? '')),
     item,
     embedding: (entity, id) => known.get(entity)?.get(id),
     meanExposures: (entity) => means.get(entity) ?? 0,
   }
+}
+
+/** @param dim - undefined: that of the first, where all came after the cut */
+function ofItems(latest: ReadonlyMap<string, IdEmbedding>, dim = [...latest.values()][0]?.vector.length): OfflineTeachers['ofItems'] {
+  if (dim === undefined || latest.size === 0) return undefined
+  const vector = (itemId: string): Float32Array | undefined => {
+    const found = latest.get(itemId)?.vector
+    return found?.length === dim ? found : undefined
+  }
+  return { dim, vector }
 }

@@ -10,6 +10,7 @@ import { takesPairs, type OfflineOptions, type OfflinePlan } from './offline-pla
 import type { Seen } from './offline-report.ts'
 import type { StageEnd } from './offline-training.ts'
 import { rawVectors } from './raw-vectors.ts'
+import type { TaughtItems } from './taught-items.ts'
 
 /** What there is to look with. */
 export interface Look {
@@ -21,6 +22,8 @@ export interface Look {
   readonly begun: Head
   readonly ends: readonly StageEnd[]
   readonly head: Head
+  /** Items whose ID embeddings taught it. */
+  readonly taught: TaughtItems
   readonly seed: number
   readonly worker: ComputeWorker
 }
@@ -30,7 +33,7 @@ export interface Look {
  * @returns what a report shows, and the head between content and this one that passes when this one was refused
  */
 export async function lookAt(look: Look): Promise<{ readonly seen: Seen; readonly mixed: Head | null }> {
-  const { plan, options, start, begun, ends, head, seed, worker } = look
+  const { plan, options, start, begun, ends, head, taught, seed, worker } = look
   const data = { ...look.data, pairs: new Map([...look.data.pairs].filter(([name]) => takesPairs(plan, name))) }
   const window = offlineWindow(data)
   const ids = window?.ids ?? data.warm
@@ -38,8 +41,7 @@ export async function lookAt(look: Look): Promise<{ readonly seen: Seen; readonl
   const vectors = contents.map((item) => item.vectors)
   const map = itemMap(contents, rawVectors(head, vectors), await publishedVectors(head, vectors, worker), seed) ?? null
   if (window === undefined || options.judge === undefined) return { seen: { judged: null, pareto: null, mixed: null, map }, mixed: null }
-  const itemKind = data.teachers.kinds.find(({ by }) => by === 'item')?.name
-  const asked = { data, window, candidate: head, start, options: options.judge, itemKind, worker }
+  const asked = { data, window, candidate: head, start, options: options.judge, taught, worker }
   const judged = await judgeOffline(asked)
   const isContent = (stage: number): boolean =>
     plan.stages[stage]!.sources.every((name) => plan.sources.find((source) => source.name === name)?.kind === 'pairs')

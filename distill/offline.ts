@@ -9,12 +9,13 @@ import type { Checkpoint } from './checkpoint.ts'
 import { createHead, headSpec, type Head, type HeadOptions } from './head.ts'
 import { readOfflineData, type OfflineData, type OfflineRecords } from './offline-data.ts'
 import { lookAt } from './offline-look.ts'
-import { offlineDefaults, planOf, type OfflineOptions } from './offline-plan.ts'
+import { offlineDefaults, planOf, type OfflineOptions, type OfflinePlan } from './offline-plan.ts'
 import { reportOf, type OfflineReport, type Seen } from './offline-report.ts'
 import { offlineRows, type OfflineRows } from './offline-sources.ts'
 import { lastLoss, stepsInAll, trainStages, type StageEnd, type TrainingWatch } from './offline-training.ts'
 import type { StagePosition } from './stages.ts'
 import { fitStatistics } from './statistics.ts'
+import { nobodyTaught, withTaught, type TaughtItems } from './taught-items.ts'
 import { Trainer, trainerDefaults } from './trainer.ts'
 import { emptyTrace, type TrainingTrace } from './training-trace.ts'
 
@@ -22,6 +23,8 @@ export interface OfflineInput extends OfflineRecords, TrainingWatch {
   readonly options: OfflineOptions
   /** Begins from this head, with its statistics. @default PCA of the content */
   readonly start?: Head
+  /** Items whose ID embeddings taught that head. @default none */
+  readonly startTaught?: TaughtItems
   /** Asked when it was stopped: whether the head of that moment is judged like a finished one. @default it is not */
   readonly judgeStopped?: () => boolean
 }
@@ -59,19 +62,22 @@ export async function distillOffline(input: OfflineInput): Promise<OfflineResult
   })
   requireRows(data, rows)
 
+  const taught = withTaught(input.startTaught ?? nobodyTaught, taughtBy(plan, rows))
   const trace: TrainingTrace = from?.trace ?? emptyTrace()
   const ends: StageEnd[] = [...(from?.ends ?? [])]
   const trainerOptions = { ...trainerDefaults, ...options.trainer, sources: plan.sources }
   const trainer = await Trainer.create(from?.checkpoint.head ?? start, trainerOptions, from?.checkpoint.training)
   try {
-    const checkpointNow = (): Promise<Checkpoint> =>
-      trainer.checkpoint({
+    const checkpointNow = async (): Promise<Checkpoint> => {
+      const checkpoint = await trainer.checkpoint({
         trainedUntil: data.trainedUntil,
         round: 0,
         offsets: {},
         seeds: { head: start.spec.seed, rows: seed },
         metrics: lastLoss(trace, plan),
       })
+      return taught.length === 0 ? checkpoint : { ...checkpoint, taught }
+    }
     const position = await trainStages({ watch: input, options, plan, data, rows, trainer, trace, ends, seed, checkpointNow })
     const checkpoint = await checkpointNow()
     const { head } = checkpoint
@@ -102,6 +108,7 @@ export async function distillOffline(input: OfflineInput): Promise<OfflineResult
       begun: start,
       ends,
       head,
+      taught,
       seed,
       worker: trainer.worker,
     })
@@ -109,6 +116,12 @@ export async function distillOffline(input: OfflineInput): Promise<OfflineResult
   } finally {
     await trainer.close()
   }
+}
+
+/** Items of the sources of ids that a stage takes, whether or not they were drawn. */
+function taughtBy({ sources, stages }: OfflinePlan, { bySource }: OfflineRows): string[] {
+  const used = sources.filter(({ name, kind }) => kind === 'ids' && stages.some((stage) => stage.sources.includes(name)))
+  return used.flatMap(({ name }) => (bySource[name] ?? []).map(({ targetId }) => targetId))
 }
 
 function newHead({ warm, items }: OfflineData, { head }: OfflineOptions): Head {

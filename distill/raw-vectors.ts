@@ -1,7 +1,7 @@
 /** Content as it came, for comparison with what a head makes of it. */
 import type { Head } from './head.ts'
-import type { VectorSet } from './judge.ts'
 import type { ContentVectors } from './statistics.ts'
+import type { VectorSet } from './vector-set.ts'
 
 /** Content vectors side by side: each modality centered on the candidate's statistics and of unit length, zero where absent. */
 export function rawVectors({ statistics }: Head, contents: readonly ContentVectors[]): VectorSet {

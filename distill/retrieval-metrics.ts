@@ -4,7 +4,8 @@
  * Invariant: exact on the cosines that the similarity gives, ties by the lower index, nothing sampled; memory is bounded by
  * one block of scores.
  */
-import { auc, kMeans, normalizedMutualInformation, ranksOf, SeparabilityCounter } from '../compute/index.ts'
+import { setImmediate } from 'node:timers/promises'
+import { auc, KMeans, normalizedMutualInformation, ranksOf, SeparabilityCounter } from '../compute/index.ts'
 import type { Separability } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import type { OpenSimilarity } from './ports.ts'
@@ -126,18 +127,25 @@ export const clusterDefaults: Readonly<Required<ClusterOptions>> = { clusters: 1
 
 /**
  * Normalized mutual information of the clusters of queries and of their targets, from one k-means by cosine over both. A
- * pair with a zero row is left out. Runs in the calling thread: rows x k x dim x rounds.
+ * pair with a zero row is left out. Runs in the calling thread, which may do other things between two rounds: rows x k x dim each.
  * @param queries - row-major float32, shape [pairs, dim]
  * @param targets - row i belongs to query i, same shape
  * @returns NaN when all stand in one cluster
  */
-export function clusterAgreement(queries: Float32Array, targets: Float32Array, dim: number, options: ClusterOptions = {}): number {
+export async function clusterAgreement(
+  queries: Float32Array,
+  targets: Float32Array,
+  dim: number,
+  options: ClusterOptions = {},
+): Promise<number> {
   requirePairs(queries, targets, dim)
   const { clusters, iterations, seed } = { ...clusterDefaults, ...options }
   const rows = new Float32Array(queries.length + targets.length)
   rows.set(queries)
   rows.set(targets, queries.length)
-  const { codes } = kMeans(rows, dim, { size: clusters, iterations, seed, metric: 'cosine' })
+  const fit = new KMeans(rows, dim, { size: clusters, iterations, seed, metric: 'cosine' })
+  while (fit.round()) await setImmediate()
+  const { codes } = fit.result()
   const pairs = queries.length / dim
   const kept = Int32Array.from({ length: pairs }, (_, i) => i).filter((i) => codes[i]! >= 0 && codes[pairs + i]! >= 0)
   return normalizedMutualInformation(

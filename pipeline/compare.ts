@@ -92,7 +92,10 @@ export async function rankVersions(
   const { ids, contents, stream, since } = readWindow(project, state, window)
   const plan = planEvaluation(stream, since, { ...window, historyLength: project.config.sequences.history, maxEvents: 20_000 })
   const { head } = await readCheckpoint(project, bootstrapHead, { training: false })
-  const raw = rawVectors(head, contents)
+  const raw = rawVectors(
+    head,
+    contents.map((item) => item.vectors),
+  )
   const sets: RankedSet[] = [{ name: 'raw content', summary: summarize(plan, await scoreVectors(plan, raw.vectors, raw.dim)) }]
   for (const version of versions) {
     const { vectors, dim } = packVectors(await readAll(project, ids, version))

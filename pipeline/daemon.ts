@@ -5,6 +5,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FreshnessSummary } from '../features/index.ts'
+import type { Judgement } from '../distill/index.ts'
 import { isRetryable, SidestreamError } from '../schemas/index.ts'
 import type { ControlCommand } from './control-records.ts'
 import { ingestLag } from './ingest.ts'
@@ -35,6 +36,14 @@ export interface TrainingStatus {
   readonly rowsPerSecond: number
 }
 
+/** The newest judgment of a head. */
+export interface JudgedStatus {
+  readonly checkpoint: string
+  readonly verdict: 'passed' | 'refused'
+  /** Figures of the candidate and of what it was held against; null where there was nothing to measure. */
+  readonly figures: Judgement['metrics']
+}
+
 export interface DaemonStatus {
   /** Live version; null before the first. While the store does not answer: as it was last known. */
   readonly live: number | null
@@ -48,6 +57,8 @@ export interface DaemonStatus {
   readonly sets: Owner['sets'] | null
   /** The newest round that this process has trained; null before the first. */
   readonly training: TrainingStatus | null
+  /** The newest judgment that control holds; null before the first, and without the role distill. */
+  readonly judged: JudgedStatus | null
   /** From log append to readable, of records appended while a version was live. */
   readonly freshness: FreshnessSummary
 }
@@ -143,6 +154,7 @@ export class Daemon {
       owner: this.owner === undefined ? null : { ...this.owner.lanes.counts, late: this.owner.lanes.clock.late },
       sets: this.owner?.sets ?? null,
       training: trainingStatus(this.owner?.trained),
+      judged: judgedStatus(this.owner),
       freshness: this.versions.freshness.summary(),
     }
   }
@@ -234,6 +246,13 @@ export async function startDaemon(project: Project, { roles: wanted = roles, eve
     endWaiting()
     throw error
   }
+}
+
+function judgedStatus(owner: Owner | undefined): JudgedStatus | null {
+  const newest = owner?.control.all('judged').at(-1)
+  if (newest === undefined) return null
+  const { checkpoint, verdict, report } = newest.body
+  return { checkpoint, verdict, figures: (report as Judgement).metrics }
 }
 
 function trainingStatus(trained: Owner['trained']): TrainingStatus | null {

@@ -83,7 +83,8 @@ export async function distillFiles(config: Config, files: DistillFiles): Promise
   })
   const artifacts = await openArtifacts(out)
   await requireFree(artifacts, out, resume)
-  const start = startDirectory === undefined ? undefined : (await readDistilled(startDirectory, { training: false })).head
+  const begun = startDirectory === undefined ? undefined : await readDistilled(startDirectory, { training: false })
+  const start = begun?.head
   const { content, interactions, sequences, head, training, seed } = config
   const fingerprint = await fingerprintOf(
     { content, interactions, sequences, head, training, seed, holdOut, steps, start: start && digestOf(start) },
@@ -96,6 +97,7 @@ export async function distillFiles(config: Config, files: DistillFiles): Promise
     ...recordsOf(config, files, leftOut),
     options: offlineOptions(config, files),
     ...(start && { start }),
+    ...(begun?.taught && { startTaught: begun.taught }),
     ...(from && { from }),
     keep: (kept) => keepRun(artifacts, fingerprint, kept),
     onStageEnd: (ended) => writeEnd(artifacts, ended),

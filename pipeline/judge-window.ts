@@ -4,9 +4,19 @@
  * Invariant: everything is as of the window's end, in item order; the feature store is never read.
  */
 
-import { evaluationDefaults, HeadEncoder, judge, rawVectors } from '../distill/index.ts'
-import type { ContentVectors, EvaluationStream, Head, HeldOutPairs, Judgement, VectorSet } from '../distill/index.ts'
-import type { DistillSample } from '../schemas/index.ts'
+import {
+  evaluationDefaults,
+  hasTaught,
+  HeadEncoder,
+  judge,
+  labelClusters,
+  labelNumbers,
+  nobodyTaught,
+  rawVectors,
+  splitPairs,
+} from '../distill/index.ts'
+import type { Checkpoint, EvaluationStream, GivenPair, Head, Judgement, SpaceInput, VectorSet } from '../distill/index.ts'
+import type { DistillSample, ItemContent } from '../schemas/index.ts'
 import { semanticIdView } from '../schemas/index.ts'
 import type { State } from '../connectors/index.ts'
 import { catalogueAsOf } from './content-state.ts'
@@ -14,11 +24,12 @@ import { judgeOptions } from './judge-options.ts'
 import { pairsFirstSeen, pairSources } from './pair-state.ts'
 import type { Project } from './project.ts'
 import { firstLiked, samplesOfRounds } from './samples-state.ts'
+import { ownEmbeddings } from './teacher-state.ts'
 
 export interface JudgeRequest {
   readonly project: Project
   readonly state: State
-  readonly candidate: Head
+  readonly candidate: Pick<Checkpoint, 'head' | 'taught'>
   /** Undefined when nothing is live. */
   readonly live: Head | undefined
   /** Half-open, event time. */
@@ -29,7 +40,7 @@ export interface JudgeRequest {
 export interface WindowEvents {
   /** Items that were liked before the window's end and have content, in item order. */
   readonly ids: readonly string[]
-  readonly contents: readonly ContentVectors[]
+  readonly contents: readonly Pick<ItemContent, 'vectors' | 'labels'>[]
   readonly stream: EvaluationStream
   /** When each item was first liked, [ids.length]. */
   readonly since: Float64Array
@@ -41,11 +52,12 @@ export function readWindow({ config, codec }: Project, state: State, { from, unt
   const born = new Map<string, number>()
   for (const [itemId, eventTs] of firstLiked(state)) if (eventTs < until) born.set(itemId, eventTs)
   const ids: string[] = []
-  const contents: ContentVectors[] = []
+  const contents: Pick<ItemContent, 'vectors' | 'labels'>[] = []
   for (const { itemId, value } of catalogueAsOf(state, until)) {
     if (!born.has(itemId)) continue
     ids.push(itemId)
-    contents.push(codec.decode('item-content', value).vectors)
+    const { vectors, labels } = codec.decode('item-content', value)
+    contents.push({ vectors, ...(labels && { labels }) })
   }
   const samples = samplesOfRounds(state, codec, roundOf(from - evaluationDefaults.popularityMs), roundOf(until - 1) + 1)
   const since = Float64Array.from(ids, (id) => born.get(id)!)
@@ -53,56 +65,66 @@ export function readWindow({ config, codec }: Project, state: State, { from, unt
 }
 
 /** The judgment of a candidate on a complete window. Same state, same answer. */
-export async function judgeWindow({ project, state, candidate, live, window }: JudgeRequest): Promise<Judgement> {
-  const { config } = project
-  const { ids, contents, stream, since } = readWindow(project, state, window)
-  const pairs = heldOutPairs(project, state, window, ids)
+export async function judgeWindow(request: JudgeRequest): Promise<Judgement> {
+  const { project, state, candidate, live, window } = request
+  const events = readWindow(project, state, window)
+  const vectors = events.contents.map((item) => item.vectors)
+  const { pairs, graded } = splitPairs(heldOutPairs(request, events.ids))
   return judge(
     {
       ...(pairs && { pairs }),
       window,
-      stream,
-      since,
-      candidate: await encodeAll(project, candidate, contents),
-      live: live && (await encodeAll(project, live, contents)),
-      raw: rawVectors(candidate, contents),
+      stream: events.stream,
+      since: events.since,
+      candidate: await encodeAll(project, candidate.head, vectors),
+      live: live && (await encodeAll(project, live, vectors)),
+      raw: rawVectors(candidate.head, vectors),
+      spaces: { ...spacesOf(request, events), graded },
     },
-    judgeOptions(config),
+    judgeOptions(project.config),
   )
 }
 
-/** Content pairs that came in the window, among its items; undefined when no source of pairs is read from the topic. */
-function heldOutPairs({ config }: Project, state: State, window: JudgeRequest['window'], ids: readonly string[]): HeldOutPairs | undefined {
-  const sources = pairSources(config)
-  if (sources.length === 0) return undefined
-  const numbers = new Map(ids.map((id, number) => [id, number]))
-  const queries: number[] = []
-  const targets: number[] = []
-  for (const { queryId, targetId } of pairsFirstSeen(state, sources, window)) {
-    const [query, target] = [numbers.get(queryId), numbers.get(targetId)]
-    if (query === undefined || target === undefined) continue
-    queries.push(query)
-    targets.push(target)
+/** Labels, and ID embeddings as of the window's end. */
+function spacesOf({ project, state, candidate, window }: JudgeRequest, { ids, contents }: WindowEvents): SpaceInput {
+  const { config, codec } = project
+  const contentOf = new Map(ids.map((id, item) => [id, contents[item]!]))
+  const own = ownEmbeddings(config, state, codec, window.until)
+  return {
+    labels: labelNumbers(ids, (id) => contentOf.get(id), { clusters: labelClusters, seed: config.seed }),
+    idEmbeddings: own && {
+      dim: own.dim,
+      vector: (item) => own.vector(ids[item]!),
+      hasTaught: (item) => hasTaught(candidate.taught ?? nobodyTaught, ids[item]!),
+    },
   }
-  return queries.length === 0 ? undefined : { queries: Int32Array.from(queries), targets: Int32Array.from(targets) }
+}
+
+/** Content pairs that came in the window, among its items; none when no source of pairs is read from the topic. */
+function* heldOutPairs({ project: { config, codec }, state, window }: JudgeRequest, ids: readonly string[]): Iterable<GivenPair> {
+  const numbers = new Map(ids.map((id, number) => [id, number]))
+  for (const { source, queryId, targetId, score } of pairsFirstSeen(state, codec, pairSources(config), window)) {
+    const [query, target] = [numbers.get(queryId), numbers.get(targetId)]
+    if (query !== undefined && target !== undefined) yield { source, query, target, score }
+  }
 }
 
 /**
  * The liked items as one stream. Before the first sample of a user stand the items of its history, so that histories reach
- * back past the samples kept; one reader who never comes again has liked everything born before the window, so that
- * what is warm is known without keeping every old sample. Both stand before anything that is counted as popularity.
+ * back past the samples kept; everything born before the window is liked once by nobody, so that what is warm is known without
+ * keeping every old sample. Both stand before anything that is counted as popularity.
  */
 function streamOf(samples: readonly DistillSample[], ids: readonly string[], since: Float64Array, from: number): EvaluationStream {
   const numbers = new Map(ids.map((id, number) => [id, number]))
   const users = new Map<string, number>()
   const first = Math.min(from, samples[0]?.eventTs ?? from) - 86_400_000
   const rows: [time: number, user: number, item: number][] = []
-  since.forEach((ts, item) => ts < from && rows.push([first, 0, item]))
+  since.forEach((ts, item) => ts < from && rows.push([first, -1, item]))
   const later: [number, number, number][] = []
   for (const { userId, targetId, eventTs, history } of samples) {
     let user = users.get(userId)
     if (user === undefined) {
-      users.set(userId, (user = users.size + 1))
+      users.set(userId, (user = users.size))
       for (const id of history) rows.push([first + 1, user, numbers.get(id) ?? -1])
     }
     later.push([eventTs, user, numbers.get(targetId) ?? -1])
@@ -115,7 +137,7 @@ function streamOf(samples: readonly DistillSample[], ids: readonly string[], sin
   }
 }
 
-async function encodeAll({ config }: Project, head: Head, contents: readonly ContentVectors[]): Promise<VectorSet> {
+async function encodeAll({ config }: Project, head: Head, contents: readonly ItemContent['vectors'][]): Promise<VectorSet> {
   const prefix = config.views[semanticIdView(config)]!.prefix
   const encoder = await HeadEncoder.create(head, { threads: config.training.threads, ...(prefix === 'full' ? {} : { prefix }) })
   try {

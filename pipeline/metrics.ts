@@ -83,6 +83,7 @@ function registryOf(daemon: Daemon): Registry {
     'figure',
   ])
   const trained = gauge('training_rows_per_second', 'Rows of the newest round by the time it took')
+  const judged = gauge('judged', 'Figures of the newest judgment, of the candidate and of what it was held against', ['set', 'figure'])
   const freshness = gauge('freshness_ms', 'From log append to readable, milliseconds', ['quantile'])
   registry.setDefaultLabels({})
   live.reset()
@@ -103,6 +104,10 @@ function registryOf(daemon: Daemon): Registry {
       }
       for (const [source, value] of Object.entries(lambda)) training.set({ source, figure: 'lambda' }, value)
       trained.set(rowsPerSecond)
+    }
+    judged.reset() // a figure that could not be measured this time is not shown with what it was
+    for (const [set, figures] of Object.entries(status.judged?.figures ?? {})) {
+      for (const [figure, value] of Object.entries(figures ?? {})) if (value !== null) judged.set({ set, figure }, value)
     }
     for (const [quantile, ms] of [
       ['0.5', status.freshness.p50Ms],

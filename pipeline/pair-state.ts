@@ -7,7 +7,7 @@
 import { hashUnit } from '../compute/index.ts'
 import { checkEventTime, contentAsOf, pairRow } from '../distill/index.ts'
 import type { TrainingRow } from '../distill/index.ts'
-import type { Config } from '../schemas/index.ts'
+import type { Config, ItemPair } from '../schemas/index.ts'
 import type { LogBatch, State } from '../connectors/index.ts'
 import { entriesOf } from './as-of-state.ts'
 import type { Arrival } from './as-of-state.ts'
@@ -59,17 +59,17 @@ export function decodePairs(
   return { arrivals, poison, passed }
 }
 
-/** Ids of the pairs of some sources that were first seen in a window: no training before its start knew them. */
+/** The pairs of some sources that were first seen in a window, as of its end: no training before its start knew them. */
 export function* pairsFirstSeen(
   state: State,
+  codec: Project['codec'],
   sources: readonly string[],
   { from, until }: { readonly from: number; readonly until: number },
-): Iterable<{ readonly queryId: string; readonly targetId: string }> {
+): Iterable<ItemPair> {
   for (const source of sources) {
-    for (const [key, entries] of entriesOf(state, `${pairPrefix}${source}\u0000`)) {
-      if (contentAsOf(entries, from) !== undefined || contentAsOf(entries, until) === undefined) continue
-      const [queryId, targetId] = key.split('\u0000') as [string, string]
-      yield { queryId, targetId }
+    for (const [, entries] of entriesOf(state, `${pairPrefix}${source}\u0000`)) {
+      const value = contentAsOf(entries, until)?.value
+      if (contentAsOf(entries, from) === undefined && value !== undefined) yield codec.decode('item-pairs', value)
     }
   }
 }

@@ -114,7 +114,7 @@ async function judgeCandidate(
   const report = await judgeWindow({
     project,
     state: lanes.state,
-    candidate: (await readCheckpoint(project, candidate, { training: false })).head,
+    candidate: await readCheckpoint(project, candidate, { training: false }),
     live: (await readCheckpoint(project, liveHead, { training: false })).head,
     window: { from, until: from + project.config.refresh.evalWindowMs },
   })

@@ -66,6 +66,22 @@ export function teacherOptions(
   return { kinds, endTs, staleMs, minExposures, saturation, weightBy }
 }
 
+/** The items' own embeddings before `endTs`, of the first kind that is joined by the item; undefined while there are none. */
+export function ownEmbeddings(
+  config: Config,
+  state: State,
+  codec: Codec,
+  endTs: number,
+): { readonly dim: number; readonly vector: (itemId: string) => Float32Array | undefined } | undefined {
+  const kind = teacherKinds(config, state, endTs).find(({ by }) => by === 'item')
+  if (kind === undefined) return undefined
+  const vector = (itemId: string): Float32Array | undefined => {
+    const value = entryAsOf(state, teacherPrefix, teacherKey(kind.name, itemId), endTs)?.value
+    return value === undefined ? undefined : codec.decode('id-embeddings', value).vector
+  }
+  return { dim: kind.dim, vector }
+}
+
 /**
  * What a round that ends at `endTs` sees of the teachers. What was asked for is remembered.
  * @param item - the items of the round, as of the same end

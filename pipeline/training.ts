@@ -5,7 +5,7 @@
  */
 
 import { buildTeacherBatch, createHead, decodeCheckpoint, encodeCheckpoint, fitStatistics, headSpec } from '../distill/index.ts'
-import { prepareRound, prepareSets, runStages, Trainer } from '../distill/index.ts'
+import { nobodyTaught, prepareRound, prepareSets, runStages, Trainer, withTaught } from '../distill/index.ts'
 import type {
   Checkpoint,
   ContentVectors,
@@ -18,6 +18,7 @@ import type {
   SourceOptions,
   StageOptions,
   StageResult,
+  TaughtItems,
   TeacherCounts,
   TrainerOptions,
 } from '../distill/index.ts'
@@ -165,6 +166,8 @@ export class RoundTraining {
   #trainer: Trainer | undefined
   /** What it trains on, as text. */
   #sources = ''
+  /** Items whose ID embeddings taught the trainer's head. */
+  #taught: TaughtItems = nobodyTaught
 
   constructor(project: Project, lanes: OwnerLanes) {
     this.#project = project
@@ -268,6 +271,11 @@ export class RoundTraining {
           onMined: (_, report) => void mined.push(report),
         })
         results.push(...ran.results)
+        const ofIds = sources.filter(({ name, kind }) => kind === 'ids' && ran.results.some((result) => (result.sources[name]?.steps ?? 0) > 0))
+        this.#taught = withTaught(
+          this.#taught,
+          ofIds.flatMap(({ name }) => Array.from(bySource[name]!, ({ targetId }) => targetId)),
+        )
       }
       if (isFirst) await run(start, 'start')
       await run(stages, 'round')
@@ -283,7 +291,14 @@ export class RoundTraining {
         seeds: { head: config.seed, rows: config.seed },
         metrics: { loss: results.findLast(({ steps: own }) => own > 0)!.losses[0]!, rows: rows.length },
       })
-      return { losses, diverged: null, sources: sourcesOf(results, taus), mined, checkpoint }
+      const taught = this.#taught
+      return {
+        losses,
+        diverged: null,
+        sources: sourcesOf(results, taus),
+        mined,
+        checkpoint: taught.length === 0 ? checkpoint : { ...checkpoint, taught },
+      }
     } catch (error) {
       if (!isSidestreamError(error) || error.code !== 'SIDESTREAM_TRAINING_DIVERGED') throw error
       this.#project.logger.error({ round, code: error.code }, error.message)
@@ -322,6 +337,7 @@ export class RoundTraining {
     const checkpoint = await readCheckpoint(this.#project, newest ?? bootstrapHead, { training: true })
     this.#trainer = await Trainer.create(checkpoint.head, { ...trainerOptions(config), sources }, checkpoint.training)
     this.#sources = wanted
+    this.#taught = checkpoint.taught ?? nobodyTaught
     return this.#trainer
   }
 }

@@ -54,24 +54,37 @@ export const contentFigures = [
 export type ContentFigure = (typeof contentFigures)[number]
 
 /**
- * Figures of a space, which a run over files measures and the daemon does not. Of next items: `separability`, the AUC of (history,
- * next item) against all other items, and `dPrime`, the distance of the two, which has no upper bound; `bijective`, the share of
- * events whose target leads back to their history; `nmi` of the clusters of histories and of their targets. `kendall` and `top100`:
- * agreement with the items' own ID embeddings, tau (from -1) and the share of the 100 nearest in both. `pairAuc`: graded pairs of the
- * median score and above against the others. `cold…`: events of cold targets, or items that nobody had liked before.
+ * Figures of a space. Of next items: `separability`, the AUC of (history, next item) against all other items, and `dPrime`, the
+ * distance of the two, which has no upper bound; `bijective`, the share of events whose target leads back to their history; `nmi` of the
+ * clusters of histories and of their targets; `filteredRecallK`, over histories of the target's label or cluster. `kendall` and `top100`:
+ * agreement with the ID embeddings of items that did not teach the head, tau (from -1) and the share of the 100 nearest in both;
+ * `taught…`: the same of items that did. `pairAuc`: graded pairs of the median score and above against the others. `cold…`: events of
+ * cold targets, or items that nobody had liked before the window.
  */
 export const spaceFigures = [
   'separability',
   'dPrime',
   'bijective',
   'nmi',
+  'filteredRecall1',
+  'filteredRecall10',
+  'filteredRecall25',
+  'filteredRecall50',
+  'filteredRecall100',
   'kendall',
   'top100',
+  'taughtKendall',
+  'taughtTop100',
   'pairAuc',
   'coldSeparability',
   'coldDPrime',
   'coldBijective',
   'coldNmi',
+  'coldFilteredRecall1',
+  'coldFilteredRecall10',
+  'coldFilteredRecall25',
+  'coldFilteredRecall50',
+  'coldFilteredRecall100',
   'coldKendall',
   'coldTop100',
 ] as const

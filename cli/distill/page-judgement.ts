@@ -15,10 +15,12 @@ const depths = [1, 10, 25, 50, 100] as const
 const notJudged: Block = { kind: 'text', text: 'Nothing was held out, so there is nothing to measure on.' }
 
 /** Figures of every vector set, on the same held-out events. */
-export async function gateSection({ judged, sources }: DistillReport): Promise<Section> {
+export async function gateSection({ judged }: DistillReport): Promise<Section> {
   const title = 'Figures on what was held out'
   if (judged === null) return { title, blocks: [notJudged] }
-  const { judgement, retrieval, filtered, spaces } = judged
+  const { judgement, retrieval, filtered } = judged
+  const { notMeasured } = judgement
+  const spaces = { raw: judgement.metrics.raw, start: judgement.metrics.live, candidate: judgement.metrics.candidate }
   const sets = (['raw', 'start', 'candidate'] as const).filter((name) => retrieval[name] !== undefined)
   if (sets.length === 0) return { title, blocks: [{ kind: 'text', text: 'The vectors are not finite: nothing else was measured.' }] }
   if (judgement.events === 0) return { title, blocks: [{ kind: 'text', text: 'No held-out event could be scored: nobody came back.' }] }
@@ -54,26 +56,30 @@ export async function gateSection({ judged, sources }: DistillReport): Promise<S
       }),
     ),
   }
-  const taught = Object.values(sources).some(({ kind, rows }) => kind === 'ids' && rows > 0) ? ' (which taught this head)' : ''
   const spaceRows = (
     [
       ['separability', 'separability: AUC of next items against all others'],
       ['dPrime', 'd′ of the same'],
       ['bijective', 'bijective alignment'],
       ['nmi', 'NMI of histories and next items'],
-      ['kendall', `Kendall’s tau with the items’ ID embeddings${taught}`],
-      ['top100', `nearest 100 shared with the ID embeddings${taught}`],
+      ['kendall', 'Kendall’s tau with ID embeddings that did not teach this head'],
+      ['top100', 'nearest 100 shared with the same'],
+      ['taughtKendall', 'Kendall’s tau with ID embeddings that taught this head'],
+      ['taughtTop100', 'nearest 100 shared with the same'],
       ['pairAuc', 'AUC of graded pairs'],
       ['coldSeparability', 'separability, cold next items'],
       ['coldDPrime', 'd′ of the same'],
       ['coldBijective', 'bijective alignment, cold next items'],
       ['coldNmi', 'NMI of histories and cold next items'],
-      ['coldKendall', `Kendall’s tau, items that nobody had liked before${taught}`],
-      ['coldTop100', `nearest 100 shared, the same items${taught}`],
+      ['coldKendall', 'Kendall’s tau with ID embeddings that did not teach, cold items'],
+      ['coldTop100', 'nearest 100 shared with the same'],
     ] as const
   )
     .map(([name, words]) => [words, ...sets.map((set) => spaces[set]?.[name] ?? null)])
     .filter((row) => row.some((cell) => typeof cell === 'number'))
+  const missing = (['kendall', 'coldKendall', 'taughtKendall', 'pairAuc', 'coldSeparability'] as const)
+    .flatMap((name) => notMeasured[name] ?? [])
+    .filter((reason, i, all) => all.indexOf(reason) === i)
   const pairRows = contentFigures.map((name) => [
     pairNames[name],
     judgement.metrics.raw[name] ?? null,
@@ -110,6 +116,7 @@ export async function gateSection({ judged, sources }: DistillReport): Promise<S
         ? [consistent]
         : [{ kind: 'text' as const, text: 'No event had a history of its own label or cluster.' }]),
       { kind: 'table', caption: 'The spaces', columns: ['figure', ...columns], decimals: [null, ...sets.map(() => 3)], rows: spaceRows },
+      ...(missing.length > 0 ? [{ kind: 'text' as const, text: `Not measured: ${missing.join('; ')}.` }] : []),
       ...(kept.length > 0
         ? [
             {

@@ -54,6 +54,7 @@ export function exampleReport(): DemoReport {
       gate: [],
       reasons: [],
       warnings: ['cold-recall-10: only 412 events, not judged'],
+      notMeasured: {},
       metrics: { candidate: figures, live: figures, raw: figures },
       clauses: [
         ['content-neighbor-recall', 'threshold', 0.55, 0.712, null, 0, 5941, 'pass'],

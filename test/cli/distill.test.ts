@@ -78,8 +78,9 @@ test('the configuration of the guide runs: five stages, counts of what was left 
   ok(report.trace.balances.length >= 2, 'stages were balanced by tasks')
   ok(report.trace.mined.every(({ f1 }) => f1 > 0) && report.trace.mined.length > 0)
   strictEqual(report.pareto!.points.length, 11)
-  ok(report.judged!.spaces.candidate!.kendall !== null, 'agreement with the ID embeddings')
-  ok(report.judged!.spaces.candidate!.pairAuc !== null, 'graded pairs are told apart')
+  const { taughtKendall, pairAuc } = report.judged!.judgement.metrics.candidate
+  ok(typeof taughtKendall === 'number', 'agreement with the ID embeddings')
+  ok(typeof pairAuc === 'number', 'graded pairs are told apart')
   ok(report.stages[0]!.sources['graded']!.terms['cosent']! > 0, 'scores are compared')
   const page = await readFile(join(home, 'five', 'report.html'), 'utf8')
   for (const words of [
@@ -91,7 +92,7 @@ test('the configuration of the guide runs: five stages, counts of what was left 
     'Raw content',
     'This head',
     'Consistent histories',
-    'which taught this head',
+    'ID embeddings that taught this head',
     'bijective alignment of pairs',
   ]) {
     ok(page.includes(words), `the page says ${words}`)

@@ -1,5 +1,5 @@
 /** Offline runs over several sources: what is held out, what is counted, and what the report holds. */
-import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict'
+import { deepStrictEqual, match, ok, strictEqual } from 'node:assert/strict'
 import { test } from 'node:test'
 import { uniform, uniformInt } from '../../compute/index.ts'
 import { distillOffline, type ContentRecord, type KeptTraining, type OfflineInput, type OfflineOptions } from '../../distill/index.ts'
@@ -95,7 +95,7 @@ test('the report holds rows, losses, balance, lambda*, figures, heads between an
   deepStrictEqual(balance?.sources, ['tags', 'graded', 'near'])
   deepStrictEqual([...balance!.tasks].sort(), ['graded', 'seq2item', 'tags'])
   ok(report.trace.mined.some(({ source, stage }) => source === 'seq2item' && stage === 1))
-  const { judgement, spaces, retrieval, filtered } = report.judged!
+  const { judgement, retrieval, filtered } = report.judged!
   ok(judgement.events > 0 && judgement.metrics.candidate.pairRecall50 !== undefined)
   for (const set of ['raw', 'candidate'] as const) {
     ok(retrieval[set]!.figures.recall10.value !== null)
@@ -103,9 +103,15 @@ test('the report holds rows, losses, balance, lambda*, figures, heads between an
     ok(events > 0 && events < retrieval[set]!.events, "not every history has an item of its target's kind")
     for (const name of ['recall1', 'recall10', 'recall25', 'recall50', 'recall100', 'warmRecall10'] as const)
       ok(figures[name].value !== null)
-    const { separability, bijective, nmi, kendall, top100, pairAuc } = spaces[set]!
-    for (const value of [separability, bijective, nmi, kendall, top100, pairAuc]) ok(value !== null && value >= -1 && value <= 1)
+    const measured = judgement.metrics[set]
+    for (const name of ['separability', 'bijective', 'nmi', 'taughtKendall', 'taughtTop100', 'pairAuc', 'filteredRecall10'] as const) {
+      const value = measured[name]!
+      ok(value !== null && value >= -1 && value <= 1, name)
+    }
+    strictEqual(measured.filteredRecall10, figures.recall10.value, 'one plan, one figure')
+    strictEqual(measured.kendall, null)
   }
+  match(judgement.notMeasured.kendall!, /^each item with an ID embedding taught this head \(\d+\)$/)
   const { map, pareto } = report
   deepStrictEqual([map?.groupedBy, map?.groups.toSorted()], ['label', ['kind:0', 'kind:1', 'kind:2']])
   strictEqual(map?.before.x.length, map?.items)
@@ -123,24 +129,24 @@ test('figures of spaces are measured on cold items alone as well, and thresholds
     gate: { coldNmi: { min: 1 }, coldSeparability: { maxLoss: 1 }, coldKendall: { min: 0 }, recall1: { min: 0 } },
   }
   const { report } = await distillOffline({ ...input, interactions: [late], options: { ...options, plan: plainPlan, judge } })
-  const { judgement, spaces, retrieval } = report.judged!
-  const { separability, coldSeparability, coldBijective, coldNmi, coldDPrime, coldKendall } = spaces.candidate!
+  const { judgement, retrieval } = report.judged!
+  const { separability, coldSeparability, coldBijective, coldNmi, coldDPrime, coldKendall } = judgement.metrics.candidate
   const events = retrieval.candidate!.figures.coldRecall1.events
-  for (const value of [coldSeparability, coldBijective, coldNmi, coldDPrime]) ok(value !== null)
+  for (const value of [coldSeparability, coldBijective, coldNmi, coldDPrime]) ok(typeof value === 'number')
   ok(coldSeparability !== separability)
   strictEqual(coldKendall, null, 'their ID embeddings are of later')
   deepStrictEqual(
     judgement.gate.map(({ figure, verdict, events: behind }) => [figure, verdict, behind]),
     [
-      ['recall1', 'pass', judgement.events],
       ['coldNmi', 'fail', events],
       ['coldSeparability', 'pass', events],
       ['coldKendall', 'insufficient', 0],
+      ['recall1', 'pass', judgement.events],
     ],
   )
   strictEqual(judgement.verdict, 'refused')
   ok(judgement.reasons.some((reason) => reason.startsWith('coldNmi')))
-  ok(judgement.warnings.includes('gate coldKendall.min: not judged, not measured here'))
+  ok(judgement.warnings.includes('gate coldKendall.min: not judged, no cold item has an ID embedding'), judgement.warnings.join('; '))
 })
 
 test('a run that is kept and gone on with reports what one that never stopped does', async () => {
