@@ -4,6 +4,7 @@
  * Invariant: everything is as of the window's end, in item order; the feature store is never read.
  */
 
+import { ComputeWorker } from '../compute/index.ts'
 import {
   evaluationDefaults,
   hasTaught,
@@ -13,6 +14,7 @@ import {
   labelNumbers,
   nobodyTaught,
   rawVectors,
+  similarityIn,
   splitPairs,
 } from '../distill/index.ts'
 import type { Checkpoint, EvaluationStream, GivenPair, Head, Judgement, SpaceInput, VectorSet } from '../distill/index.ts'
@@ -70,19 +72,25 @@ export async function judgeWindow(request: JudgeRequest): Promise<Judgement> {
   const events = readWindow(project, state, window)
   const vectors = events.contents.map((item) => item.vectors)
   const { pairs, graded } = splitPairs(heldOutPairs(request, events.ids))
-  return judge(
-    {
-      ...(pairs && { pairs }),
-      window,
-      stream: events.stream,
-      since: events.since,
-      candidate: await encodeAll(project, candidate.head, vectors),
-      live: live && (await encodeAll(project, live, vectors)),
-      raw: rawVectors(candidate.head, vectors),
-      spaces: { ...spacesOf(request, events), graded },
-    },
-    judgeOptions(project.config),
-  )
+  const worker = new ComputeWorker({ name: 'judge' })
+  try {
+    return await judge(
+      {
+        ...(pairs && { pairs }),
+        window,
+        stream: events.stream,
+        since: events.since,
+        candidate: await encodeAll(project, candidate.head, vectors, worker),
+        live: live && (await encodeAll(project, live, vectors, worker)),
+        raw: rawVectors(candidate.head, vectors),
+        spaces: { ...spacesOf(request, events), graded },
+      },
+      judgeOptions(project.config),
+      similarityIn(worker),
+    )
+  } finally {
+    await worker.close()
+  }
 }
 
 /** Labels, and ID embeddings as of the window's end. */
@@ -137,9 +145,14 @@ function streamOf(samples: readonly DistillSample[], ids: readonly string[], sin
   }
 }
 
-async function encodeAll({ config }: Project, head: Head, contents: readonly ItemContent['vectors'][]): Promise<VectorSet> {
+async function encodeAll(
+  { config }: Project,
+  head: Head,
+  contents: readonly ItemContent['vectors'][],
+  worker: ComputeWorker,
+): Promise<VectorSet> {
   const prefix = config.views[semanticIdView(config)]!.prefix
-  const encoder = await HeadEncoder.create(head, { threads: config.training.threads, ...(prefix === 'full' ? {} : { prefix }) })
+  const encoder = await HeadEncoder.create(head, { worker, threads: config.training.threads, ...(prefix === 'full' ? {} : { prefix }) })
   try {
     return { vectors: (await encoder.encode(contents)).published, dim: encoder.dim }
   } finally {

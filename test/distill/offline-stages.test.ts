@@ -149,6 +149,30 @@ test('figures of spaces are measured on cold items alone as well, and thresholds
   ok(judgement.warnings.includes('gate coldKendall.min: not judged, no cold item has an ID embedding'), judgement.warnings.join('; '))
 })
 
+test('ID embeddings that came after the cut are compared with, and a head that another began keeps its teachers', async () => {
+  // Those of items 48 to 59 come in what is held out, when items are compared.
+  const known = idEmbeddings.map((row, i) => ({ ...row, eventTs: i < 48 ? 1 : 1390 }))
+  const plan: NonNullable<OfflineOptions['plan']> = (dims) => ({
+    sources: [{ name: 'ids', kind: 'ids', entities: [{ name: 'item', dim: dims.get('item')! }] }],
+    stages: [{ name: 'ids', sources: ['ids'], steps: 2, learningRate: 1e-3 }],
+  })
+  const given = { ...input, idEmbeddings: [known] }
+  const judge = { ...options.judge!, gate: { kendall: { min: 0 }, taughtKendall: { min: 0 } } }
+  const taught = await distillOffline({ ...given, options: { ...options, plan, judge } })
+  strictEqual(taught.checkpoint.taught?.length, 48)
+  const { judgement } = taught.report.judged!
+  const behind = ({ gate }: typeof judgement): number[] => gate.map(({ events }) => events)
+  ok(typeof judgement.metrics.candidate.kendall === 'number' && typeof judgement.metrics.raw.top100 === 'number')
+  deepStrictEqual(behind(judgement), [12, 48])
+
+  const { head, taught: startTaught } = taught.checkpoint
+  const next = await distillOffline({ ...given, start: head, startTaught, options: { ...options, plan: plainPlan, judge } })
+  deepStrictEqual(next.checkpoint.taught, startTaught)
+  deepStrictEqual(behind(next.report.judged!.judgement), [12, 48])
+  const fresh = await distillOffline({ ...given, options: { ...options, plan: plainPlan, judge } })
+  deepStrictEqual([fresh.checkpoint.taught, behind(fresh.report.judged!.judgement)], [undefined, [60, 0]])
+})
+
 test('a run that is kept and gone on with reports what one that never stopped does', async () => {
   const all: KeptTraining[] = []
   const keep = async (kept: KeptTraining): Promise<void> =>

@@ -3,9 +3,11 @@ import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
+import type { Judgement } from '../../distill/index.ts'
+import type { TaskResult } from '../../pipeline/index.ts'
 import type { SourceEvent } from '../../schemas/index.ts'
 import { clicks, hourMs, itemIds, latenessMs, onDisk, startTs, testConfig, TestProject } from './fixture.ts'
 
@@ -95,6 +97,81 @@ test('pairs that no training has seen decide about content, when there are enoug
   const { clauses } = it.control.all('judged')[0]!.body.report as { clauses: { name: string; verdict: string; events: number }[] }
   const clause = clauses.find(({ name }) => name === 'content-pair-recall-50')!
   ok(clause.verdict === 'pass' && clause.events > 50, JSON.stringify(clause))
+})
+
+/** What a refresh says with a gate, when some ID embeddings came before training and the others in the window. */
+async function refreshWith(t: TestContext, gate: object): Promise<{ readonly done: TaskResult; readonly it: TestProject }> {
+  const sources = { clicks: {}, ids: { kind: 'ids', entities: ['item'] }, graded: { kind: 'pairs', scored: true, losses: { cosent: 1 } } }
+  const it = await TestProject.open(t, {
+    changes: {
+      guard: { mode: 'enforce', minNeighborRecall: 0, minEvents: 10, popAucTolerance: 1, recallTolerance: 1, gate },
+      training: { latenessMs, batch: 128, sources, teachers: { item: { by: 'item' } } },
+    },
+  })
+  const embeddings = (ids: readonly string[], eventTs: number): SourceEvent[] =>
+    ids.map((entityId, i) => {
+      const vector = Float32Array.of(Math.cos(i), Math.sin(i), 1)
+      return { topic: 'id-embeddings', eventTs, record: { entity: 'item', entityId, eventTs, vector, exposures: 100 } }
+    })
+  const graded = (eventTs: number, shift: number): SourceEvent[] =>
+    known.map((queryId, i) => {
+      const record = { source: 'graded', queryId, targetId: known[(i + shift) % known.length]!, eventTs, score: i % 3 }
+      return { topic: 'item-pairs', eventTs, record }
+    })
+  /** Says in these topics too that the hour is over. */
+  const close = (n: number): SourceEvent[] => {
+    const at = startTs + n * hourMs + latenessMs
+    return [...embeddings(['pacer'], at), ...graded(at, 7 + n).slice(0, 1)]
+  }
+  await it.feed(embeddings(known.slice(0, 90), startTs + 1000), graded(startTs + 1000, 1), close(1))
+  await it.bootstrap(150)
+  for (const n of [1, 2]) {
+    const at = startTs + n * hourMs
+    await it.feed(clicks(300, at, known), n === 2 ? [...embeddings(known.slice(90), at), ...graded(at, 2)] : [], close(n + 1))
+    await it.advance(at + hourMs)
+  }
+  return { it, done: await it.daemon.refresh('one') }
+}
+
+test('figures of spaces are measured in a refresh, and thresholds on them that hold let the candidate through', async (t) => {
+  const least = { min: 0.001 }
+  const gate = {
+    nmi: least,
+    coldSeparability: least,
+    filteredRecall100: least,
+    pairAuc: least,
+    top100: { max: 0.999 },
+    bijective: { min: 0 },
+  }
+  const { it, done } = await refreshWith(t, { ...gate, taughtTop100: least, recall100: least })
+  strictEqual(done.outcome, 'live', done.message)
+  const report = it.control.all('judged')[0]!.body.report as Judgement
+  deepStrictEqual(
+    report.gate.map(({ figure, verdict }) => `${figure} ${verdict}`),
+    [...Object.keys(gate), 'taughtTop100', 'recall100'].map((figure) => `${figure} pass`),
+    JSON.stringify(report.gate),
+  )
+  const { candidate, raw, live } = report.metrics
+  for (const name of ['separability', 'dPrime', 'filteredRecall1', 'kendall', 'taughtKendall', 'coldNmi'] as const) {
+    for (const figures of [candidate, raw, live!]) ok(typeof figures[name] === 'number', `${name} ${report.notMeasured[name]}`)
+  }
+  const row = (figure: string): number => report.gate.find((one) => one.figure === figure)!.events
+  // Every item that was liked has an ID embedding; those taught that were liked and known before the window.
+  const liked = (n: number): string[] => clicks(300, startTs + n * hourMs, known).map(({ record }) => (record as { itemId: string }).itemId)
+  const taught = new Set(liked(1).filter((id) => known.indexOf(id) < 90))
+  const others = new Set([...liked(1), ...liked(2)].filter((id) => !taught.has(id)))
+  deepStrictEqual([row('taughtTop100'), row('top100')], [taught.size, others.size])
+  ok(row('pairAuc') > 50 && !report.clauses.some(({ name }) => name === 'content-pair-recall-50'), 'scores only say how well')
+  ok(Buffer.byteLength(JSON.stringify(report)) < 20_000, 'figures only')
+  deepStrictEqual((await it.daemon.status()).judged, { checkpoint: first, verdict: 'passed', figures: report.metrics })
+})
+
+test('a threshold on agreement with ID embeddings that did not teach refuses a candidate in a refresh', async (t) => {
+  const { it, done } = await refreshWith(t, { top100: { min: 0.999 }, coldFilteredRecall10: { max: 0 } })
+  deepStrictEqual([done.outcome, done.code], ['refused', 'SIDESTREAM_GUARD_REFUSED'])
+  ok(/top100 0\.\d{4}, at least 0.999 is allowed/.test(done.message), done.message)
+  ok(/coldFilteredRecall10 0\.\d{4}, at most 0 is allowed/.test(done.message), done.message)
+  strictEqual(await it.live(), 1)
 })
 
 test('refused again after a crash between verdict and answer, with exit code 3; guard.mode report lets it pass', async (t) => {

@@ -10,7 +10,7 @@ import { test } from 'node:test'
 import { diagnose, listDeadLetters, startMetrics } from '../../pipeline/index.ts'
 import type { Diagnosis, Finding } from '../../pipeline/index.ts'
 import { scratchDirectory } from '../connectors/scratch-directory.ts'
-import { clickOf, contentOf, hourMs, onDisk, startTs, testConfig, TestProject } from './fixture.ts'
+import { clickOf, clicks, contentOf, hourMs, itemIds, onDisk, startTs, testConfig, TestProject, wantedItems } from './fixture.ts'
 
 const later = startTs + 2 * hourMs
 
@@ -83,6 +83,18 @@ test('metrics and health over HTTP', async (t) => {
   match(text, /^sidestream_owner_records\{outcome="contents"\} 26$/m)
   match(text, /^sidestream_freshness_ms\{quantile="0\.99"\} \d/m)
   ok(!/item-0|a-secret/.test(text.replaceAll('item-content', '')), 'no ids, no secrets')
+
+  // Of a judgment every figure that could be measured, for each set of vectors.
+  ok(!text.includes('sidestream_judged{'), 'nothing was judged')
+  const known = itemIds(wantedItems)
+  for (const hour of [1, 2]) {
+    await it.feed(clicks(48, startTs + hour * hourMs, known))
+    await it.advance(startTs + (hour + 1) * hourMs)
+  }
+  strictEqual((await it.daemon.refresh('now')).version, 2)
+  const after = await (await get('/metrics', 'a-secret')).text()
+  for (const set of ['candidate', 'raw', 'live']) match(after, new RegExp(`^sidestream_judged\\{set="${set}",figure="nmi"\\} [01]`, 'm'))
+  ok(!/figure="kendall"/.test(after), 'there are no ID embeddings')
 
   await rejects(startMetrics(it.project, it.daemon), { code: 'SIDESTREAM_ADDRESS_IN_USE' })
 })

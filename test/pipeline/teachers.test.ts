@@ -3,8 +3,10 @@ import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict'
 import { test } from 'node:test'
 
 import { memoryState } from '../../connectors/index.ts'
+import { hasTaught, nobodyTaught } from '../../distill/index.ts'
 import { listDeadLetters } from '../../pipeline/index.ts'
 import { entryPuts, Scratch } from '../../pipeline/as-of-state.ts'
+import { readCheckpoint } from '../../pipeline/training.ts'
 import { configuredTraining } from '../../pipeline/training-plan.ts'
 import { roundSources, roundTeachers, type RoundInput } from '../../pipeline/round-sources.ts'
 import { seenPut, teacherKey, teacherOptions, teacherPrefix, teachersAsOf } from '../../pipeline/teacher-state.ts'
@@ -134,6 +136,35 @@ test('a running project may get teachers, lose them and get them again', async (
   await it.advance(startTs + 5 * hourMs)
   strictEqual(it.control.all('trained').length, 4)
   deepStrictEqual(it.control.all('trained').at(-1)!.body.teachers!['item']!['present'], 1)
+})
+
+test('a checkpoint knows all items whose ID embeddings taught its head, over rounds and a restart', async (t) => {
+  const sources = { clicks: {}, ids: { kind: 'ids', entities: ['item'] } }
+  const training = { latenessMs, idleMs: hourMs, replayShare: 0, teachers: { item: { by: 'item' } }, sources }
+  const it = await TestProject.open(t, { changes: { ...onDisk, training } })
+  await bootstrap(it)
+  // Nothing is known of the last items, and nobody likes the ones before; users of the second round are others.
+  await it.feed(known.slice(0, 20).map((id) => embeddingOf('item', id, startTs + hourMs, [1, Number(id.slice(5))])))
+  const round = async (n: number, liked: readonly string[]): Promise<void> => {
+    const at = startTs + n * hourMs
+    await it.feed(
+      liked.flatMap((id, i) => [0, 1, 2].map((user) => clickOf(`user-${n}-${user}`, id, at + 1000 * (i + 1)))),
+      pacer(at + hourMs),
+    )
+    await it.advance(at + hourMs)
+  }
+  const taught = async (n: number): Promise<string[]> => {
+    const name = `heads/round-${String(startTs / hourMs + n).padStart(12, '0')}`
+    const { taught: own = nobodyTaught } = await readCheckpoint(it.project, name, { training: false })
+    return known.filter((id) => hasTaught(own, id))
+  }
+  await round(1, known.slice(0, 8))
+  deepStrictEqual(await taught(1), known.slice(0, 8))
+  await it.stop()
+  await it.start()
+  await round(2, known.slice(6, 12).concat(known.slice(20)))
+  deepStrictEqual(await taught(2), known.slice(0, 12))
+  deepStrictEqual(await taught(1), known.slice(0, 8), 'what was written stays')
 })
 
 test('the newest offset before the end of a round counts; a tombstone takes an embedding away; exposures are averaged as of then', async () => {
