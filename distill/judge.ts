@@ -75,9 +75,7 @@ export interface Judgement {
 }
 
 /** A summary as JSON holds it: null where there is no event, and no entry for what was not asked. */
-export type Figures = Readonly<
-  Record<keyof EvaluationSummary, number | null> & Partial<Record<ContentFigure | SpaceFigure, number | null>>
->
+export type Figures = Readonly<Record<keyof EvaluationSummary, number | null> & Partial<Record<ContentFigure | SpaceFigure, number | null>>>
 
 /** A judgment and what it was made of, for reports; nothing was scored when the vectors are not finite. */
 export interface FullJudgement {
@@ -127,8 +125,7 @@ export async function judgeInFull(input: JudgeInput, options: JudgeOptions, open
   const finite = finiteClause(candidate)
   if (finite.verdict === 'fail') return { judgement: refusedUnscored(about, finite) }
 
-  const filtered =
-    spaces && planEvaluation(stream, since, { ...settings, keep: 'same-label', reach: filteredReach, labels: spaces.labels })
+  const filtered = spaces && planEvaluation(stream, since, { ...settings, keep: 'same-label', reach: filteredReach, labels: spaces.labels })
   const asked: Questions = {
     plan,
     pairs: pairs && pairQuestions(pairs, settings.maxPairQueries),

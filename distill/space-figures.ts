@@ -99,7 +99,11 @@ export function askSpaces(
     plan,
     filtered,
     next,
-    ids: { untaught: ask(untaught), taught: ask(known.filter((item) => idEmbeddings!.hasTaught(item))), cold: ask(untaught.filter(isCold)) },
+    ids: {
+      untaught: ask(untaught),
+      taught: ask(known.filter((item) => idEmbeddings!.hasTaught(item))),
+      cold: ask(untaught.filter(isCold)),
+    },
     graded: graded && thinnedPairs(graded),
   }
   return { ...questions, behind: countsOf(questions), notMeasured: reasonsOf(questions, known, known.filter(isCold).length, idEmbeddings) }

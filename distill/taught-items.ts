@@ -52,5 +52,8 @@ export function decodeTaught(part: Uint8Array): TaughtItems {
   known.forEach((_, i) => (known[i] = bytes.readUInt32LE(i * 4)))
   const whole = bytes.length % 4 === 0 && known.every((hash, i) => i === 0 || hash > known[i - 1]!)
   if (whole) return known
-  throw new SidestreamError('SIDESTREAM_ARTIFACT_CORRUPT', 'head checkpoint: the items that taught it cannot be read; take another checkpoint')
+  throw new SidestreamError(
+    'SIDESTREAM_ARTIFACT_CORRUPT',
+    'head checkpoint: the items that taught it cannot be read; take another checkpoint',
+  )
 }

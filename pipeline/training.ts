@@ -271,7 +271,9 @@ export class RoundTraining {
           onMined: (_, report) => void mined.push(report),
         })
         results.push(...ran.results)
-        const ofIds = sources.filter(({ name, kind }) => kind === 'ids' && ran.results.some((result) => (result.sources[name]?.steps ?? 0) > 0))
+        const ofIds = sources.filter(
+          ({ name, kind }) => kind === 'ids' && ran.results.some((result) => (result.sources[name]?.steps ?? 0) > 0),
+        )
         this.#taught = withTaught(
           this.#taught,
           ofIds.flatMap(({ name }) => Array.from(bySource[name]!, ({ targetId }) => targetId)),

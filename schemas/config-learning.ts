@@ -268,7 +268,7 @@ export const guard = z
     gate: option(
       z.partialRecord(z.enum(gateFigures), gateRule),
       defaults.guard.gate,
-      `Own thresholds on figures of the judgment, such as \`coldRecall10: { min: 0.05, maxLoss: 0.01 }\`. A candidate outside any of them is refused with the figure as its reason; one with less than \`minEvents\` behind it is not judged. Figures: ${gateFigures.map((figure) => `\`${figure}\``).join(', ')} (\`uni\`, \`pop\`: AUC against live items, even or by popularity; \`recallK\`: targets among the first K; from \`separability\` on only \`distill\` measures them, and a daemon reports them as not judged).`,
+      `Own thresholds on figures of the judgment, such as \`coldRecall10: { min: 0.05, maxLoss: 0.01 }\`. A candidate outside any of them is refused with the figure as its reason; one with less than \`minEvents\` behind it is not judged. Figures: ${gateFigures.map((figure) => `\`${figure}\``).join(', ')} (\`uni\`, \`pop\`: AUC against live items, even or by popularity; \`recallK\`: targets among the first K; the others: \`docs/reference/judging.md\`).`,
     ),
   })
   .prefault({})
