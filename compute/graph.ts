@@ -216,6 +216,10 @@ export class Graph {
   tanh(x: Value): Value {
     return this.apply('tanh', [x])
   }
+  /** max(x, 0); no gradient passes where x is 0 or less. */
+  relu(x: Value): Value {
+    return this.apply('relu', [x])
+  }
   /** Exact (erf) GELU; float32 only, as ONNX Runtime has no float64 kernel. */
   gelu(x: Value): Value {
     return this.apply('gelu', [x])

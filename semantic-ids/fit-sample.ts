@@ -15,6 +15,8 @@ export interface FitSample {
   readonly vectors: Float32Array
   /** Rows that it was drawn from. */
   readonly rows: number
+  /** Which of them the sample's rows are, where all were in memory; else empty. */
+  readonly order: Uint32Array
   /** Plain JSON for the manifest: which items the sample was drawn from. */
   readonly items: Readonly<Record<string, unknown>>
 }
@@ -33,7 +35,8 @@ export function sampleOf(vectors: Float32Array, ids: readonly string[], dim: num
   const keys = Float64Array.from(ids, (id) => hashUnit(seed, id))
   const order = Uint32Array.from(ids, (_, row) => row)
   order.sort((a, b) => keys[a]! - keys[b]! || (ids[a]! < ids[b]! ? -1 : 1))
-  return { vectors: take(vectors, order.subarray(0, most), dim), rows: ids.length, items: { itemsSha256: itemsHash(ids, sorted) } }
+  const chosen = order.slice(0, most)
+  return { vectors: take(vectors, chosen, dim), rows: ids.length, order: chosen, items: { itemsSha256: itemsHash(ids, sorted) } }
 }
 
 /** Draws the sample of a stream; memory is that of the sample. */
@@ -90,7 +93,8 @@ export class SampleReservoir {
     order.sort((a, b) => this.#keys[a]! - this.#keys[b]! || (ids[a]! < ids[b]! ? -1 : 1))
     carry(this.#sum)
     const words = Array.from(this.#sum, (word) => word.toString(16).padStart(4, '0'))
-    return { vectors: take(this.#vectors, order, this.#dim), rows: this.#rows, items: { itemsSha256Sum: words.reverse().join('') } }
+    const items = { itemsSha256Sum: words.reverse().join('') }
+    return { vectors: take(this.#vectors, order, this.#dim), rows: this.#rows, order: new Uint32Array(0), items }
   }
 
   #append(key: number, id: string, vector: Float32Array): void {

@@ -36,6 +36,8 @@ export type { Attraction } from './attraction.ts'
 export { refreshCodebooks, refreshDefaults } from './refresh.ts'
 export type { CurvePoint, Refresh, RefreshOptions } from './refresh.ts'
 export type { ChurnBudget, RefreshInput } from './refresh-cohort.ts'
+export { fitRqVae, rqVaeDefaults } from './rq-vae.ts'
+export type { RqVaeFit, RqVaeOptions, RqVaeProgress } from './rq-vae.ts'
 
 // Features made of codes.
 export { prefixIndex, prefixNgrams } from './prefix-ngrams.ts'

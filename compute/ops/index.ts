@@ -33,6 +33,7 @@ import { or } from './or.ts'
 import { reduceMax } from './reduce-max.ts'
 import { reduceMean } from './reduce-mean.ts'
 import { reduceSum } from './reduce-sum.ts'
+import { relu } from './relu.ts'
 import { reshapeLike } from './reshape-like.ts'
 import { reshape } from './reshape.ts'
 import { scatterAdd } from './scatter-add.ts'
@@ -78,6 +79,7 @@ export const opTable = {
   reduceMax,
   reduceMean,
   reduceSum,
+  relu,
   reshapeLike,
   reshape,
   scatterAdd,

@@ -203,6 +203,12 @@ function cases(): Record<OpName, Case[]> {
         (x) => 1 / (1 + Math.exp(-x)),
       ),
     ],
+    relu: [
+      unary(
+        (graph, x) => graph.relu(x),
+        (x) => Math.max(x, 0),
+      ),
+    ],
     tanh: [unary((graph, x) => graph.tanh(x), Math.tanh)],
     gelu: [{ inputs: [single(x34)], build: (graph, x) => graph.gelu(x), expected: list(x34).map((x) => x * normalDistribution(x)) }],
     clip: [
