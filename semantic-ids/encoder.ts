@@ -19,6 +19,13 @@ export interface EncoderOptions {
   readonly threads?: number
 }
 
+/** Some items with their vectors. */
+export interface VectorRows {
+  readonly ids: readonly string[]
+  /** Row-major float32, shape [ids.length, dim]. */
+  readonly vectors: Float32Array
+}
+
 /** Semantic IDs of a batch. */
 export interface Assigned {
   /** Row-major, shape [rows, levels]. */
@@ -95,6 +102,30 @@ export class SemanticIdEncoder {
       },
     )
     return { codes, origins: originsOf(codes, old, levels), rechecked }
+  }
+
+  /**
+   * Semantic IDs of a stream of batches, in its order. While the caller works on one batch the next ones are computed; no more of them
+   * are held than keep the threads busy, so memory is bounded by the size of a batch. A batch of some thousand rows is a good size.
+   * @throws as `encode`, and what the stream throws; an aborted signal ends it
+   */
+  async *stream<T extends VectorRows>(batches: Iterable<T> | AsyncIterable<T>, signal?: AbortSignal): AsyncGenerator<T & Assigned> {
+    const ahead: Promise<T & Assigned>[] = []
+    const start = (batch: T): void => {
+      const assigned = this.encode(batch.vectors, batch.ids).then((found) => ({ ...batch, ...found }))
+      // Whoever comes to this batch meets its error; until then it is nobody's.
+      assigned.catch(() => undefined)
+      ahead.push(assigned)
+    }
+    for await (const batch of batches) {
+      signal?.throwIfAborted()
+      start(batch)
+      if (ahead.length > this.#crew.workers.length) yield await ahead.shift()!
+    }
+    for (const rest of ahead) {
+      signal?.throwIfAborted()
+      yield await rest
+    }
   }
 
   close(): Promise<void> {

@@ -23,7 +23,7 @@ export type { WalkValues } from './walk-values.ts'
 export { originsOf, settle } from './settle.ts'
 export type { Proposal, Settled } from './settle.ts'
 export { assign, SemanticIdEncoder } from './encoder.ts'
-export type { Assigned, EncoderOptions } from './encoder.ts'
+export type { Assigned, EncoderOptions, VectorRows } from './encoder.ts'
 
 // Fitting and refreshing.
 export { fitCodebooks, fitDefaults } from './fit.ts'
@@ -51,6 +51,8 @@ export { withSuffix } from './suffix-level.ts'
 export type { SuffixedCodes } from './suffix-level.ts'
 
 // Judging.
+export { prefixOrder } from './buckets.ts'
+export type { PrefixOrder } from './buckets.ts'
 export { qualityReport } from './quality.ts'
 export type { AssignmentInput, QualityInput, QualityOptions, QualityReport } from './quality.ts'
 export type { DuplicateFigures, Figures, PrefixFigures } from './quality-figures.ts'

@@ -175,6 +175,36 @@ test('an ID does not depend on the batch it came in', async (t) => {
   }
 })
 
+test('a stream gives the codes of its batches in order, and reads no further ahead than its threads need', async (t) => {
+  const dim = 12
+  const vectors = clustered(3000, dim, 20, 4)
+  const ids = Array.from({ length: 3000 }, (_, row) => `item-${row}`)
+  const encoder = await SemanticIdEncoder.create(freeBundle(drawn(vectors, dim, [64, 64]), true), { threads: 2 })
+  t.after(() => encoder.close())
+  const whole = (await encoder.encode(vectors)).codes
+  let read = 0
+  // Batches of very different sizes: a small one overtakes a large one in the workers.
+  const bounds = [0, 1500, 1501, 1502, 1502, 2400, 2401, 3000]
+  function* batches(): Generator<{ ids: string[]; vectors: Float32Array; from: number }> {
+    for (const [i, from] of bounds.slice(0, -1).entries()) {
+      read++
+      const to = bounds[i + 1]!
+      yield { ids: ids.slice(from, to), vectors: vectors.slice(from * dim, to * dim), from }
+    }
+  }
+  let taken = 0
+  for await (const { from, ids: own, codes } of encoder.stream(batches())) {
+    ok(read <= taken + 3, `${read} batches were read when ${taken} were taken`)
+    equal(from, bounds[taken++])
+    deepStrictEqual(own[0], codes.length === 0 ? undefined : `item-${from}`)
+    deepStrictEqual(codes, whole.slice(from * 2, from * 2 + codes.length))
+  }
+  equal(taken, 7)
+  const bad = [{ ids: ['a'], vectors: new Float32Array(dim).fill(NaN) }]
+  await t.assert.rejects(encoder.stream(bad).next(), { code: 'SIDESTREAM_VECTOR_NOT_FINITE' })
+  await t.assert.rejects(encoder.stream(batches(), AbortSignal.abort()).next(), { name: 'AbortError' })
+})
+
 test('decode sums the codewords', () => {
   const residual = golden.encode.residual_after_level_2 as number[][]
   const decoded = decode(encoded, codebooks)
