@@ -8,6 +8,7 @@
  */
 
 import { SidestreamError } from '../schemas/index.ts'
+import { penaltiesOfPrices } from './codebooks.ts'
 
 export interface BalanceOptions {
   /**
@@ -86,8 +87,7 @@ export class BalancedPrices {
 
   /** Costs to add to squared distances, all at least 0 and the least 0: what a frozen price comes to. Float32, shape [size]. */
   penalties(): Float32Array {
-    const most = this.logPrices.reduce((a, b) => Math.max(a, b), -Infinity)
-    return Float32Array.from(this.logPrices, (price) => this.epsilon * (most - price))
+    return penaltiesOfPrices(this.logPrices.map((price) => this.epsilon * price))
   }
 }
 
@@ -229,27 +229,4 @@ export function squaredDistances(
       if (code + 3 < size) out[at + code + 3] = sum3
     }
   }
-}
-
-/**
- * Codes of least squared distance plus penalty, the lowest on ties: what frozen prices give.
- * @param rows - row-major float32, shape [n, dim]
- * @returns shape [n]
- */
-export function penalizedCodes(rows: Float32Array, dim: number, codebook: Float32Array, penalties: Float32Array): Uint16Array {
-  const size = penalties.length
-  const codes = new Uint16Array(rows.length / dim)
-  const costs = new Float64Array(size)
-  for (let row = 0; row < codes.length; row++) {
-    squaredDistances(rows, dim, row, row + 1, codebook, costs)
-    let least = Infinity
-    for (let code = 0; code < size; code++) {
-      const cost = costs[code]! + penalties[code]!
-      if (cost < least) {
-        least = cost
-        codes[row] = code
-      }
-    }
-  }
-  return codes
 }

@@ -2,21 +2,13 @@
  * The projection of a finite-scalar last level: principal axes of what the codebooks leave, each scaled so that its digits are used.
  * Invariant: no draw is made; equal residuals in equal order give equal bytes.
  *
- * With h = (Q - 1) / 2, digit j of a residual r is floor(h tanh(u) + 1/2) + h for odd Q, floor(h tanh(u + tan(1/2 / h))) + Q / 2 for even
- * Q, u = p_j . r, p_j = scale_j * axis_j. Of the scales tried, a geometric grid around 1 / (standard deviation along the axis), the one
- * with the largest entropy of the digit is taken.
+ * Digit j of a residual r is the number of its cuts (`fsq.ts`) that u = p_j . r reaches, p_j = scale_j * axis_j. Of the scales tried, a
+ * geometric grid around 1 / (standard deviation along the axis), the one with the largest entropy of the digit is taken.
  */
 
 import { pca } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
-
-/** A finite-scalar last level. */
-export interface FsqProjection {
-  /** Values per digit, first digit most significant. */
-  readonly digits: readonly number[]
-  /** Row-major float32, shape [digits.length, dim]. */
-  readonly projection: Float32Array
-}
+import { fsqOf, type Fsq } from './fsq.ts'
 
 /** Scales tried: `leastScale * scaleStep ** i` standard deviations. */
 const leastScale = 0.25
@@ -41,33 +33,34 @@ export function checkDigits(digits: readonly number[], dim: number): void {
  * @param residuals - row-major float32, shape [n, dim]
  * @param digits - values per digit, the first along the longest axis
  */
-export function fitFsq(residuals: Float32Array, dim: number, digits: readonly number[]): FsqProjection {
+export function fitFsq(residuals: Float32Array, dim: number, digits: readonly number[]): Fsq {
   checkDigits(digits, dim)
   const rows = residuals.length / dim
   const { axes, variances } = pca(residuals, rows, dim)
   const projection = new Float32Array(digits.length * dim)
+  const { cuts } = fsqOf(digits, projection)
   const along = new Float64Array(rows)
-  for (const [digit, values] of digits.entries()) {
+  for (const digit of digits.keys()) {
     const axis = axes.subarray(digit * dim, (digit + 1) * dim)
     for (let row = 0; row < rows; row++) {
       let sum = 0
       for (let j = 0; j < dim; j++) sum += residuals[row * dim + j]! * axis[j]!
       along[row] = sum
     }
-    const scale = bestScale(along, values, Math.sqrt(variances[digit]!))
+    const scale = bestScale(along, cuts[digit]!, Math.sqrt(variances[digit]!))
     for (let j = 0; j < dim; j++) projection[digit * dim + j] = scale * axis[j]!
   }
-  return { digits, projection }
+  return fsqOf(digits, projection)
 }
 
 /** Scale of the largest entropy, the smallest on ties; 1 where nothing varies. */
-function bestScale(along: Float64Array, values: number, deviation: number): number {
+function bestScale(along: Float64Array, cuts: Float32Array, deviation: number): number {
   if (!(deviation > 0)) return 1
   let best = 0
   let most = -1
   for (let trial = 0; trial < scaleTrials; trial++) {
     const scale = (leastScale * scaleStep ** trial) / deviation
-    const entropy = digitEntropy(along, values, scale)
+    const entropy = digitEntropy(along, cuts, scale)
     if (entropy > most) {
       most = entropy
       best = scale
@@ -76,17 +69,14 @@ function bestScale(along: Float64Array, values: number, deviation: number): numb
   return best
 }
 
-function digitEntropy(along: Float64Array, values: number, scale: number): number {
-  const counts = new Int32Array(values)
-  for (let row = 0; row < along.length; row++) counts[fsqDigit(along[row]! * scale, values)]!++
+function digitEntropy(along: Float64Array, cuts: Float32Array, scale: number): number {
+  const counts = new Int32Array(cuts.length + 1)
+  for (let row = 0; row < along.length; row++) {
+    let digit = 0
+    for (const cut of cuts) if (along[row]! * scale >= cut) digit++
+    counts[digit]!++
+  }
   let entropy = 0
   for (const count of counts) if (count > 0) entropy -= (count / along.length) * Math.log(count / along.length)
   return entropy
-}
-
-/** The digit that a projected residual falls into, 0 to values - 1 (2309.15505). */
-function fsqDigit(u: number, values: number): number {
-  const half = (values - 1) / 2
-  if (values % 2 === 1) return Math.floor(half * Math.tanh(u) + 0.5) + half
-  return Math.floor(half * Math.tanh(u + Math.tan(0.5 / half))) + values / 2
 }

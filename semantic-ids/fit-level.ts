@@ -6,9 +6,8 @@
 
 import { setImmediate } from 'node:timers/promises'
 import { Clusters } from '../compute/index.ts'
-import { BalancedPrices, penalizedCodes, squaredDistances, type BalanceOptions } from './balanced.ts'
-import { codebooksOf } from './codebooks.ts'
-import type { CodebookWalk } from './codebook-walk.ts'
+import { BalancedPrices, squaredDistances, type BalanceOptions } from './balanced.ts'
+import type { ResidualRule } from './residual-rule.ts'
 import { placeSpares, plusPlusSeeds } from './seeding.ts'
 
 /** A level stops when a round lowers its distortion by less than this share. */
@@ -19,7 +18,6 @@ const lastRevivals = 5
 const standsOn = 1e-12
 /** Rows per code of a balanced batch at least: fewer say little of the shares that codes should have. */
 const leastBatchRowsPerCode = 4
-const settings = { normalize: false, recheckTolerance: 1e-5 } as const
 
 export interface LevelFit {
   /** Row-major float32, shape [size, dim]. */
@@ -63,7 +61,7 @@ export interface LevelFitOptions {
   readonly balance: Required<BalanceOptions> | undefined
   /** Root mean square norm of the vectors before the first level. */
   readonly scale: number
-  readonly walk: CodebookWalk
+  readonly rule: ResidualRule
   readonly resume: LevelState | undefined
   readonly onRound: OnRound | undefined
   readonly signal: AbortSignal | undefined
@@ -134,9 +132,9 @@ class LevelFitting {
     return standsOn * this.#options.scale ** 2
   }
 
-  async #assign(): Promise<void> {
-    const { dim, centroids } = this.#clusters
-    this.#clusters.assign(await this.#options.walk.run(this.#rows, codebooksOf(dim, [centroids]), settings))
+  async #assign(penalties?: Float32Array): Promise<void> {
+    const { centroids } = this.#clusters
+    this.#clusters.assign(await this.#options.rule.codesOf(this.#rows, { codebook: centroids, penalties }))
   }
 
   async #plainRound(): Promise<void> {
@@ -219,14 +217,13 @@ class LevelFitting {
     // The centroids have moved since the prices did.
     await this.#assignBalanced(prices, true)
     const penalties = prices.penalties()
-    const assign = (): void => void clusters.assign(penalizedCodes(this.#rows, clusters.dim, clusters.centroids, penalties))
-    assign()
+    await this.#assign(penalties)
     for (let revival = 0; clusters.counts.includes(0); revival++) {
       const revived = revival < lastRevivals ? clusters.reviveDead(this.#standsOn) : []
       if (revived.length === 0) return undefined
       for (const code of revived) penalties[code] = 0
       clusters.moveCentroids()
-      assign()
+      await this.#assign(penalties)
     }
     return penalties
   }

@@ -7,18 +7,10 @@
 import { SidestreamError } from '../schemas/index.ts'
 import { checkSizes } from './codebooks.ts'
 import { preparedFloat32 } from './encode.ts'
-import {
-  fitDefaults,
-  fitSample,
-  sampleRows,
-  subtractCodewords,
-  type Fit,
-  type FitOptions,
-  type LevelCodes,
-  type Refinement,
-} from './fit.ts'
+import { fitDefaults, fitSample, sampleRows, type Fit, type FitOptions, type Refinement } from './fit.ts'
 import { SampleReservoir } from './fit-sample.ts'
 import type { FittedLevel } from './fit-state.ts'
+import type { ResidualRule } from './residual-rule.ts'
 import { Crew } from './walk-pool.ts'
 
 export interface RowBatch {
@@ -69,14 +61,13 @@ export async function fitFromSource(source: RowSource, options: SourceFitOptions
 
 function passesOver(source: RowSource, passes: number, { normalize = fitDefaults.normalize, signal }: SourceFitOptions): Refinement {
   const { dim } = source
-  const pass = async (level: FittedLevel, before: readonly FittedLevel[], codesOf: LevelCodes): Promise<FittedLevel> => {
+  const pass = async (level: FittedLevel, before: readonly FittedLevel[], rule: ResidualRule): Promise<FittedLevel> => {
     const sums = new Float64Array(level.codebook.length)
     const counts = new Float64Array(level.codebook.length / dim)
     for await (const { vectors } of source.open()) {
       signal?.throwIfAborted()
-      const residual = normalize ? preparedFloat32(vectors, dim, true) : vectors.slice()
-      for (const earlier of before) subtractCodewords(residual, dim, earlier.codebook, await codesOf(residual, earlier))
-      addUp(residual, dim, await codesOf(residual, level), sums, counts)
+      const residual = await rule.residualsOf(preparedFloat32(vectors, dim, normalize), before)
+      addUp(residual, dim, await rule.codesOf(residual, level), sums, counts)
     }
     const codebook = level.codebook.map((value, at) => {
       const count = counts[Math.floor(at / dim)]!
@@ -86,9 +77,9 @@ function passesOver(source: RowSource, passes: number, { normalize = fitDefaults
   }
   return {
     passes,
-    refine: async (fitted, before, codesOf) => {
+    refine: async (fitted, before, rule) => {
       let level = fitted
-      for (let done = 0; done < passes; done++) level = await pass(level, before, codesOf)
+      for (let done = 0; done < passes; done++) level = await pass(level, before, rule)
       return level
     },
   }

@@ -7,15 +7,15 @@
 import { createHash } from 'node:crypto'
 import { SidestreamError } from '../schemas/index.ts'
 import { attractedTo, type Attraction } from './attraction.ts'
-import { checkedBalance, penalizedCodes, type BalanceOptions } from './balanced.ts'
-import { CodebookWalk } from './codebook-walk.ts'
-import { checkSizes, codebooksOf, encodeDefaults, type Codebooks, type EncodeSettings } from './codebooks.ts'
+import { checkedBalance, type BalanceOptions } from './balanced.ts'
+import { checkQuantizer, checkSizes, codebooksOf, encodeDefaults, type Codebooks, type EncodeSettings } from './codebooks.ts'
 import { preparedFloat32 } from './encode.ts'
-import { checkDigits, fitFsq, type FsqProjection } from './fit-fsq.ts'
+import { checkDigits, fitFsq } from './fit-fsq.ts'
 import { fitLevel, type LevelFit, type OnRound } from './fit-level.ts'
 import { sampleOf, type FitSample } from './fit-sample.ts'
 import { fitStateFromBytes, fitStateToBytes, type FitState, type FittedLevel } from './fit-state.ts'
 import { spreadOf, unexplained } from './quality-distortion.ts'
+import { ResidualRule, subtractCodewords } from './residual-rule.ts'
 import { Crew } from './walk-pool.ts'
 
 export interface FitOptions {
@@ -38,6 +38,16 @@ export interface FitOptions {
    * @default 256
    */
   readonly sampleRowsPerCode?: number
+  /**
+   * Brings what is left to unit length before every level; belongs to the encode. See `EncodeSettings`.
+   * @default false
+   */
+  readonly normalizeResiduals?: boolean
+  /**
+   * Width of the beam of the encode: every level is fitted on what the beam leaves. See `EncodeSettings`.
+   * @default 1
+   */
+  readonly beam?: number
   /**
    * Gives codes prices, so that items spread over them: more distinct IDs, more distortion. The prices of the fit are frozen and belong
    * to the encode. Left out: codes cost nothing.
@@ -79,13 +89,10 @@ export interface FitProgress {
 
 /** Codebooks and how they came about. */
 export interface Fit {
+  /** With the penalties of a balanced fit (a level that could not be balanced has none), and the level of `fsqDigits`. */
   readonly codebooks: Codebooks
   readonly settings: EncodeSettings
-  /** Of a balanced fit: what each code costs beside its squared distance, one per level; undefined where a level could not be balanced. */
-  readonly penalties?: readonly (Float32Array | undefined)[]
-  /** Of a fit with `fsqDigits`. */
-  readonly fsq?: FsqProjection
-  /** Fraction of variance unexplained, over the rows fitted on. */
+  /** Fraction of variance unexplained by the sums of codewords, over the rows fitted on. */
   readonly fvu: number
   /** Plain JSON for the manifest (`BundleOrigin.training`). */
   readonly training: Readonly<Record<string, unknown>>
@@ -130,13 +137,10 @@ export function sampleRows({ sizes, sampleRowsPerCode = fitDefaults.sampleRowsPe
   return Math.max(...sizes) * sampleRowsPerCode
 }
 
-/** Codes of rows of residuals, row-major float32, shape [n, dim], under the encode rule of a level. */
-export type LevelCodes = (rows: Float32Array, level: FittedLevel) => Promise<Uint16Array>
-
 /** Rounds over all rows after those over the sample; the sample's codes are taken again. */
 export interface Refinement {
   readonly passes: number
-  refine(level: FittedLevel, before: readonly FittedLevel[], codesOf: LevelCodes): Promise<FittedLevel>
+  refine(level: FittedLevel, before: readonly FittedLevel[], rule: ResidualRule): Promise<FittedLevel>
 }
 
 interface LevelRun {
@@ -145,59 +149,84 @@ interface LevelRun {
   readonly balance: Required<BalanceOptions> | undefined
   readonly scale: number
   readonly fingerprint: string
-  readonly crew: Crew
-  /** By number of codes. */
-  readonly walks: Map<number, CodebookWalk>
+  readonly rule: ResidualRule
   readonly refinement: Refinement | undefined
 }
 
 /** Fits on a sample that was drawn before. */
 export async function fitSample(sample: FitSample, dim: number, options: FitOptions, crew: Crew, refinement?: Refinement): Promise<Fit> {
-  const { sizes, seed, fsqDigits, attraction } = options
-  const { iterations, normalize } = { ...fitDefaults, ...options }
+  const { sizes, fsqDigits } = options
+  const settings = settingsOf(options)
   const balance = options.balance && checkedBalance(options.balance)
+  checkQuantizer({ codebooks: { dim, sizes, levels: [] }, settings })
   if (fsqDigits !== undefined) checkDigits(fsqDigits, dim)
-  const residual = preparedFloat32(sample.vectors, dim, normalize)
-  const { variance, energy } = spreadOf(residual, dim)
-  const rows = residual.length / dim
+  const x = preparedFloat32(sample.vectors, dim, settings.normalize)
+  const { variance, energy } = spreadOf(x, dim)
+  const rows = x.length / dim
   const fingerprint = fingerprintOf(sample, options, refinement?.passes ?? 0)
-  const run: LevelRun = { dim, options, balance, scale: Math.sqrt(energy / rows), fingerprint, crew, walks: new Map(), refinement }
+  const rule = new ResidualRule(dim, settings, crew)
+  const run: LevelRun = { dim, options, balance, scale: Math.sqrt(energy / rows), fingerprint, rule, refinement }
   const before = options.resume && resumedState(options.resume, fingerprint)
+  const residual = x === sample.vectors || rule.ownResiduals ? x.slice() : x
+  // What the sum of codewords leaves: another thing than the residual where that is brought to unit length.
+  const rest = settings.normalizeResiduals ? x.slice() : residual
   const levels: FittedLevel[] = []
   for (const level of sizes.keys()) {
+    rule.ready(residual)
     const { codes, ...fitted } = await nextLevel(residual, level, levels, before, run)
     levels.push(fitted)
-    subtractCodewords(residual, dim, fitted.codebook, codes)
+    await rule.leave(x, residual, levels, codes)
+    if (rest !== residual) subtractCodewords(rest, dim, fitted.codebook, codes)
   }
-  const fsq = fsqDigits && fitFsq(residual, dim, fsqDigits)
   let left = 0
-  for (let at = 0; at < residual.length; at++) left += residual[at]! * residual[at]!
+  for (let at = 0; at < rest.length; at++) left += rest[at]! * rest[at]!
   const fvu = unexplained(left, variance, energy)
+  rule.ready(residual)
+  const fsq = fsqDigits && fitFsq(residual, dim, fsqDigits)
+  const words = levels.map(({ codebook }) => codebook)
+  const penalties = levels.map((level) => level.penalties)
   return {
-    codebooks: codebooksOf(
-      dim,
-      levels.map(({ codebook }) => codebook),
-    ),
-    settings: { normalize, recheckTolerance: encodeDefaults.recheckTolerance },
-    ...(balance && { penalties: levels.map(({ penalties }) => penalties) }),
-    ...(fsq && { fsq }),
+    codebooks: codebooksOf(dim, words, { penalties, ...(fsq && { fsq }) }),
+    settings,
     fvu,
-    training: {
-      algorithm: 'residual-kmeans',
-      generator: 'philox4x32-10',
-      init: 'k-means++',
-      seed,
-      iterations,
-      rows: sample.rows,
-      sampleRows: rows,
-      sampleRule: 'smallest hashUnit(seed, item id)',
-      ...sample.items,
-      ...(balance && { balance }),
-      ...(fsq && { fsq: { digits: fsqDigits, projection: 'principal axes of the residual, scaled for the largest entropy' } }),
-      ...(attraction && { attraction: { weight: attraction.weight, pairs: attraction.pairs.length } }),
-      fvu,
-      levels: levels.map(({ codebook, iterations: rounds, dead }) => ({ size: codebook.length / dim, iterations: rounds, dead })),
-    },
+    training: trainingOf(sample, rows, dim, levels, { ...options, ...(balance && { balance }) }, fvu),
+  }
+}
+
+function settingsOf(options: FitOptions): EncodeSettings {
+  const { normalize } = { ...fitDefaults, ...options }
+  return {
+    normalize,
+    recheckTolerance: encodeDefaults.recheckTolerance,
+    ...(options.normalizeResiduals && { normalizeResiduals: true }),
+    ...(options.beam !== undefined && options.beam !== 1 && { beam: options.beam }),
+  }
+}
+
+/** Plain JSON for the manifest. */
+function trainingOf(
+  sample: FitSample,
+  sampleRows: number,
+  dim: number,
+  levels: readonly FittedLevel[],
+  { seed, iterations = fitDefaults.iterations, balance, fsqDigits, attraction }: FitOptions,
+  fvu: number,
+): Record<string, unknown> {
+  return {
+    algorithm: 'residual-kmeans',
+    generator: 'philox4x32-10',
+    init: 'k-means++',
+    seed,
+    iterations,
+    rows: sample.rows,
+    sampleRows,
+    sampleRule: 'smallest hashUnit(seed, item id)',
+    ...sample.items,
+    ...(balance && { balance }),
+    ...(fsqDigits && { fsq: { digits: fsqDigits, projection: 'principal axes of the residual, scaled for the largest entropy' } }),
+    ...(attraction && { attraction: { weight: attraction.weight, pairs: attraction.pairs.length } }),
+    fvu,
+    levels: levels.map(({ codebook, iterations: rounds, dead }) => ({ size: codebook.length / dim, iterations: rounds, dead })),
   }
 }
 
@@ -209,11 +238,10 @@ async function nextLevel(
   before: FitState | undefined,
   run: LevelRun,
 ): Promise<LevelFit> {
-  const { dim, options, refinement } = run
+  const { dim, options, refinement, rule } = run
   const size = options.sizes[level]!
-  const walk = await walkOf(size, dim, run)
   const done = before?.levels[level]
-  if (done !== undefined) return { ...done, codes: await codesOf(residual, done, run) }
+  if (done !== undefined) return { ...done, codes: await rule.codesOf(residual, done) }
   const resume = before?.levels.length === level ? before.current : undefined
   const { iterations } = { ...fitDefaults, ...options }
   const { seed, signal, onProgress } = options
@@ -229,10 +257,10 @@ async function nextLevel(
       state: () => fitStateToBytes({ fingerprint, ...state() }),
     })
   const onRound: OnRound = (round, distortion, current) => tell(round, distortion, () => ({ levels, current: current() }))
-  let fitted = await fitLevel(residual, dim, size, { level, seed, iterations, balance, scale, walk, resume, onRound, signal })
+  let fitted = await fitLevel(residual, dim, size, { level, seed, iterations, balance, scale, rule, resume, onRound, signal })
   if (refinement !== undefined) {
-    const refined = await refinement.refine(fitted, levels, (rows, of) => codesOf(rows, of, run))
-    fitted = { ...refined, codes: await codesOf(residual, refined, run) }
+    const refined = await refinement.refine(fitted, levels, rule)
+    fitted = { ...refined, codes: await rule.codesOf(residual, refined) }
   }
   if (onProgress)
     tell(fitted.iterations, meanSquaredDistance(residual, dim, fitted), () => ({ levels: [...levels, fitted], current: undefined }), true)
@@ -248,32 +276,10 @@ function meanSquaredDistance(rows: Float32Array, dim: number, { codebook, codes 
   return sum / codes.length
 }
 
-async function walkOf(size: number, dim: number, { crew, walks }: LevelRun): Promise<CodebookWalk> {
-  let walk = walks.get(size)
-  if (walk === undefined) walks.set(size, (walk = await CodebookWalk.create([size], dim, false, false, crew)))
-  return walk
-}
-
-async function codesOf(rows: Float32Array, { codebook, penalties }: FittedLevel, run: LevelRun): Promise<Uint16Array> {
-  const { dim } = run
-  if (penalties !== undefined) return penalizedCodes(rows, dim, codebook, penalties)
-  const walk = await walkOf(codebook.length / dim, dim, run)
-  return walk.run(rows, codebooksOf(dim, [codebook]), { normalize: false, recheckTolerance: encodeDefaults.recheckTolerance })
-}
-
-/** Takes each row's codeword off it, in place. */
-export function subtractCodewords(residual: Float32Array, dim: number, codebook: Float32Array, codes: Uint16Array): void {
-  for (let row = 0; row < codes.length; row++) {
-    const from = codes[row]! * dim
-    const at = row * dim
-    for (let j = 0; j < dim; j++) residual[at + j] = residual[at + j]! - codebook[from + j]!
-  }
-}
-
 /** Names the rows and all options that decide the result; the number of threads does not. */
 function fingerprintOf({ vectors }: FitSample, options: FitOptions, passes: number): string {
-  const { sizes, seed, balance, iterations, normalize } = { ...fitDefaults, ...options }
-  const hash = createHash('sha256').update(JSON.stringify({ sizes, seed, balance, iterations, normalize, passes }))
+  const { sizes, seed, balance, iterations } = { ...fitDefaults, ...options }
+  const hash = createHash('sha256').update(JSON.stringify({ sizes, seed, balance, iterations, passes, ...settingsOf(options) }))
   return hash.update(new Uint8Array(vectors.buffer, vectors.byteOffset, vectors.byteLength)).digest('hex')
 }
 

@@ -4,16 +4,13 @@
  */
 
 import { Clusters } from '../compute/index.ts'
-import { CodebookWalk } from './codebook-walk.ts'
 import { codebooksOf, type Codebooks } from './codebooks.ts'
-import { subtractCodewords } from './fit.ts'
-import type { Crew } from './walk-pool.ts'
+import { subtractCodewords, type ResidualRule } from './residual-rule.ts'
 
 /** How often a level is looked at: a code that got a row may lose it to another one. */
 const mostRounds = 5
 /** Squared distance, as a share of the mean squared norm, at which a row counts as standing on its codeword. */
 const standsOn = 1e-12
-const settings = { normalize: false, recheckTolerance: 1e-5 } as const
 
 export interface Revived {
   readonly codebooks: Codebooks
@@ -25,29 +22,11 @@ export interface Revived {
   readonly codes: Uint16Array
 }
 
-/** One walk per level size, kept from call to call. */
-export class Walks {
-  readonly #dim: number
-  readonly #crew: Crew
-  readonly #walks = new Map<number, CodebookWalk>()
-
-  constructor(dim: number, crew: Crew) {
-    this.#dim = dim
-    this.#crew = crew
-  }
-
-  async of(size: number): Promise<CodebookWalk> {
-    let walk = this.#walks.get(size)
-    if (walk === undefined) this.#walks.set(size, (walk = await CodebookWalk.create([size], this.#dim, false, false, this.#crew)))
-    return walk
-  }
-}
-
 /**
  * Every code without rows takes the row farthest from the codeword of the code with most rows.
  * @param latents - row-major float32, shape [rows, codebooks.dim]
  */
-export async function reviveCodes(latents: Float32Array, { dim, sizes, levels }: Codebooks, walks: Walks): Promise<Revived> {
+export async function reviveCodes(latents: Float32Array, { dim, sizes, levels }: Codebooks, rule: ResidualRule): Promise<Revived> {
   const residual = latents.slice()
   const rows = residual.length / dim
   const least = (standsOn * latents.reduce((sum, value) => sum + value * value, 0)) / Math.max(1, rows)
@@ -55,12 +34,11 @@ export async function reviveCodes(latents: Float32Array, { dim, sizes, levels }:
   const revived: number[][] = []
   const counts: Int32Array[] = []
   const all = new Uint16Array(rows * sizes.length)
-  for (const [level, size] of sizes.entries()) {
-    const walk = await walks.of(size)
+  for (const level of sizes.keys()) {
     const clusters = new Clusters(residual, dim, levels[level]!.slice())
     const given = new Set<number>()
     const assign = async (): Promise<void> =>
-      void clusters.assign(await walk.run(residual, codebooksOf(dim, [clusters.centroids]), settings))
+      void clusters.assign(await rule.codesOf(residual, { codebook: clusters.centroids, penalties: undefined }))
     await assign()
     for (let round = 0; round < mostRounds && clusters.counts.includes(0); round++) {
       const codes = clusters.reviveDead(least)

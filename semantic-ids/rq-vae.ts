@@ -17,7 +17,8 @@ import { spreadOf, unexplained } from './quality-distortion.ts'
 import { networkOf, networkTolerance, type Network, type NetworkLayer } from './network.ts'
 import { InputScale } from './rq-vae-input.ts'
 import { codebookName, initialParameters, layersGraph, meanName, stepGraph, type RqVaeLoss, type RqVaeShape } from './rq-vae-graph.ts'
-import { reviveCodes, Walks, type Revived } from './rq-vae-codebooks.ts'
+import { ResidualRule } from './residual-rule.ts'
+import { reviveCodes, type Revived } from './rq-vae-codebooks.ts'
 import { rqVaeStateFromBytes, rqVaeStateToBytes } from './rq-vae-state.ts'
 import { Crew } from './walk-pool.ts'
 
@@ -152,7 +153,7 @@ class RqVaeTraining {
   readonly #order: Uint32Array
   readonly #items: Readonly<Record<string, unknown>>
   readonly #crew: Crew
-  readonly #walks: Walks
+  readonly #rule: ResidualRule
   readonly #fingerprint: string
   /** Of every level, whether a code was taken since codes were last given rows. */
   #taken: Uint8Array[]
@@ -169,7 +170,7 @@ class RqVaeTraining {
     this.#order = sample.order
     this.#items = sample.items
     this.#crew = crew
-    this.#walks = new Walks(settled.latentDim, crew)
+    this.#rule = new ResidualRule(settled.latentDim, {}, crew)
     const { threads: _, ...deciding } = settled
     const about = JSON.stringify({ ...deciding, onProgress: undefined, resume: undefined, signal: undefined })
     this.#fingerprint = createHash('sha256').update(about).update(new Uint8Array(this.#rows.buffer)).digest('hex')
@@ -270,7 +271,7 @@ class RqVaeTraining {
     const sample = { vectors: latents, order: new Uint32Array(0), rows: this.#resetRows, items: {} }
     const options = { sizes, seed: this.#settled.seed, iterations: startIterations, normalize: false }
     const { codebooks } = await fitSample(sample, latentDim, options, this.#crew)
-    await this.#setCodebooks(session, await reviveCodes(latents, codebooks, this.#walks), true)
+    await this.#setCodebooks(session, await reviveCodes(latents, codebooks, this.#rule), true)
   }
 
   /** Gives rows to codes that no step took. @returns how many got some */
@@ -279,7 +280,7 @@ class RqVaeTraining {
     this.#taken = this.#taken.map((codes) => new Uint8Array(codes.length))
     if (!idle) return 0
     const codebooks = codebooksIn(await session.state(), this.#shape)
-    const revived = await reviveCodes(await this.#latents(encoder, this.#resetRows), codebooks, this.#walks)
+    const revived = await reviveCodes(await this.#latents(encoder, this.#resetRows), codebooks, this.#rule)
     await this.#setCodebooks(session, revived, false)
     return revived.revived.reduce((sum, codes) => sum + codes.length, 0)
   }
@@ -320,7 +321,7 @@ class RqVaeTraining {
     const rows = this.#order.length
     const latents = await this.#latents(encoder, rows)
     const state = await session.state()
-    const last = await reviveCodes(latents, codebooksIn(state, this.#shape), this.#walks)
+    const last = await reviveCodes(latents, codebooksIn(state, this.#shape), this.#rule)
     const quantized = decode(last.codes, last.codebooks)
     const decoder = await session.withGraph(layersGraph(this.#shape, 'decoder', state as Record<string, Tensor>), {
       threads: this.#settled.threads,

@@ -1,9 +1,8 @@
 import { deepStrictEqual, equal, ok, rejects } from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { fitWithCrew } from '../../semantic-ids/fit.ts'
-import { encode, usage, type Fit, type FitOptions } from '../../semantic-ids/index.ts'
+import { encode, reconstruction, usage, type Fit, type FitOptions } from '../../semantic-ids/index.ts'
 import { Crew } from '../../semantic-ids/walk-pool.ts'
-import { penalizedCodes } from '../../semantic-ids/balanced.ts'
 import { clustered } from './golden.ts'
 
 const dim = 8
@@ -14,7 +13,7 @@ const fitCodebooks = (vectors: Float32Array, ids: string[], width: number, optio
   fitWithCrew(vectors, ids, width, options, crew)
 const idsOf = (rows: number): string[] => Array.from({ length: rows }, (_, row) => `item-${row}`)
 const bytesOf = (fit: Fit): string[] => {
-  const arrays = [...fit.codebooks.levels, ...(fit.penalties ?? []).map((penalties) => penalties ?? new Float32Array(0))]
+  const arrays = [...fit.codebooks.levels, ...(fit.codebooks.penalties ?? []).map((penalties) => penalties ?? new Float32Array(0))]
   return arrays.map((array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString('hex'))
 }
 
@@ -29,20 +28,20 @@ test('a balanced fit gives items nearly equal shares by its frozen prices, where
     ...options,
     balance: { epsilonShare: 0.01, iterations: 200, rounds: 6 },
   })
-  const penalties = balanced.penalties![0]!
-  const shares = sharesOf(penalizedCodes(vectors, dim, balanced.codebooks.levels[0]!, penalties))
+  const penalties = balanced.codebooks.penalties![0]!
+  const shares = sharesOf(encode(vectors, balanced.codebooks, balanced.settings))
   equal(Math.min(...penalties), 0)
   ok(Math.max(...shares) < 0.1, `largest share ${Math.max(...shares)}`)
   ok(Math.min(...shares) > 0.03, `smallest share ${Math.min(...shares)}`)
   ok(Math.max(...sharesOf(encode(vectors, plain.codebooks, plain.settings))) > 0.2)
-  equal(plain.penalties, undefined)
+  equal(plain.codebooks.penalties, undefined)
   ok(balanced.fvu > plain.fvu, 'balance costs distortion')
 })
 
 test('a level with fewer distinct rows than codes is not balanced', async () => {
   const same = new Float32Array(100 * dim).fill(0.25)
   const fit = await fitCodebooks(same, idsOf(100), dim, { sizes: [4, 4], seed: 1, balance: {} })
-  deepStrictEqual(fit.penalties, [undefined, undefined])
+  equal(fit.codebooks.penalties, undefined)
   equal(usage(encode(same, fit.codebooks, fit.settings), [4, 4]).distinct, 1)
 })
 
@@ -118,26 +117,46 @@ test('the digits of a finite-scalar last level are well used; digits out of rang
   const vectors = clustered(rows, dim, 40, 9)
   const fsqDigits = [5, 4, 3]
   const fit = await fitCodebooks(vectors, idsOf(rows), dim, { sizes: [32], seed: 1, normalize: false, fsqDigits })
-  const { projection, digits } = fit.fsq!
-  deepStrictEqual([digits, projection.length], [fsqDigits, 3 * dim])
-  const first = fit.codebooks.levels[0]!
+  deepStrictEqual(fit.codebooks.sizes, [32, 60])
   const codes = encode(vectors, fit.codebooks, fit.settings)
-  for (const [digit, values] of fsqDigits.entries()) {
-    const half = (values - 1) / 2
-    const counts = new Map<number, number>()
-    codes.forEach((code, row) => {
-      let u = 0
-      for (let j = 0; j < dim; j++) u += projection[digit * dim + j]! * (vectors[row * dim + j]! - first[code * dim + j]!)
-      const value =
-        values % 2 ? Math.floor(half * Math.tanh(u) + 0.5) + half : Math.floor(half * Math.tanh(u + Math.tan(0.5 / half))) + values / 2
-      counts.set(value, (counts.get(value) ?? 0) + 1)
-    })
-    const entropy = [...counts.values()].reduce((sum, count) => sum - (count / rows) * Math.log(count / rows), 0)
-    equal(counts.size, values)
-    ok(entropy > 0.95 * Math.log(values), `digit ${digit} of ${values} values: ${Math.exp(entropy)} are used`)
+  for (const [values, step] of [
+    [5, 12],
+    [4, 3],
+    [3, 1],
+  ] as const) {
+    const counts = Array.from({ length: values }, () => 0)
+    for (let row = 0; row < rows; row++) counts[Math.floor(codes[row * 2 + 1]! / step) % values]! += 1
+    const entropy = counts.reduce((sum, count) => sum - (count / rows) * Math.log(count / rows), 0)
+    ok(entropy > 0.95 * Math.log(values), `of ${values} values ${Math.exp(entropy)} are used`)
   }
   for (const bad of [[], [1], [2.5], [3, 3, 3, 3, 3, 3, 3, 3, 3], [255, 255, 255]])
     await rejects(fitCodebooks(vectors, idsOf(rows), dim, { sizes: [4], seed: 1, fsqDigits: bad }), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
   const flat = await fitCodebooks(new Float32Array(50 * dim).fill(1), idsOf(50), dim, { sizes: [2], seed: 1, fsqDigits: [3] })
-  ok(flat.fsq!.projection.every(Number.isFinite))
+  ok(flat.codebooks.fsq!.projection.every(Number.isFinite))
+})
+
+test('levels are fitted on what the encode rule leaves: by beam, and with residuals at unit length', async () => {
+  const rows = 700
+  const vectors = clustered(rows, dim, 30, 8)
+  const options = { sizes: [8, 8, 8], seed: 2, iterations: 8 }
+  const fits = await Promise.all(
+    [{}, { beam: 4 }, { normalizeResiduals: true }].map((rule) => fitCodebooks(vectors, idsOf(rows), dim, { ...options, ...rule })),
+  )
+  const [greedy, beam, unit] = fits as [Fit, Fit, Fit]
+  deepStrictEqual([greedy.settings.beam, beam.settings.beam, unit.settings.normalizeResiduals], [undefined, 4, true])
+  for (const fit of [greedy, beam]) {
+    const { fvu } = reconstruction(vectors, encode(vectors, fit.codebooks, fit.settings), fit.codebooks, fit.settings)
+    ok(Math.abs(fit.fvu - fvu) < 1e-6, `the fit says ${fit.fvu}, the codes ${fvu}`)
+  }
+  // Codewords of unit residuals are means of unit vectors: as long at the last level as at the first.
+  const meanLength = (words: Float32Array): number => Math.sqrt(words.reduce((sum, value) => sum + value * value, 0) / 8)
+  ok(meanLength(greedy.codebooks.levels[2]!) < 0.5 * meanLength(greedy.codebooks.levels[0]!))
+  ok(meanLength(unit.codebooks.levels[2]!) > 0.6 * meanLength(unit.codebooks.levels[0]!))
+  deepStrictEqual(
+    usage(encode(vectors, unit.codebooks, unit.settings), [8, 8, 8]).levels.map(({ dead }) => dead),
+    [0, 0, 0],
+  )
+  await rejects(fitCodebooks(vectors, idsOf(rows), dim, { ...options, beam: 2, normalizeResiduals: true }), {
+    code: 'SIDESTREAM_USAGE_INVALID',
+  })
 })

@@ -1,8 +1,6 @@
 import { ok } from 'node:assert/strict'
 import { after, test } from 'node:test'
 import fc from 'fast-check'
-import { penalizedCodes } from '../../semantic-ids/balanced.ts'
-import { preparedFloat32 } from '../../semantic-ids/encode.ts'
 import { fitWithCrew } from '../../semantic-ids/fit.ts'
 import { encode, usage } from '../../semantic-ids/index.ts'
 import { Crew } from '../../semantic-ids/walk-pool.ts'
@@ -36,7 +34,7 @@ test('no code of the first level is dead where there are 39 distinct rows per co
       // At unit length a single dim leaves two distinct rows.
       fc.pre(!normalize || dim > 1)
       const ids = Array.from({ length: distinct + copies }, (_, row) => String(row))
-      const { codebooks, settings, penalties } = await fitWithCrew(
+      const { codebooks, settings } = await fitWithCrew(
         vectors,
         ids,
         dim,
@@ -49,10 +47,7 @@ test('no code of the first level is dead where there are 39 distinct rows per co
         },
         crew,
       )
-      const frozen = penalties?.[0]
-      const codes = frozen
-        ? penalizedCodes(preparedFloat32(vectors, dim, normalize), dim, codebooks.levels[0]!, frozen)
-        : encode(vectors, codebooks, settings)
+      const codes = encode(vectors, codebooks, settings)
       const { dead } = usage(codes, [size]).levels[0]!
       ok(dead === 0, `${dead} of ${size} codes are dead`)
     }),
