@@ -3,7 +3,7 @@
  * Invariant: every source's plain graph is open from the start, so a saved state is taken up, and saved again, whole.
  */
 
-import { ComputeWorker, optimizerPrefix, TrainingSession, type Tensor } from '../compute/index.ts'
+import { ComputeWorker, optimizerPrefix, TrainingSession, type Graph, type Tensor } from '../compute/index.ts'
 import type { Head } from './head.ts'
 import { plainStep, stepGraph, type StepOptions, type StepVariant } from './source-graph.ts'
 import type { TrainingSource } from './sources.ts'
@@ -39,7 +39,12 @@ export class StepSessions {
     const worker = new ComputeWorker({ name: 'training' })
     const [main, ...others] = sources.map((source) => stepGraph(head, source, plainStep, options))
     try {
-      const first = await TrainingSession.create(main!, { threads, providers, worker, ...(state ? { state } : {}) })
+      const first = await TrainingSession.create(main!, {
+        threads,
+        providers,
+        worker,
+        ...(state ? { state: withStarts(main!, head, state) } : {}),
+      })
       const sessions = new StepSessions(head, worker, first, sources[0]!, options)
       for (const [i, graph] of others.entries()) {
         const session = await first.withGraph(graph, { threads, providers, ...(state ? { state } : {}) })
@@ -77,6 +82,17 @@ export class StepSessions {
   close(): Promise<void> {
     return this.worker.close()
   }
+}
+
+/**
+ * A saved state with what it lacks of a source's own parameters (temperature, pooler, projection) at its start, as when an option of
+ * the source was turned on since. What it lacks of the head stays missing, and is refused.
+ */
+function withStarts({ states }: Graph, { parameters }: Head, saved: Readonly<Record<string, Tensor>>): Readonly<Record<string, Tensor>> {
+  const ofHead = new Set([...parameters.keys()].flatMap((name) => [name, `${optimizerPrefix}m/${name}`, `${optimizerPrefix}v/${name}`]))
+  ofHead.add(`${optimizerPrefix}steps`)
+  const starts = [...states].filter(([name]) => saved[name] === undefined && !ofHead.has(name))
+  return { ...Object.fromEntries(starts.map(([name, { initial }]) => [name, initial])), ...saved }
 }
 
 function sessionKey(source: string, { hardNegatives, maskInBatch }: StepVariant): string {

@@ -175,6 +175,30 @@ test('a pooler of another shape than the checkpoint holds is refused, and one of
   await rejects(Trainer.create(head, { ...pooled, pooler: { ...shape, heads: 5 } }), { message: /width 12 must be a multiple of 5 heads/ })
 })
 
+test('a pooler or a learned temperature that was turned on since the checkpoint begins at its start', async () => {
+  const plainly: TrainerOptions = { ...options, sources: [{ name: 'seq2item', kind: 'sequences' }] }
+  const first = await Trainer.create(worldHead(items), plainly)
+  await first.train(sequences, content, { ...plan, steps: 3 })
+  const { head, training } = await first.checkpoint(position)
+  const stepAfter = async (trainer: Trainer): Promise<number> => {
+    let loss = NaN
+    await trainer.train(sequences, content, { ...plan, steps: 4, skip: 3, onStep: (_, result) => void (loss = result.loss) })
+    return loss
+  }
+  const expected = await stepAfter(first)
+  await first.close()
+  const later = await Trainer.create(
+    head,
+    { ...options, sources: [{ name: 'seq2item', kind: 'sequences', pooler: 'transformer', tauMode: 'learned' }] },
+    training,
+  )
+  strictEqual(later.step, 3)
+  ok(Math.abs((await stepAfter(later)) - expected) < 1e-5 * expected, 'it pools as the mean did')
+  await later.close()
+  const withoutMoments = new Map([...training!.tensors].filter(([name]) => !name.startsWith('optimizer/m/')))
+  await rejects(Trainer.create(head, plainly, { ...training!, tensors: withoutMoments }), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
+})
+
 test('weights of prefixes that are not one for each are refused', async () => {
   for (const prefixWeights of [[1], [1, -1], [0, 0], [1, NaN]])
     await rejects(Trainer.create(worldHead(items), { ...options, prefixWeights }), {
