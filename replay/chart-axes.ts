@@ -14,6 +14,8 @@ export interface Axis {
   readonly scale?: 'value' | 'log' | 'time'
   readonly min?: number
   readonly max?: number
+  /** Nothing stands between two whole numbers: no ticks there. @default false */
+  readonly whole?: boolean
 }
 
 /** A horizontal or vertical line that the data are compared with. */
@@ -44,13 +46,14 @@ const timeLabels = {
 const axisText = { fontFamily, fontSize: 12, color: ink.soft }
 
 /** @param fits - the axis need not begin at 0 */
-export function numberAxis({ name, scale = 'value', min, max }: Axis, fits = true): AxisOption {
+export function numberAxis({ name, scale = 'value', min, max, whole = false }: Axis, fits = true): AxisOption {
   return {
     type: scale,
     name,
     scale: fits,
     ...(min !== undefined && { min }),
     ...(max !== undefined && { max }),
+    ...(whole && { minInterval: 1 }),
     axisLabel: { ...axisText, hideOverlap: true, formatter: scale === 'time' ? timeLabels : (value: number) => formatNumber(value) },
   }
 }

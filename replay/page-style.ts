@@ -27,6 +27,11 @@ th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; wh
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(480px, 100%), 1fr)); gap: 18px; margin: 0 0 18px; }
 figure { margin: 0; border: 1px solid var(--line); border-radius: 8px; padding: 10px; break-inside: avoid; }
 figure svg { display: block; width: 100%; height: auto; max-width: 760px; margin: 0 auto; }
+.wide { overflow-x: auto; margin: 0 0 18px; }
+.wide figure { min-width: 760px; }
+.wide figure svg { max-width: none; }
+.wide figcaption { position: sticky; left: 0; max-width: min(100%, 86vw); }
+td.codes { white-space: nowrap; }
 figcaption { font-size: 14px; color: var(--soft); padding: 8px 6px 2px; }
 pre { background: var(--tint); padding: 12px 14px; border-radius: 8px; overflow-x: auto; font-size: 14px; line-height: 1.45; }
 footer { margin-top: 48px; padding-top: 12px; border-top: 1px solid var(--line); font-size: 13px; color: var(--soft); }

@@ -19,6 +19,8 @@ export type Block =
   | Table
   /** Charts, side by side where there is room. */
   | { readonly kind: 'charts'; readonly charts: readonly Chart[] }
+  /** A chart over the whole width, which scrolls where there is less. */
+  | { readonly kind: 'wide'; readonly chart: Chart }
 
 /** A headline number. */
 export interface Figure {
@@ -103,6 +105,8 @@ function blockHtml(block: Block): string {
       return `<dl class="figures">${block.figures.map(figureHtml).join('')}</dl>`
     case 'table':
       return tableHtml(block)
+    case 'wide':
+      return `<div class="wide" tabindex="0">${chartHtml(block.chart)}</div>`
     case 'charts':
       return `<div class="charts">${block.charts.map(chartHtml).join('')}</div>`
   }
@@ -114,7 +118,10 @@ function figureHtml({ label, value, note }: Figure): string {
 }
 
 function tableHtml({ caption, columns, rows, decimals = [] }: Table): string {
-  const classes = columns.map((_, i) => (isNumeric(rows.map((row) => row[i] ?? null)) ? ' class="number"' : ''))
+  const classes = columns.map((_, i) => {
+    const cells = rows.map((row) => row[i] ?? null)
+    return isNumeric(cells) ? ' class="number"' : isCodes(cells) ? ' class="codes"' : ''
+  })
   const head = columns.map((name, i) => `<th scope="col"${classes[i]!}>${escapeXml(name)}</th>`).join('')
   const body = rows.map(
     (row) => `<tr>${columns.map((_, i) => `<td${classes[i]!}>${cellText(row[i] ?? null, decimals[i])}</td>`).join('')}</tr>`,
@@ -126,6 +133,13 @@ function tableHtml({ caption, columns, rows, decimals = [] }: Table): string {
 function isNumeric(cells: readonly (string | number | null)[]): boolean {
   const given = cells.filter((cell) => cell !== null)
   return given.length > 0 && given.every((cell) => typeof cell === 'number')
+}
+
+/** Numbers joined by hyphens, such as semantic IDs, which must not break there. */
+function isCodes(cells: readonly (string | number | null)[]): boolean {
+  return (
+    cells.some((cell) => cell !== null) && cells.every((cell) => cell === null || (typeof cell === 'string' && /^\d+(-\d+)+$/.test(cell)))
+  )
 }
 
 function cellText(value: string | number | null, decimals?: number | null): string {

@@ -8,6 +8,7 @@ import { SidestreamError } from '../schemas/index.ts'
 import { checkCodes, checkRows, prefixOrder } from './buckets.ts'
 import { churn, type ChurnReport } from './churn.ts'
 import { requireFinite, type Codebooks, type EncodeSettings } from './codebooks.ts'
+import { firstCodeMoves, type FirstCodeMove } from './id-space.ts'
 import { findNeighbors, neighborDefaults, type NeighborOptions, type Neighbors } from './neighbor-hits.ts'
 import { requireDistinct, sortedOrder } from './parent-codes.ts'
 import { figuresOf, type Assignment, type Figures } from './quality-figures.ts'
@@ -82,6 +83,8 @@ export interface QualityReport {
   readonly after: PerSlice<Figures>
   readonly before: PerSlice<Figures> | null
   readonly churn: PerSlice<ChurnReport> | null
+  /** The commonest changes of the first code; null without an assignment before. */
+  readonly moves: readonly FirstCodeMove[] | null
   /** Every figure as one row, with before and delta: the tidy table. */
   readonly figures: readonly QualityRow[]
 }
@@ -115,6 +118,7 @@ export async function qualityReport(input: QualityInput, options: QualityOptions
     method: { neighbors: neighborMethod(after.neighbors, items, options), slices: sliceMethod(slices, options) },
     after: scopes(after, slices),
     before: before === undefined ? null : scopes(before, slices),
+    moves: aligned === undefined ? null : firstCodeMoves(aligned.codes, input.codes, sizes.length),
     churn: aligned === undefined ? null : churnScopes(aligned.codes, input.codes, sizes.length, traffic, slices),
   } as const
   return { ...report, figures: qualityRows(sizes.length, report) }

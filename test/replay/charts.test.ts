@@ -9,6 +9,7 @@ import {
   laneChart,
   lineChart,
   scatterChart,
+  treeMap,
   usageChart,
 } from '../../replay/index.ts'
 
@@ -89,6 +90,14 @@ const charts: Record<string, () => Promise<string>> = {
         { name: 'cold', values: [40, null] },
       ],
       valueName: '% changed',
+    }),
+  'a tree map': () =>
+    treeMap({
+      ...frame,
+      cells: [
+        { name: '1 <b>', value: 9, shade: 0, children: [{ name: '4', value: 5, shade: 1 }] },
+        { name: '2', value: 3, shade: 0.5 },
+      ],
     }),
   'a scatter chart': () =>
     scatterChart({
@@ -183,6 +192,7 @@ test('no data at all is an empty chart, not an error', async () => {
     binnedHistogram({ ...frame, x: { name: 'x', scale: 'log' }, bins: [] }),
     dotChart({ ...frame, x: { name: 'x' }, rows: [], series: [] }),
     laneChart({ ...frame, lanes: [], steps: [] }),
+    treeMap({ ...frame, cells: [] }),
   ]
   for (const svg of await Promise.all(empty)) match(svg, /^<svg /)
 })
@@ -221,4 +231,16 @@ test('counts that stand in bins are drawn as they are, empty ends are left out',
   equal(bars.length, 3)
   equal(svg.includes('>4.5<'), false)
   match(await binnedHistogram({ ...frame, x: { name: 'ms', scale: 'log' }, bins: [{ from: 0, to: 1, count: 3 }] }), /^<svg /)
+})
+
+test('the area of a cell is its value, and its name is escaped', async () => {
+  const svg = await charts['a tree map']!()
+  ok(svg.includes('1 &lt;b&gt;'))
+  // The dark and the middle cell, 5 and 3 of 12; gaps and the names of outer cells take a little of either.
+  const areaOf = (color: string): number => {
+    const [, width, height] = new RegExp(`<path d="M1 1l([\\d.]+) 0l0 ([\\d.]+)l[^"]*"[^>]* fill="${color}"`).exec(svg)!
+    return Number(width) * Number(height)
+  }
+  const ratio = areaOf('#08306b') / areaOf('#68a6cf')
+  ok(ratio > 1.4 && ratio < 1.8, String(ratio))
 })
