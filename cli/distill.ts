@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import type { Command } from 'commander'
 import { distillDefaults, distillFiles, embedFiles, headModelFile } from '../pipeline/index.ts'
 import type { DistillReport } from '../pipeline/index.ts'
-import { idEmbeddingsText } from './distill/left-out.ts'
+import { idEmbeddingsText, oddText } from './distill/left-out.ts'
 import { distillPage } from './distill/page.ts'
-import { duration, interruptSignal, plainCommand, projectCommand, readConfig, shareOf, wholeNumber } from './options.ts'
+import { duration, interruptSignal, once, plainCommand, projectCommand, readConfig, shareOf, wholeNumber } from './options.ts'
 import { createOutput } from './output.ts'
 import type { Output, Progress } from './output.ts'
 
@@ -28,12 +28,12 @@ interface DistillOptions {
 
 export function distillCommand(): Command {
   return projectCommand('distill', 'Train a head on files and write it, also as plain ONNX, with a report.')
-    .requiredOption('--interactions <file>', 'columns user_id, item_id, ts (ms), behaviors')
-    .requiredOption('--content <file>', 'columns item_id, ts (ms), one vector column per modality')
-    .option('--id-embeddings <file>', 'columns entity, entity_id, ts (ms), vector, exposures')
-    .option('--pairs <file>', 'columns source, query_id, target_id; score and ts when there are')
-    .requiredOption('--out <dir>', 'directory of the result')
-    .option('--start <dir>', 'begin from the head in this directory, or from one artifact in it, instead of PCA')
+    .requiredOption('--interactions <file>', 'columns user_id, item_id, ts (ms), behaviors', once('--interactions'))
+    .requiredOption('--content <file>', 'columns item_id, ts (ms), one vector column per modality', once('--content'))
+    .option('--id-embeddings <file>', 'columns entity, entity_id, ts (ms), vector, exposures', once('--id-embeddings'))
+    .option('--pairs <file>', 'columns source, query_id, target_id; score and ts when there are', once('--pairs'))
+    .requiredOption('--out <dir>', 'directory of the result', once('--out'))
+    .option('--start <dir>', 'begin from the head in this directory, or from one artifact in it, instead of PCA', once('--start'))
     .option(
       '--hold-out <share>',
       'newest interactions that are judged by and not trained on; 0: nothing is judged',
@@ -124,6 +124,7 @@ function reportLines(report: DistillReport, out: string, onnx: string): string[]
   const { sources, stages, judged, verdict, leftOut, heldOut, unusedPairs, idEmbeddings } = report
   const lines = [
     `${report.samples} samples of ${report.interactions} interactions, ${report.warmItems} of ${report.items} items seen`,
+    ...oddText(report),
     ...Object.entries(sources).map(
       ([name, { kind, rows, unknown }]) =>
         `source ${name}: ${rows === 0 ? `no rows, passed over${kind === 'ids' ? ' (no ID embedding of its kinds teaches an item)' : ''}` : `${rows} rows`}${unknown > 0 ? `, ${unknown} without what they need` : ''}`,
@@ -170,9 +171,9 @@ interface EmbedOptions {
 
 export function embedCommand(): Command {
   return plainCommand('embed', 'Write the published vectors of all items of a content file.')
-    .requiredOption('--head <dir>', 'directory that distill wrote, or one artifact in it')
-    .requiredOption('--content <file>', 'columns item_id, ts (ms), one vector column per modality')
-    .requiredOption('--out <file>', '.parquet, or .f32 with its JSON and ids beside it')
+    .requiredOption('--head <dir>', 'directory that distill wrote, or one artifact in it', once('--head'))
+    .requiredOption('--content <file>', 'columns item_id, ts (ms), one vector column per modality', once('--content'))
+    .requiredOption('--out <file>', '.parquet, or .f32 with its JSON and ids beside it', once('--out'))
     .option('--prefix <dims>', 'distilled dims of a short view, one of those trained', wholeNumber('--prefix', 1))
     .option('--refused', 'take a head that the guard refused as well', false)
     .action(async (options: EmbedOptions) => {

@@ -5,15 +5,9 @@
  */
 
 import { hashUnit } from '../compute/index.ts'
-import {
-  SidestreamError,
-  type DistillSample,
-  type IdEmbedding,
-  type Interaction,
-  type ItemContent,
-  type ItemPair,
-} from '../schemas/index.ts'
-import { sampleDefaults, SampleBuilder, sampleKey, type SampleOptions } from './samples.ts'
+import { SidestreamError, type IdEmbedding, type Interaction, type ItemContent, type ItemPair } from '../schemas/index.ts'
+import { readHistory, type OfflineHistory } from './offline-history.ts'
+import type { SampleOptions } from './samples.ts'
 import { meanExposures, teacherFault, type TeacherKind, type TeacherLookup } from './teachers.ts'
 
 /** Records as the file readers give them: batches, in order. */
@@ -60,25 +54,10 @@ export interface PairSets {
   readonly heldOut: readonly ItemPair[]
 }
 
-export interface OfflineData {
+export interface OfflineData extends Omit<OfflineHistory, 'seen'> {
   readonly items: ReadonlyMap<string, ItemContent>
-  readonly interactions: number
-  /** Event time of the newest interaction; 0 without any. */
-  readonly newestTs: number
-  /** Event time from which on nothing is trained on; Infinity when nothing is held out. */
-  readonly cutTs: number
-  /** Event time of the newest interaction before the cut. */
-  readonly trainedUntil: number
   /** Items with content and an interaction before the cut, sorted. */
   readonly warm: readonly string[]
-  /** Training samples with a history, by key, so that the order of the input does not show in the order of training. */
-  readonly samples: readonly DistillSample[]
-  /** The same from the cut on. */
-  readonly heldOut: readonly DistillSample[]
-  /** Samples that were there already. */
-  readonly duplicates: number
-  /** All liked exposures in time order, those without a history too. */
-  readonly likes: readonly DistillSample[]
   /** By source. */
   readonly pairs: ReadonlyMap<string, PairSets>
   readonly teachers: OfflineTeachers
@@ -114,8 +93,10 @@ export async function readOfflineData(
     }
     onProgress({ phase: 'content', done: (done += batch.length) })
   }
-  const history = await readHistory(records.interactions, samples, holdOut, onProgress)
-  const warm = [...history.seen].filter((id) => items.has(id)).sort()
+  const { seen, ...history } = await readHistory(records.interactions, samples, holdOut, ({ length }) =>
+    onProgress({ phase: 'interactions', done: length }),
+  )
+  const warm = [...seen].filter((id) => items.has(id)).sort()
   const pairs = records.pairs === undefined ? new Map<string, PairSets>() : await readPairs(records.pairs, holdOut, seed)
   const teachers = await readTeachers(records.idEmbeddings ?? [], teacherKinds, history, (id) => items.get(id))
   return { items, ...history, warm, pairs, teachers }
@@ -137,60 +118,6 @@ function requireMeasurable(content: ItemContent): ItemContent {
     )
   }
   return content
-}
-
-type History = Pick<
-  OfflineData,
-  'interactions' | 'newestTs' | 'cutTs' | 'trainedUntil' | 'samples' | 'heldOut' | 'duplicates' | 'likes'
-> & {
-  readonly seen: ReadonlySet<string>
-}
-
-async function readHistory(
-  batches: RecordBatches<Interaction>,
-  options: SampleOptions,
-  holdOut: number,
-  onProgress: (progress: ReadProgress) => void,
-): Promise<History> {
-  const all: Interaction[] = []
-  for await (const batch of batches) {
-    for (const interaction of batch) all.push(interaction)
-    onProgress({ phase: 'interactions', done: all.length })
-  }
-  // A file need not be in time order; a stable sort keeps the file's order among equal times.
-  all.sort((a, b) => a.eventTs - b.eventTs)
-  const cutTs = holdOut > 0 ? (all[Math.floor((1 - holdOut) * all.length)]?.eventTs ?? Infinity) : Infinity
-  const builder = new SampleBuilder({ ...sampleDefaults, ...options, emptyHistories: true })
-  const keyed = { trained: new Map<string, DistillSample>(), heldOut: new Map<string, DistillSample>() }
-  const seen = new Set<string>()
-  const likes: DistillSample[] = []
-  let made = 0
-  let trainedUntil = 0
-  for (const interaction of all) {
-    if (interaction.eventTs < cutTs) {
-      seen.add(interaction.itemId)
-      trainedUntil = interaction.eventTs
-    }
-    const sample = builder.add(interaction)
-    if (sample === undefined) continue
-    likes.push(sample)
-    if (sample.history.length === 0) continue
-    made++
-    keyed[sample.eventTs < cutTs ? 'trained' : 'heldOut'].set(sampleKey(sample), sample)
-  }
-  const sorted = (samples: ReadonlyMap<string, DistillSample>): DistillSample[] =>
-    [...samples].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, sample]) => sample)
-  return {
-    interactions: all.length,
-    newestTs: all.at(-1)?.eventTs ?? 0,
-    cutTs,
-    trainedUntil,
-    samples: sorted(keyed.trained),
-    heldOut: sorted(keyed.heldOut),
-    duplicates: made - keyed.trained.size - keyed.heldOut.size,
-    likes,
-    seen,
-  }
 }
 
 /** A pair and its mirror image are held out together: one would give the other away. */

@@ -18,6 +18,8 @@ export interface OfflineReport {
   readonly items: number
   /** Items with content and an interaction that is trained on; the input statistics come from these. */
   readonly warmItems: number
+  /** Items that have a vector of each modality. */
+  readonly withVector: Readonly<Record<string, number>>
   /** Content vectors of length 0: they say nothing, and do no harm. */
   readonly zeroVectors: number
   readonly interactions: number
@@ -93,6 +95,9 @@ export function reportOf(input: ReportInput): Omit<OfflineReport, keyof Seen> {
   return {
     items: data.items.size,
     warmItems: data.warm.length,
+    withVector: Object.fromEntries(
+      head.spec.modalities.map(({ name }) => [name, [...data.items.values()].filter(({ vectors }) => vectors[name] !== undefined).length]),
+    ),
     zeroVectors: [...data.items.values()].reduce((sum, { vectors }) => sum + zeros(vectors), 0),
     interactions: data.interactions,
     samples: rows.samples,

@@ -9,9 +9,10 @@ import type { Checkpoint } from './checkpoint.ts'
 import { createHead, headSpec, type Head, type HeadOptions } from './head.ts'
 import { readOfflineData, type OfflineData, type OfflineRecords } from './offline-data.ts'
 import { lookAt } from './offline-look.ts'
+import { requireRows } from './offline-no-rows.ts'
 import { offlineDefaults, planOf, type OfflineOptions, type OfflinePlan } from './offline-plan.ts'
 import { reportOf, type OfflineReport, type Seen } from './offline-report.ts'
-import { offlineRows, type OfflineRows } from './offline-sources.ts'
+import { offlineRows } from './offline-sources.ts'
 import { lastLoss, stepsInAll, trainStages, type StageEnd, type TrainingWatch } from './offline-training.ts'
 import type { StagePosition } from './stages.ts'
 import { fitStatistics } from './statistics.ts'
@@ -60,7 +61,7 @@ export async function distillOffline(input: OfflineInput): Promise<OfflineResult
     ...(options.contentCutFrom !== undefined && { contentCutFrom: options.contentCutFrom }),
     ...(options.weighing && { weighing: options.weighing }),
   })
-  requireRows(data, rows)
+  requireRows(data, rows, samples.positiveBehaviors)
 
   const taught = withTaught(input.startTaught ?? nobodyTaught, taughtBy(plan, rows))
   const trace: TrainingTrace = from?.trace ?? emptyTrace()
@@ -143,19 +144,4 @@ function requireSpec(start: Head, options: HeadOptions): Head {
     'SIDESTREAM_USAGE_INVALID',
     `the head to start from is ${JSON.stringify(given)}, and the one to train ${JSON.stringify(wanted)}: train the same kind, or start without it`,
   )
-}
-
-/** @throws SIDESTREAM_ITEMS_TOO_FEW */
-function requireRows(data: OfflineData, { bySource, counts }: OfflineRows): void {
-  if (Object.values(bySource).some((rows) => rows.length > 0)) return
-  const all = Object.entries(counts)
-  const found =
-    all.length === 1 && all[0]![1].kind === 'sequences'
-      ? `none of ${data.interactions} interactions gives a sample (a user with two liked items that both have content)`
-      : `no source has a row to train on (${all.map(([name, { unknown }]) => `${name}: ${unknown} of unknown items`).join(', ')})`
-  const apart = data.cutTs === Infinity ? '' : ', and that not all of the time is held out'
-  throw new SidestreamError('SIDESTREAM_ITEMS_TOO_FEW', `${found}; check ids and positive behaviors${apart}`, {
-    interactions: data.interactions,
-    items: data.items.size,
-  })
 }

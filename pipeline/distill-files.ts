@@ -4,7 +4,8 @@
  * or not; a head that was refused has another name than one that passed.
  */
 
-import { mkdir } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, mkdir } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { distillOffline, encodeHead } from '../distill/index.ts'
 import type { Head, OfflineOptions, OfflineProgress, OfflineReport, OfflineRecords } from '../distill/index.ts'
@@ -77,10 +78,16 @@ export interface DistillOutcome {
  * SIDESTREAM_GUARD_REFUSED with every reason, after it was written as `refused-head` or `refused-unfinished-head`
  */
 export async function distillFiles(config: Config, files: DistillFiles): Promise<DistillOutcome> {
+  try {
+    return await distilled(config, files)
+  } catch (error) {
+    throw withAdvice(error, files.out)
+  }
+}
+
+async function distilled(config: Config, files: DistillFiles): Promise<DistillOutcome> {
   const { holdOut = distillDefaults.holdOut, resume = false, steps, start: startDirectory, out } = files
-  await mkdir(out, { recursive: true }).catch((error: unknown) => {
-    throw fileError(out, error)
-  })
+  await makeDirectory(out)
   const artifacts = await openArtifacts(out)
   await requireFree(artifacts, out, resume)
   const begun = startDirectory === undefined ? undefined : await readDistilled(startDirectory, { training: false })
@@ -105,8 +112,6 @@ export async function distillFiles(config: Config, files: DistillFiles): Promise
     judgeStopped: () => (isJudged = files.judgeStopped?.() ?? false),
     ...(files.shouldStop && { shouldStop: files.shouldStop }),
     ...(files.onProgress && { onProgress: files.onProgress }),
-  }).catch((error: unknown) => {
-    throw withAdvice(error, out)
   })
   const failed = report.judged?.judgement.verdict === 'refused'
   const verdict = report.judged === null ? null : !failed ? 'pass' : config.guard.mode === 'enforce' ? 'refused' : 'reported'
@@ -188,8 +193,25 @@ function untaught({ training }: Config, { sources, items }: OfflineReport): Offl
   return Object.fromEntries(missing.map(([name, { kind }]) => [name, { kind, rows: 0, unknown: items, heldOut: 0 }]))
 }
 
+/** Before hours of training, not after. @throws SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_DISK_FULL */
+async function makeDirectory(out: string): Promise<void> {
+  try {
+    await mkdir(out, { recursive: true })
+    await access(out, constants.W_OK)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw fileError(out, error)
+    // What a recursive mkdir says of a file system that is read-only.
+    throw new SidestreamError('SIDESTREAM_FILE_UNREADABLE', `${out}: the directory cannot be made; write to another place`, {
+      cause: error,
+    })
+  }
+}
+
 function withAdvice(error: unknown, out: string): unknown {
-  if (!isSidestreamError(error) || error.code !== 'SIDESTREAM_TRAINING_DIVERGED') return error
+  if (!isSidestreamError(error)) return error
+  if (error.code === 'SIDESTREAM_DISK_FULL')
+    return new SidestreamError(error.code, `${error.message}, with --resume: what was trained is kept`, { cause: error, ...error.details })
+  if (error.code !== 'SIDESTREAM_TRAINING_DIVERGED') return error
   return new SidestreamError(
     error.code,
     `${error.message} in ${out}: begin from it with \`--start ${out} --out OTHER\`, with a lower \`learningRate\` or a higher \`temperature\``,

@@ -3,6 +3,7 @@
  * Invariants: a head appears whole or not at all; one that was refused, or whose training was stopped, has a name that says so.
  */
 
+import { stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { decodeCheckpoint, encodeCheckpoint, headModel } from '../distill/index.ts'
 import type { Checkpoint, CheckpointParts, EndedStage, Head } from '../distill/index.ts'
@@ -102,13 +103,15 @@ export async function readDistilled(
 ): Promise<Checkpoint> {
   const missing = (what: string): SidestreamError => new SidestreamError('SIDESTREAM_ARTIFACT_MISSING', `${directory}: ${what}`)
   if (basename(directory).endsWith(artifactEnding)) {
-    const found = (await fileExists(directory))
+    const artifact = (await fileExists(directory))
       ? await readArtifact(await openArtifacts(dirname(directory)), directory, training)
       : undefined
-    if (found === undefined) throw missing(`there is no such artifact; ${dirname(directory)} is where \`distill --out\` writes them`)
-    return found
+    if (artifact === undefined) throw missing(`there is no such artifact; ${dirname(directory)} is where \`distill --out\` writes them`)
+    return artifact
   }
-  if (!(await fileExists(directory))) throw missing("there is no such directory; the head's is the one that `distill --out` wrote")
+  const found = await stat(directory).catch(() => undefined)
+  if (found?.isDirectory() !== true)
+    throw missing(`${found ? 'is a file' : 'there is no such directory'}; the head's is the one that \`distill --out\` wrote`)
   const artifacts = await openArtifacts(directory)
   const known = await artifacts.list('')
   const wanted = refused

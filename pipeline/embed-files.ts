@@ -1,7 +1,8 @@
 /** Vectors over files, from a head that `distill` wrote. */
 
+import { resolve } from 'node:path'
 import { embedOffline } from '../distill/index.ts'
-import { fileFormat, readContent, SidestreamError, writeEmbeddings, writeVectorsF32 } from '../schemas/index.ts'
+import { readContent, SidestreamError, writeEmbeddings, writeVectorsF32 } from '../schemas/index.ts'
 import { readDistilled } from './distilled-heads.ts'
 
 export interface EmbedFiles {
@@ -20,9 +21,12 @@ export interface EmbedFiles {
 
 /** Writes the published vectors of all items of a content file. @returns number of items */
 export async function embedFiles(files: EmbedFiles): Promise<number> {
-  const format = fileFormat(files.out)
-  if (format !== 'parquet' && format !== 'f32') {
+  const isParquet = /\.parquet$/i.test(files.out)
+  if (!isParquet && !/\.f32$/i.test(files.out)) {
     throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `vectors are written as .parquet or .f32, not to ${files.out}`)
+  }
+  if (resolve(files.out) === resolve(files.content)) {
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${files.out} is the content itself: write the vectors to another file`)
   }
   const { head } = await readDistilled(files.head, { training: false, refused: files.refused ?? false })
   const dims = Object.fromEntries(head.spec.modalities.map(({ name, dim }) => [name, { dim }]))
@@ -33,7 +37,7 @@ export async function embedFiles(files: EmbedFiles): Promise<number> {
     ...(files.prefix !== undefined && { options: { prefix: files.prefix } }),
   })
   const counted = countItems(batches, (items) => files.onProgress?.(items, share))
-  return format === 'parquet' ? writeEmbeddings(files.out, counted) : writeVectorsF32(files.out, counted)
+  return isParquet ? writeEmbeddings(files.out, counted) : writeVectorsF32(files.out, counted)
 }
 
 async function* countItems<T extends { readonly ids: readonly string[] }>(

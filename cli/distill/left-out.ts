@@ -1,6 +1,22 @@
-/** What a report of `distill` says of rows that taught nothing. */
+/** What a report of `distill` says of what taught nothing, or cannot be meant. */
 
 import type { DistillReport } from '../../pipeline/index.ts'
+
+/** Lines about content and times that cannot be meant, though every row of them is valid. */
+export function oddText({ withVector, items, zeroVectors, trainedUntil }: DistillReport): string[] {
+  return [
+    ...Object.entries(withVector).flatMap(([name, count]) =>
+      count === 0 ? [`no item has a vector of ${name}: is there a column ${name} in the file of content?`] : [],
+    ),
+    ...(zeroVectors > 0 ? [`${zeroVectors} content vectors of ${items} items have length 0: they say nothing`] : []),
+    ...(trainedUntil < firstPlausibleTs
+      ? [`the newest interaction trained on is of ${new Date(trainedUntil).toISOString()}: are times in milliseconds?`]
+      : []),
+  ]
+}
+
+/** Seconds since 1970 that are taken for milliseconds stay below it until the year 5138. */
+const firstPlausibleTs = 1e11
 
 /** One line when ID embeddings were left out, and why; none otherwise. */
 export function idEmbeddingsText({ rows, late, refused, other }: DistillReport['idEmbeddings']): string[] {

@@ -8,7 +8,7 @@ import type { Block, Figure, Section } from '../../replay/index.ts'
 import type { DistillReport } from '../../pipeline/index.ts'
 import { countText, guardText, percentText, timeText } from '../demo/report-text.ts'
 import { guardSection } from '../guard-section.ts'
-import { idEmbeddingsText } from './left-out.ts'
+import { idEmbeddingsText, oddText } from './left-out.ts'
 import { gateSection, mapSection, paretoSection } from './page-judgement.ts'
 import { balanceSection, lossSection, miningSection, temperatureSection } from './page-training.ts'
 
@@ -152,7 +152,7 @@ function rowSection(report: DistillReport): Section {
       ([what, { rows, first }]) =>
         `${what === 'pairs' ? 'Pairs' : 'ID embeddings'}: ${countText(rows, 'row')} left out; the first: ${first}`,
     ),
-    ...(report.zeroVectors > 0 ? [`${countText(report.zeroVectors, 'content vector')} of length 0`] : []),
+    ...oddText(report),
     ...(report.duplicates > 0 ? [`${countText(report.duplicates, 'sample')} that were there already`] : []),
   ]
   if (odd.length > 0) blocks.push({ kind: 'list', items: odd })

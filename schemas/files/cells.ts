@@ -125,6 +125,12 @@ export function vectorCell(value: unknown, place: CellPlace, dim?: number): Floa
       typeof entry === 'number' ? entry : typeof entry === 'bigint' || (typeof entry === 'string' && entry !== '') ? Number(entry) : NaN
     vector[i] = number
     if (!Number.isFinite(vector[i]!)) throw cellError(entry, place, `must hold finite float32 numbers; dimension ${i + 1} does not`)
+    if (Math.abs(vector[i]!) > limits.vectorNumber)
+      throw cellError(
+        entry,
+        place,
+        `must hold numbers of at most ${limits.vectorNumber} in size; dimension ${i + 1} is larger: scale the vectors`,
+      )
   }
   return vector
 }

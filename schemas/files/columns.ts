@@ -86,7 +86,13 @@ function chooseColumns(
   const missing = wanted.filter((name) => !found.includes(name))
   if (missing.length > 0) {
     const near = missing.flatMap((name) => nearest(name, found) ?? []).map((name) => `\`${name}\``)
-    const hint = near.length > 0 ? `; did you mean ${[...new Set(near)].join(', ')}?` : '; rename a column, or map it in a recipe'
+    const other = found.length === 1 ? [';', '\t', '|'].find((mark) => found[0]!.includes(mark)) : undefined
+    const hint =
+      other !== undefined
+        ? `; its columns stand apart by ${JSON.stringify(other)}: a .csv has commas, a .tsv tabs`
+        : near.length > 0
+          ? `; did you mean ${[...new Set(near)].join(', ')}?`
+          : '; rename a column, or map it in a recipe'
     throw invalidFile(
       file,
       `lacks the column${missing.length > 1 ? 's' : ''} ${missing.join(', ')}; it has ${found.join(', ') || 'none'}${hint}`,

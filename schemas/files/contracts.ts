@@ -292,7 +292,7 @@ async function requireAny(file: string, batch: ColumnBatch, names: readonly stri
   }
   throw new SidestreamError(
     'SIDESTREAM_FILE_INVALID',
-    `${file}: lacks a column for each modality of the configuration (${names.join(', ')}); it has ${found.join(', ')}`,
+    `${file}: lacks a column for each modality of the configuration (${names.join(', ')}); it has ${found.join(', ')}: rename a column, or the modality`,
     { file, found },
   )
 }

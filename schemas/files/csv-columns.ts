@@ -70,11 +70,24 @@ export async function* readCsvColumns(
   }
 }
 
+/** Most characters of a reason: it may quote all that stands in a line. */
+const longestReason = 120
+
 /** What is wrong with one line, for errors of csv-parse; undefined for others. */
 function brokenLine(file: string, error: unknown): SidestreamError | undefined {
-  const { code, message, lines } = error as { code?: unknown; message?: unknown; lines?: unknown }
+  const { code, message, lines, records } = error as { code?: unknown; message?: unknown; lines?: unknown; records?: unknown }
   if (typeof code !== 'string' || typeof lines !== 'number') return undefined
-  const what = String(message).replace(/( on| at) line \d+/, '')
+  // The header is a record too.
+  if (code === 'CSV_QUOTE_NOT_CLOSED')
+    return invalidFile(
+      file,
+      `a quote opens in row ${String(records)} and is not closed: mend it there, or fetch the file again if it was cut`,
+      {
+        cause: error,
+      },
+    )
+  const whole = String(message).replace(/( on| at) line \d+/, '')
+  const what = whole.length > longestReason ? `${whole.slice(0, longestReason)}…` : whole
   return invalidFile(file, `line ${lines} is broken (${what}): mend it, or fetch the file again if it was cut there`, {
     line: lines,
     cause: error,

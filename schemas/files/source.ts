@@ -48,9 +48,15 @@ export function fileError(file: string, error: unknown): SidestreamError {
   const { code, message } = error as { code?: unknown; message?: unknown }
   if (code === 'ENOENT') return unreadable(file, 'there is no such file; check the path', error)
   if (code === 'EACCES' || code === 'EPERM') return unreadable(file, 'it may not be opened; check its permissions', error)
+  if (code === 'EROFS') return unreadable(file, 'it stands on a file system that is read-only; write to another place', error)
   if (code === 'EISDIR') return unreadable(file, 'is a directory, not a file', error)
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new SidestreamError('SIDESTREAM_DISK_FULL', `${file}: the disk is full; free some space and run again`, { file, cause: error })
+  if (code === 'ENOTDIR' || code === 'EEXIST') return unreadable(file, 'is a file, or stands below one, where a directory is wanted', error)
+  if (code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG') {
+    return new SidestreamError(
+      'SIDESTREAM_DISK_FULL',
+      `${file}: there is no room for it (${String(message)}); free some space and run again`,
+      { file, cause: error },
+    )
   }
   if (isSystemError(error)) return unreadable(file, String(message), error)
   return invalidFile(file, `cut short or damaged (${String(message)}); fetch or write it again`, { cause: error })
@@ -135,6 +141,8 @@ export async function writeWhole<T>(path: string, body: (handle: FileHandle) => 
   } catch (error) {
     await handle?.close().catch(() => undefined)
     await rm(temporary, { force: true })
+    if (handle === undefined && (error as NodeJS.ErrnoException).code === 'ENOENT')
+      throw unreadable(path, `there is no directory ${dirname(path)} to write to; make it first`, error)
     throw isSystemError(error) ? fileError(path, error) : error
   }
 }

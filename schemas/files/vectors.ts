@@ -260,7 +260,6 @@ export type VectorBatches = Iterable<Omit<VectorBatch, 'start'>> | AsyncIterable
  */
 export async function writeVectorsF32(file: string, batches: VectorBatches): Promise<number> {
   const idsFile = file.replace(/\.[^./\\]+$/, '.ids.txt')
-  await rm(`${file}.json`, { force: true }) // an old manifest must not describe new bytes
   let rows = 0
   let dim: number | undefined
   await writeWhole(idsFile, async (idsHandle) => {
@@ -272,6 +271,7 @@ export async function writeVectorsF32(file: string, batches: VectorBatches): Pro
         await idsHandle.writeFile(batch.ids.map((id) => `${id}\n`).join(''))
         rows += batch.ids.length
       }
+      await rm(`${file}.json`, { force: true }) // an old manifest must not describe new bytes
     })
   })
   const manifest = { rows, dim: dim ?? 1, dtype: 'float32le', ids: basename(idsFile) }

@@ -85,6 +85,12 @@ export function run(args: readonly string[], cwd: string, own: Readonly<Record<s
   return start(args, cwd, own).ended
 }
 
+/** Runs `sidestream ...args` where no file may have more than so many KiB, as on a disk that is full. */
+export function runWithSmallFiles(args: readonly string[], cwd: string, kilobytes: number): Promise<Ended> {
+  const limited = `ulimit -f ${2 * kilobytes}; exec "$0" "$@"`
+  return started(spawn('sh', ['-c', limited, process.execPath, main, ...args], { cwd, stdio: ['ignore', 'pipe', 'pipe'] })).ended
+}
+
 /** False, or why nothing can be run on a terminal here. */
 export const noTerminal: string | false =
   process.platform === 'linux' && spawnSync('script', ['--version']).status === 0 ? false : 'needs script of util-linux'

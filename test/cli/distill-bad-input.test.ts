@@ -1,0 +1,210 @@
+/** `distill` and `embed` on input that cannot be meant, and on disks that do not take what they write. */
+import { deepStrictEqual, match, ok, strictEqual } from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+
+import { items, writeContent, writeInteractions } from '../../examples/small-shop/shop.ts'
+import { readContent } from '../../schemas/index.ts'
+import { run, runFailing, runJson, runWithSmallFiles, useBuiltProgram } from './command.ts'
+import { writeConfig } from './shop.ts'
+
+useBuiltProgram()
+let home = ''
+/** Rows of `content.csv` and `interactions.csv` as cells, without the header. */
+let content: string[][] = []
+let interactions: string[][] = []
+
+before(async () => {
+  home = await mkdtemp(join(tmpdir(), 'sidestream-bad-input-'))
+  await writeConfig(home)
+  await writeContent(home)
+  await writeInteractions(home)
+  interactions = (await readFile(join(home, 'interactions.csv'), 'utf8'))
+    .trimEnd()
+    .split('\n')
+    .slice(1)
+    .map((line) => line.split(','))
+  for await (const batch of readContent(join(home, 'content.parquet'), { text: { dim: 12 }, image: { dim: 8 } })) {
+    for (const row of batch) {
+      const { text, image } = row.content!.vectors
+      content.push([row.itemId, String(row.eventTs), [...(text ?? [])].join('|'), [...(image ?? [])].join('|')])
+    }
+  }
+})
+
+after(() => rm(home, { recursive: true, force: true }))
+
+async function write(name: string, header: string, rows: readonly (readonly string[])[]): Promise<void> {
+  await writeFile(join(home, name), [header, ...rows.map((row) => row.join(','))].map((line) => `${line}\n`).join(''))
+}
+const writeItems = (name: string, rows = content, header = 'item_id,ts,text,image'): Promise<void> => write(name, header, rows)
+const writeActs = (name: string, rows = interactions, header = 'user_id,item_id,ts,behaviors'): Promise<void> => write(name, header, rows)
+/** The rows with one cell changed in all of them, or in the row of index 5. */
+const withCell = (rows: string[][], column: number, of: (cell: string) => string, at?: number): string[][] =>
+  rows.map((row, i) => (at === undefined || at === i ? row.with(column, of(row[column]!)) : row))
+
+const distill = (out: string, own: { acts?: string; items?: string } = {}, ...further: string[]): string[] => [
+  'distill',
+  ...['--interactions', own.acts ?? 'interactions.csv', '--content', own.items ?? 'content.parquet', '--out', out, '--steps', '2'],
+  ...further,
+]
+
+test('without anything to train on, the first thing that is missing is named', async () => {
+  await writeItems('no-items.csv', [])
+  await writeItems(
+    'deleted.csv',
+    content.map((row) => [...row, 'true']),
+    'item_id,ts,text,image,deleted',
+  )
+  await writeActs('no-acts.csv', [])
+  await writeActs(
+    'bought.csv',
+    withCell(interactions, 3, () => 'buy'),
+  )
+  await writeActs(
+    'strange.csv',
+    withCell(interactions, 1, (id) => `gone-${id}`),
+  )
+  await writeActs(
+    'once.csv',
+    interactions.slice(0, 90).map((row, i) => row.with(0, `user-${i}`)),
+  )
+  for (const [own, message] of [
+    [{ items: 'no-items.csv' }, /no item has content; the file of content has no rows/],
+    [{ items: 'deleted.csv' }, /no item has content; .* deletes all items/],
+    [{ acts: 'no-acts.csv' }, /there are no interactions; the file has no rows/],
+    [{ acts: 'bought.csv' }, /no interaction is liked: behaviors are buy, and interactions\.positiveBehaviors names click, like/],
+    [{ acts: 'strange.csv' }, /none of the liked items has content, such as gone-item-\d+; content is there of item-0: check the ids/],
+    [{ acts: 'once.csv' }, /no user liked two items that have content \(\d+ liked interactions of 90\)$/],
+  ] as const) {
+    const { code, message: told } = await runFailing(distill('never', own), home, 1)
+    strictEqual(code, 'SIDESTREAM_ITEMS_TOO_FEW')
+    match(told, message)
+  }
+  deepStrictEqual(await readdir(join(home, 'never')), [])
+})
+
+test('a row or file that is broken is named with its place and what is wanted', async () => {
+  await writeItems(
+    'nan.csv',
+    withCell(content, 2, () => `NaN${'|0'.repeat(11)}`, 5),
+  )
+  await writeItems(
+    'large.csv',
+    withCell(content, 2, () => `1e13${'|0'.repeat(11)}`, 5),
+  )
+  await writeItems(
+    'short.csv',
+    withCell(content, 2, () => '1|2|3', 5),
+  )
+  await writeItems(
+    'bare.csv',
+    withCell(
+      withCell(content, 2, () => '', 5),
+      3,
+      () => '',
+      5,
+    ),
+  )
+  await writeItems('misnamed.csv', content, 'item_id,ts,txt,img')
+  const parquet = await readFile(join(home, 'content.parquet'))
+  await writeFile(join(home, 'cut.parquet'), parquet.subarray(0, parquet.length / 2))
+  await writeFile(join(home, 'empty.parquet'), '')
+  await writeFile(join(home, 'binary.csv'), parquet)
+  await writeActs(
+    'semicolons.csv',
+    interactions.map((row) => [row.join(';')]),
+    'user_id;item_id;ts;behaviors',
+  )
+  await writeActs(
+    'quote.csv',
+    withCell(interactions, 0, (id) => `"${id}`, 7),
+  )
+  for (const [own, message] of [
+    [{ items: 'nan.csv' }, /nan\.csv: row 6, column text: must hold finite/],
+    [{ items: 'large.csv' }, /large\.csv: row 6, column text: must hold numbers of at most 1000000000000 in size.*scale the vectors/],
+    [{ items: 'short.csv' }, /short\.csv: row 6, column text: must have 12 dimensions, this one has 3/],
+    [{ items: 'bare.csv' }, /bare\.csv: row 6, column text, image: at least one modality/],
+    [{ items: 'misnamed.csv' }, /misnamed\.csv: lacks .* \(text, image\); it has item_id, ts, txt, img: rename a column, or the modality/],
+    [{ items: 'cut.parquet' }, /cut\.parquet: cut short or damaged .*; fetch or write it again/],
+    [{ items: 'empty.parquet' }, /empty\.parquet: has 0 bytes/],
+    [{ items: 'binary.csv' }, /binary\.csv: line \d+ is broken \(.{1,125}…?\): mend it/],
+    [{ acts: 'semicolons.csv' }, /semicolons\.csv: lacks .*; its columns stand apart by ";": a \.csv has commas/],
+    [{ acts: 'quote.csv' }, /quote\.csv: a quote opens in row 8 and is not closed/],
+  ] as const) {
+    const { code, message: told } = await runFailing(distill('never', own), home, 1)
+    strictEqual(code, 'SIDESTREAM_FILE_INVALID', told)
+    match(told, message)
+  }
+  deepStrictEqual(await readdir(join(home, 'never')), [])
+})
+
+test('valid rows that cannot be meant are trained on, and told', async () => {
+  await writeItems(
+    'text-only.csv',
+    content.map((row) => row.slice(0, 3)).filter((row) => row[2] !== ''),
+    'item_id,ts,text',
+  )
+  await writeItems(
+    'zeros.csv',
+    withCell(
+      withCell(content, 2, () => `0${'|0'.repeat(11)}`),
+      3,
+      () => `0${'|0'.repeat(7)}`,
+    ),
+  )
+  await writeActs(
+    'seconds.csv',
+    withCell(interactions, 2, (ts) => String(Math.floor(Number(ts) / 1000))),
+  )
+  for (const [own, message] of [
+    [{ items: 'text-only.csv' }, /no item has a vector of image: is there a column image in the file of content\?/],
+    [{ items: 'zeros.csv' }, new RegExp(`${2 * items} content vectors of ${items} items have length 0`)],
+    [{ acts: 'seconds.csv' }, /the newest interaction trained on is of 1970-01-20T.*: are times in milliseconds\?/],
+  ] as const) {
+    const out = `odd-${Object.values(own)[0]}`
+    const { code, stdout, stderr } = await run(distill(out, own), home)
+    strictEqual(code, 0, stderr)
+    match(stdout, message)
+    match(await readFile(join(home, out, 'report.html'), 'utf8'), message)
+  }
+})
+
+test('places that cannot be written or read are told, and nothing is lost there', async () => {
+  match((await runFailing(distill('interactions.csv'), home, 1)).message, /interactions\.csv: is a file/)
+  match((await runFailing(distill('again', {}, '--out', 'other'), home, 2)).message, /--out is given twice/)
+  await runJson(distill('head'), home)
+  const embed = (...own: string[]): string[] => ['embed', '--head', 'head', '--content', 'content.parquet', ...own]
+  match((await runFailing(embed('--out', 'vectors.txt'), home, 2)).message, /written as \.parquet or \.f32, not to vectors\.txt/)
+  match((await runFailing(embed('--out', './content.parquet'), home, 2)).message, /is the content itself/)
+  match((await runFailing(embed('--out', 'nowhere/all.f32'), home, 1)).message, /there is no directory nowhere to write to/)
+  const headless = ['embed', '--head', 'interactions.csv', '--content', 'content.parquet', '--out', 'all.f32']
+  match((await runFailing(headless, home, 1)).message, /interactions\.csv: is a file; the head's is the one/)
+  await runJson(embed('--out', 'all.f32'), home)
+  const names = ['all.f32', 'all.f32.json', 'all.ids.txt']
+  const bytes = (): Promise<Buffer[]> => Promise.all(names.map((name) => readFile(join(home, name))))
+  const before = await bytes()
+  await runFailing(['embed', '--head', 'head', '--content', 'nan.csv', '--out', 'all.f32'], home, 1)
+  deepStrictEqual(await bytes(), before, 'vectors that were there are there')
+})
+
+test('a disk without room: told, nothing half-written is read, and --resume goes on', { skip: process.platform === 'win32' }, async () => {
+  for (const kilobytes of [16, 30]) {
+    const { code, stderr } = await runWithSmallFiles(distill('full', {}, '--keep-every', '1', '--resume'), home, kilobytes)
+    strictEqual(code, 1, stderr)
+    match(stderr, /SIDESTREAM_DISK_FULL: .*full.*free.* space.*with --resume/)
+    ok(!existsSync(join(home, 'full', 'head.artifact')))
+  }
+  await runJson(distill('full', {}, '--keep-every', '1', '--resume'), home)
+  const headBytes = (out: string): Promise<Buffer> => readFile(join(home, out, 'head.artifact', 'head.tensors'))
+  deepStrictEqual(await headBytes('full'), await headBytes('head'))
+  const { code, stderr } = await runWithSmallFiles(['embed', '--head', 'full', '--content', 'content.parquet', '--out', 'big.f32'], home, 8)
+  deepStrictEqual([code, /SIDESTREAM_DISK_FULL: big\.f32: there is no room/.test(stderr)], [1, true], stderr)
+  deepStrictEqual(
+    (await readdir(home)).filter((name) => name.includes('big')),
+    [],
+  )
+})
