@@ -109,8 +109,9 @@ export function codesCell(value: unknown, place: CellPlace): number[] {
 /**
  * A vector of finite numbers: a list column, or text such as `0.1|0.2`, `0.1 0.2` or `[0.1, 0.2]`. Absent: undefined.
  * @param dim - wanted dimension; undefined takes any
+ * @param largest - size of a number that is taken
  */
-export function vectorCell(value: unknown, place: CellPlace, dim?: number): Float32Array | undefined {
+export function vectorCell(value: unknown, place: CellPlace, dim?: number, largest = Infinity): Float32Array | undefined {
   if (isAbsent(value)) return undefined
   const entries: ArrayLike<unknown> | undefined = isList(value) ? value : typeof value === 'string' ? splitNumbers(value) : undefined
   if (entries === undefined) throw cellError(value, place, 'must be a list of numbers')
@@ -125,12 +126,8 @@ export function vectorCell(value: unknown, place: CellPlace, dim?: number): Floa
       typeof entry === 'number' ? entry : typeof entry === 'bigint' || (typeof entry === 'string' && entry !== '') ? Number(entry) : NaN
     vector[i] = number
     if (!Number.isFinite(vector[i]!)) throw cellError(entry, place, `must hold finite float32 numbers; dimension ${i + 1} does not`)
-    if (Math.abs(vector[i]!) > limits.vectorNumber)
-      throw cellError(
-        entry,
-        place,
-        `must hold numbers of at most ${limits.vectorNumber} in size; dimension ${i + 1} is larger: scale the vectors`,
-      )
+    if (Math.abs(vector[i]!) > largest)
+      throw cellError(entry, place, `must hold numbers of at most ${largest} in size; dimension ${i + 1} is larger: scale the vectors`)
   }
   return vector
 }

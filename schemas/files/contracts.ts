@@ -123,7 +123,7 @@ export async function* readContent(
       if (flagCell(...cell('deleted'))) return { itemId, eventTs, content: null }
       const vectors: Record<string, Float32Array> = {}
       for (const name of names) {
-        const vector = vectorCell(...cell(name), modalities[name]!.dim)
+        const vector = vectorCell(...cell(name), modalities[name]!.dim, limits.vectorNumber)
         if (vector !== undefined) vectors[name] = vector
       }
       if (Object.keys(vectors).length === 0)
@@ -150,7 +150,7 @@ export async function* readIdEmbeddings(file: string, options: ReadRecordsOption
   yield* readRecords(file, { columns: ['entity', 'entity_id', 'ts', 'vector', 'exposures'] }, options, (cell): IdEmbedding => {
     const entity = textCell(...cell('entity'))
     if (entity === undefined) throw cellError(undefined, cell('entity')[1], 'an entity kind such as `item` is required')
-    const vector = vectorCell(...cell('vector'))
+    const vector = vectorCell(...cell('vector'), undefined, limits.vectorNumber)
     if (vector === undefined) throw cellError(undefined, cell('vector')[1], 'a vector is required')
     return {
       entity,

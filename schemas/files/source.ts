@@ -52,11 +52,10 @@ export function fileError(file: string, error: unknown): SidestreamError {
   if (code === 'EISDIR') return unreadable(file, 'is a directory, not a file', error)
   if (code === 'ENOTDIR' || code === 'EEXIST') return unreadable(file, 'is a file, or stands below one, where a directory is wanted', error)
   if (code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG') {
-    return new SidestreamError(
-      'SIDESTREAM_DISK_FULL',
-      `${file}: there is no room for it (${String(message)}); free some space and run again`,
-      { file, cause: error },
-    )
+    return new SidestreamError('SIDESTREAM_DISK_FULL', `${file}: the disk is full (${String(message)}); free some space and run again`, {
+      file,
+      cause: error,
+    })
   }
   if (isSystemError(error)) return unreadable(file, String(message), error)
   return invalidFile(file, `cut short or damaged (${String(message)}); fetch or write it again`, { cause: error })

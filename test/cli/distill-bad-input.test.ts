@@ -202,7 +202,7 @@ test('a disk without room: told, nothing half-written is read, and --resume goes
   const headBytes = (out: string): Promise<Buffer> => readFile(join(home, out, 'head.artifact', 'head.tensors'))
   deepStrictEqual(await headBytes('full'), await headBytes('head'))
   const { code, stderr } = await runWithSmallFiles(['embed', '--head', 'full', '--content', 'content.parquet', '--out', 'big.f32'], home, 8)
-  deepStrictEqual([code, /SIDESTREAM_DISK_FULL: big\.f32: there is no room/.test(stderr)], [1, true], stderr)
+  deepStrictEqual([code, /SIDESTREAM_DISK_FULL: big\.f32: the disk is full \(EFBIG/.test(stderr)], [1, true], stderr)
   deepStrictEqual(
     (await readdir(home)).filter((name) => name.includes('big')),
     [],

@@ -85,7 +85,7 @@ test('nothing to train on is refused with a way out', async () => {
   const once = interactions.slice(0, 1)
   await rejects(distillOffline({ interactions: [once], content: [content], options }), {
     code: 'SIDESTREAM_ITEMS_TOO_FEW',
-    message: /positive behaviors/,
+    message: /no user liked two items that have content/,
   })
 })
 

@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, ok, rejects, strictEqual } from 'node:assert/strict'
+import { deepStrictEqual, match, rejects, strictEqual } from 'node:assert/strict'
 import fc from 'fast-check'
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -209,6 +209,5 @@ test('a .f32 that is written over is never described by its old JSON', async (t)
     throw new Error('power went')
   }
   await rejects(writeVectorsF32(file, failing()), { message: 'power went' })
-  ok(readFileSync(file).length === 4, 'the old vectors are untouched')
-  await rejects(load(file), { code: 'SIDESTREAM_FILE_UNREADABLE' })
+  deepStrictEqual((await load(file)).ids, ['a'], 'the old vectors are untouched')
 })
