@@ -36,7 +36,7 @@ test('the page of a full report shows every part, loads nothing and escapes what
     'Capacity 3, duplicates together',
     'uniqueRate',
     'Failed: 1 of 2 thresholds',
-    'Commonest',
+    'No first code changed',
     'Head: ',
   ]) {
     ok(page.includes(text), text)
