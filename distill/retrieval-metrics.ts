@@ -144,7 +144,8 @@ export async function clusterAgreement(
   rows.set(queries)
   rows.set(targets, queries.length)
   const fit = new KMeans(rows, dim, { size: clusters, iterations, seed, metric: 'cosine' })
-  while (fit.round()) await setImmediate()
+  do await setImmediate()
+  while (fit.round())
   const { codes } = fit.result()
   const pairs = queries.length / dim
   const kept = Int32Array.from({ length: pairs }, (_, i) => i).filter((i) => codes[i]! >= 0 && codes[pairs + i]! >= 0)

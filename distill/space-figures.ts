@@ -168,8 +168,9 @@ export interface MeasuredSpace {
 
 export async function measureSpace(questions: SpaceQuestions, set: VectorSet, open: OpenSimilarity): Promise<MeasuredSpace> {
   const { plan, filtered, next, ids, graded } = questions
-  const all = await nextItems(plan, next.all, set, open)
-  const cold = await nextItems(plan, next.cold, set, open)
+  const byPlace = { vectors: unitRows(set.vectors, set.dim, plan.order), dim: set.dim }
+  const all = await nextItems(plan, next.all, byPlace, open)
+  const cold = await nextItems(plan, next.cold, byPlace, open)
   const untaught = await idAgreement(ids.untaught, set, open)
   const taught = await idAgreement(ids.taught, set, open)
   const coldIds = await idAgreement(ids.cold, set, open)
@@ -200,11 +201,14 @@ function filteredRecalls(name: string, { ranks }: EvaluationScores, counts: (eve
 
 type NextItems = Record<'separability' | 'dPrime' | 'bijective' | 'nmi', number>
 
-/** Histories against the items that were liked next. */
-async function nextItems(plan: EvaluationPlan, events: Int32Array, { vectors, dim }: VectorSet, open: OpenSimilarity): Promise<NextItems> {
+/**
+ * Histories against the items that were liked next.
+ * @param set - unit rows by place
+ */
+async function nextItems(plan: EvaluationPlan, events: Int32Array, set: VectorSet, open: OpenSimilarity): Promise<NextItems> {
+  const { vectors: items, dim } = set
   const count = events.length
   if (count === 0) return { separability: NaN, dPrime: NaN, bijective: NaN, nmi: NaN }
-  const items = unitRows(vectors, dim, plan.order)
   const queries = new Float32Array(count * dim)
   events.forEach((event, e) => {
     for (let h = event * plan.historyLength; h < (event + 1) * plan.historyLength && plan.histories[h]! >= 0; h++) {

@@ -77,7 +77,8 @@ export function ownEmbeddings(
   if (kind === undefined) return undefined
   const vector = (itemId: string): Float32Array | undefined => {
     const value = entryAsOf(state, teacherPrefix, teacherKey(kind.name, itemId), endTs)?.value
-    return value === undefined ? undefined : codec.decode('id-embeddings', value).vector
+    const vector = value === undefined ? undefined : codec.decode('id-embeddings', value).vector
+    return vector?.length === kind.dim ? vector : undefined // the configured dimension may have changed since
   }
   return { dim: kind.dim, vector }
 }

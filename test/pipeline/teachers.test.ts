@@ -9,7 +9,7 @@ import { entryPuts, Scratch } from '../../pipeline/as-of-state.ts'
 import { readCheckpoint } from '../../pipeline/training.ts'
 import { configuredTraining } from '../../pipeline/training-plan.ts'
 import { roundSources, roundTeachers, type RoundInput } from '../../pipeline/round-sources.ts'
-import { seenPut, teacherKey, teacherOptions, teacherPrefix, teachersAsOf } from '../../pipeline/teacher-state.ts'
+import { ownEmbeddings, seenPut, teacherKey, teacherOptions, teacherPrefix, teachersAsOf } from '../../pipeline/teacher-state.ts'
 import { Codec } from '../../schemas/index.ts'
 import type { IdEmbedding, SourceEvent } from '../../schemas/index.ts'
 import { clickOf, clicks, hourMs, itemIds, items, latenessMs, onDisk, startTs, testConfig, TestProject, wantedItems } from './fixture.ts'
@@ -192,6 +192,14 @@ test('the newest offset before the end of a round counts; a tombstone takes an e
   deepStrictEqual(seen(21), [50, 20, 90, 160 / 3])
   deepStrictEqual(seen(31), [50, 20, undefined, 35])
   deepStrictEqual(teachersAsOf(state, codec, 31, () => undefined).meanExposures('author'), 0)
+  // A judge compares with the same, of the kind that is joined by the item; those of another dimension than now are none.
+  const own = (dim: number, endTs: number) => {
+    const kinds = { author: { by: 'author', dim: 2 }, item: { by: 'item', dim } }
+    const found = ownEmbeddings(testConfig('.', { training: { teachers: kinds } }), state, codec, endTs)
+    return [...'abc'].map((id) => found?.vector(id)?.[0])
+  }
+  deepStrictEqual([own(1, 21), own(1, 31), own(2, 31)], [[50, 20, 90], [50, 20, undefined], Array(3).fill(undefined)])
+  strictEqual(ownEmbeddings(testConfig('.'), state, codec, 31), undefined)
 })
 
 test('a kind of unknown dimension teaches in rounds after its first embedding; others teach before it', async () => {
