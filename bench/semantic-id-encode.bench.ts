@@ -1,8 +1,10 @@
 /**
- * Semantic-ID encoding, margins and near-tie settling included: d 128 with 3 x 256 codes, d 256 with 4 x 256.
- * Peer with `--peers DIR --python FILE`: faiss (`faiss_rq.py`, IndexFlatL2 per level) on the same vectors and codebooks, in turns
- * in the same run; both count encoding only, not loading. Without: the plain float64 walk in TypeScript.
- * Options: `--threads N` (2), `--rounds N` (5), `--rows N` (200,000 and 100,000).
+ * Semantic-ID encoding, margins and near-tie settling included: d 128 with 3 x 256 codes, greedy and by a beam of 5, d 256 with
+ * 4 x 256, d 512 with 3 x 1,024.
+ * Peer with `--peers DIR --python FILE`: faiss (`faiss_rq.py`; greedy: IndexFlatL2 per level; beam: ResidualQuantizer with its table)
+ * on the same vectors and codebooks, in turns in the same run; both count encoding only, not loading. Without: the plain float64
+ * walk in TypeScript.
+ * Options: `--threads N` (2), `--rounds N` (5), `--rows N` (200,000, 100,000 or 50,000), `--only TEXT` (shapes whose name holds it).
  */
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -17,18 +19,21 @@ import {
   encodeDefaults,
   fitCodebooks,
   ParentCodes,
+  reconstruction,
   SemanticIdEncoder,
   type Codebooks,
+  type EncodeSettings,
 } from '../semantic-ids/index.ts'
-import { compare, median } from './harness.ts'
+import { compare, median, watchOthers } from './harness.ts'
 
 const shapes = [
-  { dim: 128, levels: 3, rows: 200_000 },
-  { dim: 256, levels: 4, rows: 100_000 },
+  { dim: 128, levels: 3, size: 256, beam: 1, rows: 200_000 },
+  { dim: 256, levels: 4, size: 256, beam: 1, rows: 100_000 },
+  { dim: 512, levels: 3, size: 1024, beam: 1, rows: 50_000 },
+  { dim: 128, levels: 3, size: 256, beam: 5, rows: 100_000 },
 ]
-const size = 256
-// The vectors are unit already and faiss does not normalize, so neither do we.
-const settings = { ...encodeDefaults, normalize: false }
+/** Errors of two encoders by beam differ by less than this share: rounding decides few of their near-ties. */
+const sameError = 1e-4
 const origin = { parent: null, idSpace: 'bench', input: {}, training: {}, policy: {} }
 
 const { values } = parseArgs({
@@ -38,12 +43,13 @@ const { values } = parseArgs({
     threads: { type: 'string', default: '2' },
     rounds: { type: 'string', default: '5' },
     rows: { type: 'string' },
+    only: { type: 'string', default: '' },
   },
 })
 const threads = Number(values.threads)
 const rounds = Number(values.rounds)
 
-for (const shape of shapes) {
+for (const shape of shapes.filter((one) => nameOf(one).includes(values.only))) {
   const sized = { ...shape, rows: values.rows === undefined ? shape.rows : Number(values.rows) }
   if (values.peers === undefined) await besidePlainLoop(sized)
   else await besideFaiss(sized, values.peers)
@@ -52,17 +58,22 @@ if (values.peers === undefined) process.stderr.write('faiss was left out: name i
 
 type Shape = (typeof shapes)[number]
 
-function nameOf({ dim, levels }: Shape): string {
-  return `semantic-id encode d${dim} ${levels}x${size}, ${threads} threads`
+function nameOf({ dim, levels, size, beam }: Shape): string {
+  return `semantic-id encode d${dim} ${levels}x${size}${beam > 1 ? ` beam ${beam}` : ''}, ${threads} threads`
 }
 
-function openEncoder(codebooks: Codebooks): Promise<SemanticIdEncoder> {
-  const bundle = bundleOf({ codebooks, settings, delta: 0, parents: ParentCodes.empty(codebooks.sizes.length), origin })
-  return SemanticIdEncoder.create(bundle, { threads })
+/** The vectors are unit already and faiss does not normalize, so neither do we. */
+function settingsOf({ beam }: Shape): EncodeSettings {
+  return { ...encodeDefaults, normalize: false, beam }
+}
+
+function openEncoder(codebooks: Codebooks, shape: Shape): Promise<SemanticIdEncoder> {
+  const parents = ParentCodes.empty(codebooks.sizes.length)
+  return SemanticIdEncoder.create(bundleOf({ codebooks, settings: settingsOf(shape), delta: 0, parents, origin }), { threads })
 }
 
 async function besidePlainLoop(shape: Shape): Promise<void> {
-  const { dim, levels, rows } = shape
+  const { dim, levels, size, beam, rows } = shape
   const vectors = clustered(rows, dim)
   const fitted = Math.min(rows, 8192)
   const ids = Array.from({ length: fitted }, (_, row) => String(row))
@@ -74,8 +85,9 @@ async function besidePlainLoop(shape: Shape): Promise<void> {
     normalize: false,
     threads,
   })
-  const encoder = await openEncoder(codebooks)
-  const part = vectors.subarray(0, Math.min(rows, 5000) * dim)
+  const encoder = await openEncoder(codebooks, shape)
+  const settings = settingsOf(shape)
+  const part = vectors.subarray(0, Math.min(rows, beam > 1 ? 1000 : 5000) * dim)
   const expected = encode(part, codebooks, settings)
   const got = (await encoder.encode(part)).codes
   if (!expected.every((code, at) => code === got[at])) throw new Error(`${nameOf(shape)}: codes differ from the plain loop`)
@@ -93,7 +105,7 @@ async function besidePlainLoop(shape: Shape): Promise<void> {
 }
 
 async function besideFaiss(shape: Shape, peers: string): Promise<void> {
-  const { dim, levels, rows } = shape
+  const { dim, levels, size, beam, rows } = shape
   const folder = mkdtempSync(join(tmpdir(), 'sidestream-bench-'))
   const python = (script: string, ...args: string[]): Record<string, number> =>
     JSON.parse(
@@ -111,22 +123,34 @@ async function besideFaiss(shape: Shape, peers: string): Promise<void> {
     const vectors = new Float32Array(arrayBuffer(x))
     const words = new Float32Array(arrayBuffer(books))
     const step = size * dim
-    const encoder = await openEncoder(
-      codebooksOf(
-        dim,
-        Array.from({ length: levels }, (_, level) => words.slice(level * step, (level + 1) * step)),
-      ),
+    const codebooks = codebooksOf(
+      dim,
+      Array.from({ length: levels }, (_, level) => words.slice(level * step, (level + 1) * step)),
     )
+    const encoder = await openEncoder(codebooks, shape)
     const { codes: ours, rechecked } = await encoder.encode(vectors)
-    const theirs = new Int32Array(arrayBuffer(codes))
-    const different = ours.reduce((count, code, at) => count + (code === theirs[at] ? 0 : 1), 0)
-    if (different > rechecked)
-      throw new Error(`${nameOf(shape)}: ${different} codes differ from faiss, more than the ${rechecked} near-ties`)
+    const method = beam > 1 ? ['--method', 'rq', '--beam', String(beam)] : ['--method', 'kmeans']
+    const agreement: Record<string, number> = {}
+    if (beam === 1) {
+      const theirs = new Int32Array(arrayBuffer(codes))
+      const different = ours.reduce((count, code, at) => count + (code === theirs[at] ? 0 : 1), 0)
+      if (different > rechecked)
+        throw new Error(`${nameOf(shape)}: ${different} codes differ from faiss, more than the ${rechecked} near-ties`)
+      agreement['different codes'] = different
+    } else {
+      // The peer gives packed codes: compare what they leave, by the share of variance that is unexplained.
+      const { fvu } = reconstruction(vectors, ours, codebooks, settingsOf(shape))
+      const theirs = faiss('--codebooks', books, '--runs', '1', ...method)['fvu']!
+      if (Math.abs(fvu - theirs) > sameError * theirs) throw new Error(`${nameOf(shape)}: FVU ${fvu}, faiss ${theirs}`)
+      agreement['fvu'] = fvu
+      agreement['peer fvu'] = theirs
+    }
+    const others = watchOthers()
     const seconds: number[] = []
     const peerSeconds: number[] = []
     for (let round = 0; round < rounds; round++) {
       // Both sides are warm: the median of three runs in one process.
-      peerSeconds.push(faiss('--codebooks', books, '--runs', '3')['encode_s']!)
+      peerSeconds.push(faiss('--codebooks', books, '--runs', '3', ...method)['encode_s']!)
       const runs: number[] = []
       for (let run = 0; run < 3; run++) {
         const start = performance.now()
@@ -140,11 +164,12 @@ async function besideFaiss(shape: Shape, peers: string): Promise<void> {
       bench: nameOf(shape),
       'vectors/s': Math.round(rows / median(seconds)),
       'peer vectors/s': Math.round(rows / median(peerSeconds)),
-      peer: 'faiss IndexFlatL2 per level',
+      peer: beam > 1 ? 'faiss ResidualQuantizer with its table' : 'faiss IndexFlatL2 per level',
       ratio: Number(median(ratios).toPrecision(3)),
       ratios: ratios.map((ratio) => Number(ratio.toPrecision(3))),
-      'different codes': different,
+      ...agreement,
       'near-ties settled': rechecked,
+      'share of others': others(),
       rows,
       rounds,
       node: process.version,
