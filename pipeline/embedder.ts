@@ -117,7 +117,7 @@ export class Embedder {
     if (bundle !== undefined) {
       const proposal = {
         codes: collect(outputs, 'codes', rows, levels, new Int32Array(rows * levels)),
-        margins: collect(outputs, 'margins', rows, 1, new Float32Array(rows)),
+        margins: collect(outputs, 'margins', rows, levels, new Float32Array(rows * levels)),
       }
       const settled = settle(dequantized, proposal, bundle, old && { old, delta: bundle.delta })
       codes.set(settled.codes)

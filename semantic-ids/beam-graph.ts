@@ -12,7 +12,7 @@
 import { tensor, type Graph, type Tensor, type Value } from '../compute/index.ts'
 import type { Codebooks, WalkSettings } from './codebooks.ts'
 import { appendFsq } from './fsq-graph.ts'
-import { isKnown, keptOrFree, squaredNorm, withHalfNorms, type StickyValues, type WalkValues } from './walk-values.ts'
+import { boundedMargins, isKnown, keptOrFree, squaredNorm, withHalfNorms, type StickyValues, type WalkValues } from './walk-values.ts'
 
 /** Share of the lengths involved in a margin's scale: what float32 rounding stays far below at the default tolerance. */
 const scaleShare = 0.3
@@ -107,17 +107,18 @@ export function appendBeam(
       graph.gather(graph.constant(tensor('float32', [sizes[level]!, 1], costs)), codeColumn(graph, codes, level, levels.length)),
     )
   }
+  // One decision for all levels with codewords.
+  const whole = margins.length === 0 ? graph.add(graph.scale(squared, 0), graph.scalar(1)) : smallest(graph, margins)
+  const perLevel = levels.map(() => whole)
   if (fsq !== undefined) {
     const residual = levels.reduce((rest, _, level) => graph.sub(rest, words(level)), x)
     const { code, margin } = appendFsq(graph, residual, fsq, largest)
     codes = graph.concat([codes, sticky && keep ? keptOrFree(graph, sticky, keep, code, levels.length) : code], 1)
-    margins.push(margin)
+    perLevel.push(margin)
   }
-  if (settings.normalize) margins.push(squared)
-  const margin = margins.length === 0 ? graph.add(graph.scale(squared, 0), graph.scalar(1)) : smallest(graph, margins)
   return {
     codes,
-    margins: graph.squeeze(margin, 1),
+    margins: boundedMargins(graph, perLevel, settings.normalize ? [squared] : []),
     errors: graph.squeeze(graph.node('Relu', [error], error), 1),
   }
 }

@@ -5,7 +5,7 @@
  */
 
 import type { Codebooks, WalkSettings } from './codebooks.ts'
-import { squaredDistance, subtract } from './distances.ts'
+import { boundedDistance, squaredDistance, subtract } from './distances.ts'
 import type { Sticky } from './sticky.ts'
 
 /** Whether codes are found by beam: a beam over one level of codewords is greedy. */
@@ -48,10 +48,15 @@ export class BeamReference {
    * Decides the levels with codewords of one row.
    * @param residual - float64, shape [dim], the row; afterwards what the codes leave
    * @param at - where the row's codes begin in `codes` and `sticky.old`
+   * @param doubted - whether the codes that stand there are to be decided, or taken as they are
    * @returns whether the codes are the old ones, kept by the sticky rule
    */
-  decide(residual: Float64Array, sticky: Sticky | undefined, at: number, codes: Uint16Array): boolean {
+  decide(residual: Float64Array, sticky: Sticky | undefined, at: number, codes: Uint16Array, doubted: boolean): boolean {
     const { dim, levels, penalties } = this.#codebooks
+    if (!doubted) {
+      for (const [level, words] of levels.entries()) subtract(residual, words, codes[at + level]! * dim)
+      return sticky !== undefined && levels.every((_, level) => codes[at + level] === sticky.old[at + level])
+    }
     const start = this.#from[0]!
     start.residual.set(residual)
     start.penalty = 0
@@ -98,8 +103,9 @@ export class BeamReference {
     for (let path = 0; path < paths; path++) {
       const { residual, penalty } = this.#from[path]!
       for (let code = 0; code < sizes[level]!; code++) {
-        const cost = squaredDistance(residual, codebook, code * dim) + (penalty + (costs?.[code] ?? 0))
-        if (kept.length === most && cost > kept[most - 1]!.cost) continue
+        const bound = kept.length === most ? kept[most - 1]!.cost : Infinity
+        const cost = boundedDistance(residual, codebook, code * dim, bound) + (penalty + (costs?.[code] ?? 0))
+        if (cost > bound) continue
         const candidate = { path, code, cost }
         let place = kept.length
         while (place > 0 && this.#precedes(candidate, kept[place - 1]!)) place--

@@ -13,7 +13,16 @@ import { tensor, type Graph, type Tensor, type Value } from '../compute/index.ts
 import type { WalkSettings } from './codebooks.ts'
 import { appendFsq } from './fsq-graph.ts'
 import type { Fsq } from './fsq.ts'
-import { isKnown, keptOrFree, squaredNorm, withHalfNorms, withoutHalfNorms, type StickyValues, type WalkValues } from './walk-values.ts'
+import {
+  boundedMargins,
+  isKnown,
+  keptOrFree,
+  squaredNorm,
+  withHalfNorms,
+  withoutHalfNorms,
+  type StickyValues,
+  type WalkValues,
+} from './walk-values.ts'
 
 /** A score no codeword reaches, for cells of the grid that hold none. */
 const unreachable = 1e30
@@ -109,6 +118,8 @@ export function appendWalk(
   let onOldPrefix = sticky && isKnown(graph, sticky.old)
   const codes: Value[] = []
   const margins: Value[] = []
+  /** What all decisions of a row depend on. */
+  const bounds: Value[] = []
   const toUnit = (): void => {
     const bare = codes.length === 0 ? x : withoutHalfNorms(graph, residual)
     const unit = graph.l2norm(bare)
@@ -119,7 +130,7 @@ export function appendWalk(
     left = squaredNorm(graph, unit)
     largest = left
     // Without a direction the length is 0 instead of 1: no margin, so the reference decides.
-    margins.push(left)
+    bounds.push(left)
   }
   for (const [level, { scores: columns, words, penalties }] of levels.entries()) {
     if (settings.normalizeResiduals) toUnit()
@@ -162,11 +173,10 @@ export function appendWalk(
     margins.push(shrink === undefined ? margin : graph.mul(margin, shrink))
   }
   // A row without a direction has |x|^2 = 0 instead of 1 after normalizing: no margin, so the reference decides it.
-  if (settings.normalize) margins.push(squared)
-  const margin = margins.length === 1 ? margins[0]! : graph.node('Min', margins, margins[0]!)
+  if (settings.normalize) bounds.push(squared)
   return {
     codes: graph.concat(codes, 1),
-    margins: graph.squeeze(margin, 1),
+    margins: boundedMargins(graph, margins, bounds),
     errors: graph.squeeze(graph.node('Relu', [left], left), 1),
   }
 }

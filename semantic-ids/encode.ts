@@ -66,8 +66,9 @@ export class ReferenceWalk {
   /**
    * @param vectors - row-major float32, shape [rows, dim]
    * @param codes - written in place at `row`, shape [rows, levels]
+   * @param doubt - given where `codes` holds a proposal: levels that it does not doubt are taken from there
    */
-  decide(vectors: Float32Array, row: number, codes: Uint16Array): void {
+  decide(vectors: Float32Array, row: number, codes: Uint16Array, doubt?: Doubt): void {
     const residual = this.#residual
     if (this.#network === undefined) prepare(vectors, row, this.#codebooks.dim, this.#settings.normalize, residual)
     else {
@@ -75,7 +76,8 @@ export class ReferenceWalk {
       if (this.#settings.normalize) toUnitLength(residual)
     }
     const at = row * this.#codebooks.sizes.length
-    const kept = this.#beam === undefined ? this.#walk(at, codes) : this.#beam.decide(residual, this.#sticky, at, codes)
+    const kept =
+      this.#beam === undefined ? this.#walk(at, codes, doubt) : this.#beam.decide(residual, this.#sticky, at, codes, isDoubted(doubt, at))
     const { fsq, levels } = this.#codebooks
     if (fsq === undefined) return
     if (this.#settings.normalizeResiduals) toUnitLength(residual)
@@ -84,17 +86,22 @@ export class ReferenceWalk {
   }
 
   /** Greedy over the levels with codewords; whether all of them have the old code. */
-  #walk(at: number, codes: Uint16Array): boolean {
+  #walk(at: number, codes: Uint16Array, doubt: Doubt | undefined): boolean {
     const { dim, sizes, levels, penalties } = this.#codebooks
     const residual = this.#residual
     const sticky = this.#sticky
     let onOldPrefix = sticky !== undefined && sticky.old[at]! >= 0
+    // A proposal is worth something for as long as the codes before it stand.
+    let follows = doubt !== undefined
     for (let level = 0; level < levels.length; level++) {
       const codebook = levels[level]!
       const costs = penalties?.[level]
       if (this.#settings.normalizeResiduals) toUnitLength(residual)
-      let code = cheapest(residual, codebook, sizes[level]!, costs)
-      if (onOldPrefix) {
+      const proposed = codes[at + level]!
+      const certain = follows && !isDoubted(doubt, at + level)
+      let code = certain ? proposed : cheapest(residual, codebook, sizes[level]!, costs, follows ? proposed : 0)
+      if (certain) onOldPrefix &&= code === sticky!.old[at + level]
+      else if (onOldPrefix) {
         const old = sticky!.old[at + level]!
         const best = squaredDistance(residual, codebook, code * dim) + (costs?.[code] ?? 0)
         const limit = sticky!.delta === Infinity ? Infinity : (1 + sticky!.delta) * best
@@ -103,9 +110,21 @@ export class ReferenceWalk {
       }
       subtract(residual, codebook, code * dim)
       codes[at + level] = code
+      follows &&= code === proposed
     }
     return onOldPrefix
   }
+}
+
+/** What makes a proposal doubtful: a margin below the tolerance, shape [rows, levels], or none that is a number. */
+export interface Doubt {
+  readonly margins: Float32Array
+  readonly tolerance: number
+}
+
+/** Whether a decision is to be taken again; all are without a proposal. */
+function isDoubted(doubt: Doubt | undefined, at: number): boolean {
+  return doubt === undefined || !(doubt.margins[at]! >= doubt.tolerance)
 }
 
 /** Copies one row to float64, brought to unit length if asked. */

@@ -1,5 +1,5 @@
 /**
- * Turns proposed codes into final ones: rows whose margin is too small to trust float32 are decided again in float64.
+ * Turns proposed codes into final ones: decisions whose margin is too small to trust float32 are taken again in float64.
  * Invariant: whatever proposed them, the codes afterwards equal `encodeSticky` on every row.
  */
 
@@ -12,7 +12,7 @@ import { ReferenceWalk, type Sticky } from './encode.ts'
 export interface Proposal {
   /** Row-major, shape [rows, levels]. */
   readonly codes: Int32Array
-  /** Shape [rows]: the smallest relative lead of any decision in the row; not a number counts as no lead. */
+  /** Row-major, shape [rows, levels]: the relative lead of each decision, given those before; not a number counts as no lead. */
   readonly margins: Float32Array
 }
 
@@ -25,7 +25,7 @@ export interface Settled {
 }
 
 /**
- * Final codes: rows with a margin below the quantizer's `recheckTolerance` are walked by the reference.
+ * Final codes: decisions with a margin below the quantizer's `recheckTolerance` are walked by the reference.
  * @param vectors - the very numbers the proposal was computed from, row-major float32, shape [rows, dim]
  * @throws SIDESTREAM_SHAPE_MISMATCH
  */
@@ -34,7 +34,7 @@ export function settle(vectors: Float32Array, proposal: Proposal, { codebooks, s
   const levels = codebooks.sizes.length
   if (
     proposal.codes.length !== rows * levels ||
-    proposal.margins.length !== rows ||
+    proposal.margins.length !== rows * levels ||
     (sticky !== undefined && sticky.old.length !== rows * levels)
   ) {
     throw new SidestreamError(
@@ -45,9 +45,12 @@ export function settle(vectors: Float32Array, proposal: Proposal, { codebooks, s
   const codes = new Uint16Array(proposal.codes)
   const walk = new ReferenceWalk(codebooks, settings, sticky, network)
   let rechecked = 0
+  const doubt = { margins: proposal.margins, tolerance: settings.recheckTolerance }
   for (let row = 0; row < rows; row++) {
-    if (proposal.margins[row]! >= settings.recheckTolerance) continue
-    walk.decide(vectors, row, codes)
+    let level = 0
+    while (level < levels && proposal.margins[row * levels + level]! >= settings.recheckTolerance) level++
+    if (level === levels) continue
+    walk.decide(vectors, row, codes, doubt)
     rechecked++
   }
   return { codes, rechecked }

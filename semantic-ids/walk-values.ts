@@ -19,7 +19,7 @@ export interface StickyValues {
 export interface WalkValues {
   /** int32 [n, levels]. */
   readonly codes: Value
-  /** float32 [n]: smallest relative lead of any decision of the row. */
+  /** float32 [n, levels]: relative lead of each decision, given those before. */
   readonly margins: Value
   /** float32 [n]: squared error that the codes leave. */
   readonly errors: Value
@@ -28,6 +28,12 @@ export interface WalkValues {
 /** `factor` and `slack` of a switching cost. */
 export function switchingCost(delta: number): { factor: number; slack: number } {
   return delta === Infinity ? { factor: 1, slack: boundless } : { factor: 1 + delta, slack: 0 }
+}
+
+/** Margins of all levels side by side, none above the row's bounds. @param margins - [n, 1], one per level @param bounds - [n, 1] */
+export function boundedMargins(graph: Graph, margins: readonly Value[], bounds: readonly Value[]): Value {
+  const all = graph.concat(margins, 1)
+  return bounds.length === 0 ? all : graph.node('Min', [all, ...bounds], all)
 }
 
 /** |x|^2 of every row, [n, 1]. */
