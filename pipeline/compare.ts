@@ -7,7 +7,7 @@ import { planEvaluation, rawVectors, scoreVectors, summarize } from '../distill/
 import type { EvaluationSummary } from '../distill/index.ts'
 import { FeatureReader } from '../features/index.ts'
 import type { Feature } from '../features/index.ts'
-import { churn, reconstruction, usage } from '../semantic-ids/index.ts'
+import { churn, reconstruction, throughNetwork, usage } from '../semantic-ids/index.ts'
 import type { ChurnReport } from '../semantic-ids/index.ts'
 import { semanticIdView } from '../schemas/index.ts'
 import type { State } from '../connectors/index.ts'
@@ -107,14 +107,14 @@ export async function rankVersions(
 /** Code usage and distortion of a version. */
 export async function describeVersion(project: Project, state: State, version: number): Promise<VersionFigures> {
   const features = (await readAll(project, currentItems(state), version)).filter((feature) => feature !== undefined)
-  const { codebooks, settings } = await readBundle(project, bundleName(version))
+  const { codebooks, settings, network } = await readBundle(project, bundleName(version))
   const codes = packCodes(features, codebooks.sizes.length)
   const { vectors } = packVectors(features)
   const report = usage(codes, codebooks.sizes)
   return {
     version,
     items: features.length,
-    fvu: reconstruction(vectors, codes, codebooks, settings).fvu,
+    fvu: reconstruction(network ? throughNetwork(network, vectors) : vectors, codes, codebooks, settings).fvu,
     uniqueRate: report.uniqueRate,
     levels: report.levels.map(({ used, dead, perplexity, histogram }, level) => ({
       size: codebooks.sizes[level]!,

@@ -28,7 +28,7 @@ const blockRows = 1024
 
 /**
  * Distortion of an assignment, of the vectors as the quantizer sees them (unit length if `normalize`). A level without a codebook
- * leaves the residual as it is.
+ * leaves the residual as it is; with `normalizeResiduals` a codeword stands for itself times the length of what was left.
  * @param vectors - row-major float32, shape [rows, dim]
  * @param codes - row-major, shape [rows, levels]
  * @throws SIDESTREAM_SHAPE_MISMATCH when shapes do not fit or a code is outside its level
@@ -37,7 +37,7 @@ export function reconstruction(
   vectors: Float32Array,
   codes: Uint16Array,
   codebooks: Codebooks,
-  settings: Pick<EncodeSettings, 'normalize'>,
+  settings: Pick<EncodeSettings, 'normalize' | 'normalizeResiduals'>,
 ): ReconstructionReport {
   const { dim, sizes } = codebooks
   const rows = checkCodes(codes, sizes)
@@ -51,7 +51,7 @@ export function reconstruction(
     const x = prepared(block, dim, settings.normalize)
     const left = x.slice()
     for (let at = 0; at < x.length; at += dim) {
-      takeAway(left, at, codes, (from + at / dim) * sizes.length, codebooks, squares, norms)
+      takeAway(left, at, codes, (from + at / dim) * sizes.length, codebooks, squares, norms, settings.normalizeResiduals ?? false)
       cosines += cosineFromResidual(x, left, at, dim)
     }
   }
@@ -66,7 +66,10 @@ export function reconstruction(
   }
 }
 
-/** Takes a row's codewords away in place, and adds what each level leaves to `squares` and `norms`. */
+/**
+ * Takes a row's codewords away in place, and adds what each level leaves to `squares` and `norms`.
+ * @param unit - whether codewords are of residuals at unit length: then each counts as often as what was left is long
+ */
 function takeAway(
   left: Float64Array,
   at: number,
@@ -75,18 +78,22 @@ function takeAway(
   { dim, sizes, levels }: Codebooks,
   squares: Float64Array,
   norms: Float64Array,
+  unit: boolean,
 ): void {
+  let scale = 1
+  if (unit) scale = Math.hypot(...left.subarray(at, at + dim))
   for (let level = 0; level < sizes.length; level++) {
     const codebook = levels[level]
     const from = codes[codesAt + level]! * dim
     let sum = 0
     for (let j = 0; j < dim; j++) {
-      const value = left[at + j]! - (codebook === undefined ? 0 : codebook[from + j]!)
+      const value = left[at + j]! - (codebook === undefined ? 0 : codebook[from + j]! * scale)
       left[at + j] = value
       sum += value * value
     }
     squares[level]! += sum
     norms[level]! += Math.sqrt(sum)
+    if (unit) scale = Math.sqrt(sum)
   }
 }
 

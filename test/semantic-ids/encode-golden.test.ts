@@ -80,6 +80,22 @@ test('frozen prices give the golden balanced codes', async () => {
   deepStrictEqual(await byWorker({ codebooks: books, settings }, x), expected)
 })
 
+test('residuals at unit length: codes by direction, errors in the scale of the vectors', async () => {
+  // East or north; then what is left of (3, 1), east taken away, points north-west.
+  const books = codebooksOf(2, [Float32Array.of(1, 0, 0, 1), Float32Array.of(0, -1, -0.1, 1)])
+  const unit = { normalize: false, recheckTolerance: 1e-5, normalizeResiduals: true }
+  const rows = Float32Array.of(3, 1, 30, 10, 0, 0, 0, 5)
+  const codes = encode(rows, books, unit)
+  deepStrictEqual([...codes.subarray(0, 4)], [0, 1, 0, 1], 'length does not matter')
+  deepStrictEqual(await byWorker({ codebooks: books, settings: unit }, rows), codes)
+  const one = reconstruction(rows.slice(0, 2), codes.slice(0, 2), books, unit)
+  const length = Math.sqrt(10)
+  const first = [3 - length, 1]
+  const left = Math.hypot(...first)
+  ok(Math.abs(one.residualNorms[0]! - left) < 1e-6)
+  ok(Math.abs(one.distortion - ((first[0]! + 0.1 * left) ** 2 + (1 - left) ** 2)) < 1e-6)
+})
+
 test('by beam the sticky rule keeps an ID as a whole, or leaves it as a whole', () => {
   const beam = { ...settings, beam: 3 }
   const best = encode(x, codebooks, beam)
