@@ -1,8 +1,8 @@
 /**
  * Turns training rows into the arrays of one training step.
  * Invariants: every distinct item of a batch stands in it once, in order of first use (targets first); a row's negatives
- * never hold its own target, an item of its history, a target in whose history its own target stands, another positive of
- * the same user, or a known partner of its query; batches depend on rows, partners and content alone.
+ * never hold its own target, another positive of the same user, a known partner of its query, or (but for `maskHistory: false`)
+ * an item of its history or a target in whose history its own target stands; batches depend on rows, partners and content alone.
  */
 
 import type { DistillSample, ItemPair } from '../schemas/index.ts'
@@ -91,6 +91,8 @@ export interface BatchOptions {
   readonly hard?: HardOfRows
   /** Of graded pairs: which are positives, as `SourceOptions.positiveFrom` says. @default all rows are */
   readonly graded?: { readonly positiveFrom: number | null }
+  /** Whether rows are no negatives of each other when the target of one stands in the history of the other. @default true */
+  readonly maskHistory?: boolean
   /** Of pairs: what is known to belong together, beyond these rows. */
   readonly partners?: Partners
 }
@@ -141,7 +143,7 @@ export function splitRows<Row>(rows: readonly Row[], size: number): Row[][] {
  * @throws SIDESTREAM_VECTOR_DIM_MISMATCH, SIDESTREAM_VECTOR_NOT_FINITE
  */
 export function buildBatch(rows: readonly TrainingRow[], content: ContentLookup, options: BatchOptions): Batch {
-  const { modalities, historyLength, places: wantsPlaces = false, hard, graded, partners } = options
+  const { modalities, historyLength, places: wantsPlaces = false, hard, graded, partners, maskHistory } = options
   const index = new Map<string, number>()
   const ids: string[] = []
   const place = (id: string): number => {
@@ -157,7 +159,7 @@ export function buildBatch(rows: readonly TrainingRow[], content: ContentLookup,
   const histories = rows.map((row) => row.history.slice(-historyLength).map(place))
   const hardItems = hard && placed(rows.length, hard.count, (i) => (hard.ofRows[i] ?? []).slice(0, hard.count).map(place))
   const items = ids.length
-  const allowed = allowedNegatives(rows, partners)
+  const allowed = allowedNegatives(rows, partners, maskHistory)
   const pool = new Float32Array(rows.length * items)
   for (const [i, places] of histories.entries()) for (const at of places) pool[i * items + at]! += 1 / places.length
   return {
@@ -250,7 +252,7 @@ export function gatherContent<Id>(
  * @param partners - of rows that are pairs
  * @returns row-major, shape [B, B], 1 allowed, 0 not; the diagonal (the positive) is always 1
  */
-export function allowedNegatives(rows: readonly TrainingRow[], partners?: Partners): Uint8Array {
+export function allowedNegatives(rows: readonly TrainingRow[], partners?: Partners, maskHistory = true): Uint8Array {
   const n = rows.length
   const allowed = new Uint8Array(n * n).fill(1)
   const rowsOfTarget = groupRows(rows, (row) => row.targetId)
@@ -264,7 +266,7 @@ export function allowedNegatives(rows: readonly TrainingRow[], partners?: Partne
   for (const [i, row] of rows.entries()) {
     forbid(i, rowsOfTarget.get(row.targetId))
     forbid(i, rowsOfUser.get(row.userId))
-    for (const id of row.history) forbid(i, rowsOfTarget.get(id))
+    if (maskHistory) for (const id of row.history) forbid(i, rowsOfTarget.get(id))
     const own = partners?.get(row.userId)
     if (own === undefined) continue
     // Of a hub and a batch the smaller one is gone through.

@@ -46,6 +46,8 @@ export interface SourceOptions {
   readonly patterns?: readonly ModalityPattern[]
   /** Of `sequences`: how a history becomes one vector. @default 'mean' */
   readonly pooler?: 'mean' | 'transformer'
+  /** Of `sequences`: whether rows are kept apart when the target of one stands in the history of the other. @default true */
+  readonly maskHistory?: boolean
   /** Chance that a step leaves out a modality of an item that has more than one; never all of them. @default 0 */
   readonly modalityDropout?: number
   /** Of `ids`: the kinds of ID embeddings that teach, in a fixed order. */
@@ -64,6 +66,7 @@ export interface TrainingSource {
   readonly cosentTau: number
   readonly patterns: readonly ModalityPattern[]
   readonly pooler: 'mean' | 'transformer'
+  readonly maskHistory: boolean
   readonly modalityDropout: number
   readonly entities: readonly TeacherEntity[]
 }
@@ -83,7 +86,7 @@ export function trainingSources(
   if (given.length === 0) throw invalid('training needs at least one source')
   const sources = given.map((source): TrainingSource => {
     const { name, kind, scored = false, positiveFrom = null, pooler = 'mean', entities = [] } = source
-    const { cosentTau = cosentTauDefault, modalityDropout = 0, patterns = [] } = source
+    const { cosentTau = cosentTauDefault, maskHistory = true, modalityDropout = 0, patterns = [] } = source
     const { tau = kind === 'ids' ? idsTau : defaults.tau, tauMode = defaults.tauMode } = source
     if (!/^[A-Za-z0-9_./-]{1,64}$/.test(name)) throw invalid(`source name ${JSON.stringify(name)} must be 1 to 64 of A-Z a-z 0-9 _ . / -`)
     if (!(tau > 0 && Number.isFinite(tau))) throw invalid(`tau of source ${name} must be above 0, not ${tau}`)
@@ -106,6 +109,7 @@ export function trainingSources(
       cosentTau,
       patterns,
       pooler,
+      maskHistory,
       modalityDropout,
       entities,
     }

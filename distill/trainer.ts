@@ -447,6 +447,7 @@ export class Trainer {
       modalities: this.#head.spec.modalities,
       historyLength,
       places: source.pooler === 'transformer',
+      maskHistory: source.maskHistory,
       ...(source.scored && { graded: source }),
       ...(partners && { partners }),
     }

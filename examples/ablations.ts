@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import { fillNormal } from '../compute/index.ts'
 import { buildTeacherBatch, contentPairs, headDefaults, meanExposures } from '../distill/index.ts'
-import type { ContentVectors, Head, LossWeights, MinerOptions, SourceOptions, TeacherKind, VectorSet } from '../distill/index.ts'
+import type { Head, LossWeights, MinerOptions, SourceOptions, TeacherKind, VectorSet } from '../distill/index.ts'
 import { coClickVectors } from './co-click-vectors.ts'
 import { spread } from './figures.ts'
 import { trainVectors, type TrainingSetup } from './training.ts'
@@ -69,41 +69,17 @@ const randomLinear = startOf('P', (data, rows, seed, stream) => {
 /** Both matrices at zero pass no gradient to each other: the branch never wakes. */
 export const linearOnly = startOf('UV', (data) => data.fill(0))
 
-/** Histories under ids of their own and users that never repeat: nothing but equal targets is masked. */
-const unmasked = (setup: TrainingSetup): TrainingSetup => {
-  const alias = (id: string): string => `history:${id}`
-  const { historyLength = 10 } = setup.trainer
-  return {
-    ...setup,
-    content: new Map(
-      [...setup.content].flatMap(
-        ([id, vectors]) =>
-          [
-            [id, vectors],
-            [alias(id), vectors],
-          ] as const,
-      ),
-    ),
-    rows: (seed, pass) =>
-      setup.rows(seed, pass).map((row, i) => ({
-        ...row,
-        userId: `row:${i}`,
-        history: row.history
-          .filter((id) => id !== row.targetId)
-          .slice(-historyLength)
-          .map(alias),
-      })),
-  }
-}
+const mainSource = (setup: TrainingSetup): SourceOptions => setup.trainer.sources?.[0] ?? { name: 'seq2item', kind: 'sequences' }
+
+const sourceWith = (options: Partial<SourceOptions>) => (setup: TrainingSetup) =>
+  trainer({ sources: [{ ...mainSource(setup), ...options }] })(setup)
 
 const mining = (options: MinerOptions) => (setup: TrainingSetup) => ({ ...setup, mining: options })
-
-const mainSource = { name: 'seq2item', kind: 'sequences' } as const satisfies SourceOptions
 
 const auxiliary =
   (losses: Partial<LossWeights>) =>
   (setup: TrainingSetup): TrainingSetup => ({
-    ...trainer({ sources: [mainSource, { name: 'content', kind: 'pairs', losses }] })(setup),
+    ...trainer({ sources: [mainSource(setup), { name: 'content', kind: 'pairs', losses }] })(setup),
     furtherRows: async (fresh) => ({
       content: await contentPairs(fresh, [...setup.content.keys()], (id) => setup.content.get(id)),
     }),
@@ -134,7 +110,7 @@ const idTeachers = (setup: TrainingSetup): TrainingSetup => {
   }
   const rows = [...vectors.keys()].filter((id) => setup.content.has(id)).map((id) => ({ userId: id, targetId: id, history: [] }))
   return {
-    ...trainer({ sources: [mainSource, { name: 'id2item', kind: 'ids', entities: kinds }] })(setup),
+    ...trainer({ sources: [mainSource(setup), { name: 'id2item', kind: 'ids', entities: kinds }] })(setup),
     furtherRows: () => Promise.resolve({ id2item: rows }),
     teachers: (_source, itemIds) =>
       buildTeacherBatch(
@@ -145,8 +121,8 @@ const idTeachers = (setup: TrainingSetup): TrainingSetup => {
   }
 }
 
-/** The rows of the table that every example can make; `tau` is the example's own. */
-export function commonAblations(tau: number): Ablation[] {
+/** The rows of the table that every example can make; `tau` and `maskHistory` are the example's own. */
+export function commonAblations({ tau, maskHistory }: { readonly tau: number; readonly maskHistory: boolean }): Ablation[] {
   return [
     { name: 'as it is', change: (setup) => setup },
     { name: 'input neither centered nor half-whitened', change: plainInput({ mean: false }) },
@@ -157,11 +133,11 @@ export function commonAblations(tau: number): Ablation[] {
     ...[0.05, 0.1, 0.2].filter((other) => other !== tau).map((other) => ({ name: `tau ${other}`, change: trainer({ tau: other }) })),
     { name: 'tau learned', change: trainer({ tauMode: 'learned' }) },
     { name: 'no Matryoshka prefixes', change: withoutPrefixes },
-    { name: 'same user and history not masked', change: unmasked },
+    { name: `histories ${maskHistory ? 'not masked' : 'masked'}`, change: sourceWith({ maskHistory: !maskHistory }) },
     { name: '+ in-batch negatives masked from lambda* on', change: mining({ perQuery: 0, maskInBatch: true }) },
     { name: '+ 4 hard negatives below lambda*', change: mining({ perQuery: 4, maskInBatch: false }) },
     { name: '+ both', change: mining({ perQuery: 4, maskInBatch: true }) },
-    { name: '+ transformer pools histories', change: trainer({ sources: [{ ...mainSource, pooler: 'transformer' }] }) },
+    { name: '+ transformer pools histories', change: sourceWith({ pooler: 'transformer' }) },
     { name: '+ content pairs as a second source', change: auxiliary({}) },
     { name: '+ ID embeddings (co-use, 64 dims) as a second source', change: idTeachers },
   ]
@@ -169,7 +145,7 @@ export function commonAblations(tau: number): Ablation[] {
 
 /** Rows for items of several modalities. */
 export const fusionAblations: readonly Ablation[] = [
-  { name: '+ modality dropout .2', change: trainer({ sources: [{ ...mainSource, modalityDropout: 0.2 }] }) },
+  { name: '+ modality dropout .2', change: sourceWith({ modalityDropout: 0.2 }) },
   { name: '+ content pairs, without contrast inside modalities', change: auxiliary({ modality: 0 }) },
   { name: '+ content pairs, without late fusion', change: auxiliary({ lateFusion: 0 }) },
 ]
@@ -200,20 +176,12 @@ export async function runAblations<Column extends string>(run: AblationRun<Colum
       if (own[seed] !== undefined) continue
       console.error(`${name}, seed ${seed}`)
       const set = await trainVectors(change(setup), seed)
-      const figures = await run.evaluate(itemsOnly(set, setup.content))
+      const figures = await run.evaluate(set)
       own[seed] = Object.fromEntries(columns.map((column) => [column, figures[column]])) as Record<Column, number>
       if (file !== undefined) await writeFile(file, `${JSON.stringify(known, null, 2)}\n`)
     }
   }
   printTable(run, known)
-}
-
-/** Aliases stand behind or among the items; only the items are scored. */
-function itemsOnly({ vectors, dim }: VectorSet, content: ReadonlyMap<string, ContentVectors>): VectorSet {
-  if (vectors.length === content.size * dim) return { vectors, dim }
-  const out = new Float32Array(content.size * dim)
-  for (let i = 0; i < content.size; i++) out.set(vectors.subarray(2 * i * dim, (2 * i + 1) * dim), i * dim)
-  return { vectors: out, dim }
 }
 
 function printTable<Column extends string>(

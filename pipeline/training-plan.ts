@@ -29,7 +29,19 @@ export function configuredTraining(
   dims: ReadonlyMap<string, number> = new Map(),
 ): ConfiguredTraining {
   const sources = Object.entries(training.sources).flatMap(([name, own]): SourceOptions[] => {
-    const { kind, temperature, learnTemperature, losses, scored, positiveFrom, cosentTemperature, patterns, pooler, modalityDropout } = own
+    const {
+      kind,
+      temperature,
+      learnTemperature,
+      losses,
+      scored,
+      positiveFrom,
+      cosentTemperature,
+      patterns,
+      pooler,
+      maskHistory,
+      modalityDropout,
+    } = own
     const entities = own.entities.flatMap((entity): TeacherEntity[] => {
       const dim = dims.get(entity)
       return dim === undefined ? [] : [{ name: entity, dim }]
@@ -43,7 +55,7 @@ export function configuredTraining(
         ...(temperature !== null && { tau: temperature }),
         modalityDropout,
         ...(kind === 'pairs' && { losses, scored, positiveFrom, cosentTau: cosentTemperature, patterns }),
-        ...(kind === 'sequences' && { pooler }),
+        ...(kind === 'sequences' && { pooler, maskHistory }),
         ...(kind === 'ids' && { entities }),
       },
     ]

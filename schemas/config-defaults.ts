@@ -15,6 +15,7 @@ export const sourceDefaults = {
   cosentTemperature: 0.05,
   patterns: [],
   pooler: 'mean',
+  maskHistory: true,
   modalityDropout: 0,
   entities: [],
   from: 'topic',

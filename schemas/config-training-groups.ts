@@ -1,10 +1,11 @@
 /**
- * The small groups under `training` that all sources and stages share: pooler, balance and mining.
+ * The small groups under `training` that all sources and stages share: pooler, balance, mining and kinds of teachers.
  * Invariant: objects are strict, and every option says its meaning and what raising it costs.
  */
 import { z } from 'zod'
-import { configDefaults } from './config-defaults.ts'
+import { configDefaults, teacherKindDefaults } from './config-defaults.ts'
 import { count, option } from './config-option.ts'
+import { limits } from './limits.ts'
 
 const defaults = configDefaults.training
 
@@ -80,3 +81,23 @@ export const mining = z
   })
   .prefault({})
   .meta({ description: 'How stages with `hardNegatives` or `maskInBatch` mine them.' })
+
+/** One entry of `training.teachers`. */
+export const teacher = z.strictObject({
+  by: option(
+    z.enum(['item', 'author', 'label']),
+    teacherKindDefaults.by,
+    "What in an item names its ID embedding of this kind: its id, its author's id, or its first label that starts with `labelPrefix`, without the prefix.",
+  ),
+  labelPrefix: option(
+    z.string().max(limits.textBytes),
+    teacherKindDefaults.labelPrefix,
+    'Start of the labels that name an ID of this kind.',
+  ),
+  dim: option(
+    count.max(limits.dim).nullable(),
+    teacherKindDefaults.dim,
+    'Dimension of the embeddings; null: that of the first one. Others are dead letters.',
+    'dims',
+  ),
+})

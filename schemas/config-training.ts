@@ -3,11 +3,10 @@
  * Invariant: objects are strict, and every option says its meaning and what raising it costs.
  */
 import { z } from 'zod'
-import { configDefaults as defaults, sourceDefaults, stageDefaults, teacherKindDefaults } from './config-defaults.ts'
+import { configDefaults as defaults, sourceDefaults, stageDefaults } from './config-defaults.ts'
 import { count, durationMs, name, option, share, text } from './config-option.ts'
-import { limits } from './limits.ts'
 import { sampleSets } from './config-learning.ts'
-import { balance, mining, pooler } from './config-training-groups.ts'
+import { balance, mining, pooler, teacher } from './config-training-groups.ts'
 import type { DeepReadonly } from './config-option.ts'
 import type { Problem } from './problems.ts'
 
@@ -70,6 +69,11 @@ const source = z.strictObject({
     z.enum(['mean', 'transformer']),
     sourceDefaults.pooler,
     'Of `sequences`: how a history becomes one vector while training. `transformer`: that of `training.pooler`; slower steps.',
+  ),
+  maskHistory: option(
+    z.boolean(),
+    sourceDefaults.maskHistory,
+    'Of `sequences`: whether rows are no negatives of each other when the target of one stands in the history of the other. false: only rows of one user or of one target are kept apart.',
   ),
   modalityDropout: option(
     share.lt(1),
@@ -158,25 +162,6 @@ const stage = z.strictObject({
     share.lt(1),
     stageDefaults.dropFarthest,
     'Share of the pairs that lie farthest apart in content, left out for a clean subset.',
-  ),
-})
-
-const teacher = z.strictObject({
-  by: option(
-    z.enum(['item', 'author', 'label']),
-    teacherKindDefaults.by,
-    "What in an item names its ID embedding of this kind: its id, its author's id, or its first label that starts with `labelPrefix`, without the prefix.",
-  ),
-  labelPrefix: option(
-    z.string().max(limits.textBytes),
-    teacherKindDefaults.labelPrefix,
-    'Start of the labels that name an ID of this kind.',
-  ),
-  dim: option(
-    count.max(limits.dim).nullable(),
-    teacherKindDefaults.dim,
-    'Dimension of the embeddings; null: that of the first one. Others are dead letters.',
-    'dims',
   ),
 })
 
@@ -379,6 +364,7 @@ export function trainingConflicts(training: DeepReadonly<Training>, { sets, dim,
     if (own.set !== null && !sets.includes(own.set))
       report(`${path}.set`, `must be one of sequences.sets, ${sets.join(', ')} (got ${own.set})`)
     only('sequences', 'pooler', own.pooler === 'transformer')
+    only('sequences', 'maskHistory', !own.maskHistory)
     only('ids', 'entities', own.entities.length > 0)
     if (own.kind === 'ids' && own.entities.length === 0) report(`${path}.entities`, 'must name at least one kind, such as [item]')
     const unknown = own.entities.find((entity) => teachers[entity] === undefined)

@@ -42,7 +42,7 @@ async function ablate(globo: Globo, seeds: readonly number[], file: string | und
   await runAblations({
     setup: globoSetup(globo),
     ablations: [
-      ...commonAblations(0.2),
+      ...commonAblations({ tau: 0.2, maskHistory: true }),
       contentPart('no content part', { contentShare: 0 }),
       contentPart('a content part of 128 dims instead of all', { contentDims: 128 }),
     ],

@@ -30,7 +30,13 @@ if (values.data === undefined) {
     }
     await runAblations({
       setup,
-      ablations: [...commonAblations(0.1), ...fusionAblations, oneLinearMap, contentBeside(0.3), contentBeside(0.5)],
+      ablations: [
+        ...commonAblations({ tau: 0.5, maskHistory: false }),
+        ...fusionAblations,
+        oneLinearMap,
+        contentBeside(0.3),
+        contentBeside(0.5),
+      ],
       seeds: (values.seeds ?? '0').split(',').map(Number),
       columns,
       digits,

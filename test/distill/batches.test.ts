@@ -37,6 +37,13 @@ test('no negative is the own target, in either history, or of the same user', ()
   ok(allowed.includes(0) && allowed.filter((flag) => flag === 1).length > rows.length)
 })
 
+test('without masks of histories only rows of one user or one target are kept apart', () => {
+  const rows = [row('u', 'a', 'b'), row('v', 'b', 'a'), row('w', 'a', 'c'), row('v', 'd', 'e')]
+  deepStrictEqual([...allowedNegatives(rows, undefined, false)], [1, 1, 0, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 0, 1, 1])
+  deepStrictEqual([...buildBatch(rows.slice(0, 2), lookup, { ...options, maskHistory: false }).allowed], [1, 1, 1, 1])
+  deepStrictEqual([...buildBatch(rows.slice(0, 2), lookup, options).allowed], [1, 0, 0, 1])
+})
+
 test('of graded pairs only the better half are positives of the contrast, or those from a score on', () => {
   const weights = (scores: (number | null)[], positiveFrom: number | null = null): number[] => {
     const rows = scores.map((score, i) => ({ ...row(`u${i}`, 'a', 'b'), score }))

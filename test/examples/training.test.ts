@@ -64,7 +64,11 @@ test('every row of the table but the first changes what is trained, and stays fi
   const { directory, remove } = await scratchDirectory()
   t.after(remove)
   const file = join(directory, 'ablations.json')
-  const ablations = [...commonAblations(0.2), ...fusionAblations, contentPart('no content part', { contentShare: 0 })]
+  const ablations = [
+    ...commonAblations({ tau: 0.2, maskHistory: true }),
+    ...fusionAblations,
+    contentPart('no content part', { contentShare: 0 }),
+  ]
   const seen: Float32Array[] = []
   const run = {
     setup,

@@ -146,6 +146,13 @@ test('modalityDropout of a source leaves modalities out while training', async (
   strictEqual(await first(0.2), some)
 })
 
+test('maskHistory of a source decides which rows are negatives of each other', async () => {
+  const first = async (own: object): Promise<number> => (await lossesOf(oneStep('seq2item', own)))[0]!
+  const plain = await first({})
+  strictEqual(await first({ maskHistory: true }), plain)
+  ok((await first({ maskHistory: false })) > plain, 'more negatives')
+})
+
 test('sequences.contentCutFrom: the pairs of a source say how alike content must be, offline and in rounds', async (t) => {
   const sources = { seq2item: {}, similar: { kind: 'pairs' }, near: { kind: 'pairs', from: 'content' } }
   const filters = { sets: ['plain', 'content-single'], minKinds: 1, minItems: 1 }

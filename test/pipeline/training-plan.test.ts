@@ -9,7 +9,9 @@ const stagesOf = (training: object) =>
 
 test('a configuration without sources and stages trains one source in one stage, with the rates of `training`', () => {
   const { sources, start, round } = configuredTraining(stagesOf({ epochs: 4, learningRate: 0.003 }), 'files')
-  deepStrictEqual(sources, [{ name: 'seq2item', kind: 'sequences', tauMode: 'fixed', modalityDropout: 0, pooler: 'mean' }])
+  deepStrictEqual(sources, [
+    { name: 'seq2item', kind: 'sequences', tauMode: 'fixed', modalityDropout: 0, pooler: 'mean', maskHistory: true },
+  ])
   deepStrictEqual(start, [])
   deepStrictEqual(round, [
     {
@@ -29,7 +31,7 @@ test('a configuration without sources and stages trains one source in one stage,
 test('sources and stages become the options that were asked for, and ID embeddings that nobody sent teach nothing', () => {
   const training = {
     sources: {
-      seq2item: { pooler: 'transformer', modalityDropout: 0.1 },
+      seq2item: { pooler: 'transformer', maskHistory: false, modalityDropout: 0.1 },
       tags: { kind: 'pairs', scored: true, temperature: 0.07, learnTemperature: true, losses: { modality: 0 } },
       ids: { kind: 'ids', entities: ['item', 'author'] },
       brands: { kind: 'ids', entities: ['brand'] },
@@ -43,7 +45,7 @@ test('sources and stages become the options that were asked for, and ID embeddin
   }
   const { sources, start, round } = configuredTraining(stagesOf(training), 'rounds', new Map([['item', 3]]))
   deepStrictEqual(sources, [
-    { name: 'seq2item', kind: 'sequences', tauMode: 'fixed', modalityDropout: 0.1, pooler: 'transformer' },
+    { name: 'seq2item', kind: 'sequences', tauMode: 'fixed', modalityDropout: 0.1, pooler: 'transformer', maskHistory: false },
     {
       name: 'tags',
       kind: 'pairs',
