@@ -11,21 +11,28 @@ import { codebooksOf, type Codebooks } from './codebooks.ts'
 export class CodeSums {
   readonly #x: Float32Array
   readonly #dim: number
+  /** Codes per level with codewords. */
   readonly #sizes: readonly number[]
+  /** Codes of a row, a finite-scalar level among them. */
+  readonly #stride: number
   /** Codes that the sums stand for, row-major [rows, levels]; -1 where a row takes no part. */
   readonly #codes: Int32Array
   /** Per level: sums of vectors, float64 [size, dim], and rows per code. */
   readonly #sums: readonly Float64Array[]
   readonly #counts: readonly Int32Array[]
 
-  /** @param x - vectors as the quantizer sees them (`preparedFloat32`), row-major float32, shape [rows, dim] */
-  constructor(x: Float32Array, sizes: readonly number[], dim: number) {
+  /**
+   * @param x - vectors as the quantizer sees them (`preparedFloat32`), row-major float32, shape [rows, dim]
+   * @param codebooks - give the shape only
+   */
+  constructor(x: Float32Array, { dim, sizes, levels }: Codebooks) {
     this.#x = x
     this.#dim = dim
-    this.#sizes = sizes
+    this.#sizes = sizes.slice(0, levels.length)
+    this.#stride = sizes.length
     this.#codes = new Int32Array((x.length / dim) * sizes.length).fill(-1)
-    this.#sums = sizes.map((size) => new Float64Array(size * dim))
-    this.#counts = sizes.map((size) => new Int32Array(size))
+    this.#sums = this.#sizes.map((size) => new Float64Array(size * dim))
+    this.#counts = this.#sizes.map((size) => new Int32Array(size))
   }
 
   /**
@@ -33,13 +40,14 @@ export class CodeSums {
    * @param codes - row-major, shape [rows, levels]; a row of -1 takes no part
    */
   assign(codes: Uint16Array | Int32Array): void {
-    const levels = this.#sizes.length
     for (let at = 0; at < codes.length; at++) {
       const to = codes[at]!
       const from = this.#codes[at]!
       if (to === from) continue
-      const level = at % levels
-      const row = (at - level) / levels
+      const level = at % this.#stride
+      // A finite-scalar level has nothing to refit.
+      if (level === this.#sizes.length) continue
+      const row = (at - level) / this.#stride
       if (from >= 0) this.#add(level, from, row, -1)
       if (to >= 0) this.#add(level, to, row, 1)
       this.#codes[at] = to
@@ -52,18 +60,18 @@ export class CodeSums {
     addScaled(this.#sums[level]!, code * this.#dim, this.#x, row * this.#dim, this.#dim, sign)
   }
 
-  /** Codebooks refitted under the codes of the last `assign`. */
+  /** Codebooks refitted under the codes of the last `assign`; penalties and finite-scalar level stay as they are. */
   refit(codebooks: Codebooks): Codebooks {
     const levels: Float32Array[] = []
     for (let level = 0; level < this.#sizes.length; level++) levels.push(this.#refitLevel(level, codebooks.levels[level]!, levels))
-    return codebooksOf(this.#dim, levels)
+    return codebooksOf(this.#dim, levels, codebooks)
   }
 
   #refitLevel(level: number, codebook: Float32Array, before: readonly Float32Array[]): Float32Array {
     const dim = this.#dim
     const counts = this.#counts[level]!
     const out = codebook.slice()
-    const members = level === 0 ? undefined : rowsByCode(this.#codes, level, this.#sizes.length, counts)
+    const members = level === 0 ? undefined : rowsByCode(this.#codes, level, this.#stride, counts)
     const times = before.map((_, earlier) => new Int32Array(this.#sizes[earlier]!))
     const residual = new Float64Array(dim)
     for (let code = 0; code < counts.length; code++) {
@@ -82,7 +90,7 @@ export class CodeSums {
 
   /** Takes an earlier level's codewords off the sum, each as often as the rows hold it. `times` is scratch, zero before and after. */
   #subtractEarlier(residual: Float64Array, rows: Int32Array, earlier: number, words: Float32Array, times: Int32Array): void {
-    const levels = this.#sizes.length
+    const levels = this.#stride
     for (const row of rows) {
       const code = this.#codes[row * levels + earlier]!
       times[code] = times[code]! + 1

@@ -13,24 +13,17 @@ import { spreadOf } from './quality-distortion.ts'
 /** Items as they are at the cut. */
 export interface RefreshInput {
   /** Where the codebooks come from; its own parent codes play no part. */
-  readonly bundle: Pick<Bundle, 'codebooks' | 'settings'>
-  /** The published codes at the cut; items that stand here only have vanished. */
+  readonly bundle: Pick<Bundle, 'codebooks' | 'settings' | 'network'>
+  /**
+   * The published codes at the cut. Items that stand here only have vanished: they count nowhere. Items that came back are
+   * known again if they stand here, else they are new.
+   */
   readonly parents: ParentCodes
   readonly ids: readonly string[]
   /** The numbers that will be published (dequantized), row-major float32, shape [ids.length, dim]. */
   readonly vectors: Float32Array
-  /** Traffic per item, shape [ids.length]; wanted when the budget has `trafficWeighted`. */
+  /** Traffic per item, shape [ids.length], at least 0; wanted when the budget has `trafficWeighted`. */
   readonly weights?: Float64Array
-}
-
-/** Most churn among the items that had an ID; shares, 0 to 1. */
-export interface ChurnBudget {
-  /** Any code differs. */
-  readonly full: number
-  /** The first code differs. @default no bound */
-  readonly firstCode?: number
-  /** Any code differs, weighted by traffic. @default no bound */
-  readonly trafficWeighted?: number
 }
 
 /** The items sorted by id, so that no sum depends on their order of arrival. */
@@ -42,19 +35,23 @@ export interface Cohort {
   /** As the quantizer sees them. */
   readonly x: Float32Array
   readonly spread: { readonly variance: number; readonly energy: number }
-  /** Parent's codes, -1 in rows without. */
+  /** Parent's codes, -1 in rows without, shape [rows, parents.levels]. */
   readonly old: Int32Array
-  /** Sorted rows that have parent's codes. */
+  /** Sorted rows that have parent's codes, and those that have none. */
   readonly known: Uint32Array
+  readonly fresh: Uint32Array
   /** Parent's codes of the known rows. */
   readonly before: Uint16Array
   /** Traffic of the known rows. */
   readonly weights: Float64Array | undefined
 }
 
-/** Checks and sorts the items. @throws see `refreshCodebooks` */
-export function cohortOf({ bundle, parents, ids, vectors, weights }: RefreshInput, budget: ChurnBudget): Cohort {
-  const { dim, sizes } = bundle.codebooks
+/**
+ * Checks and sorts the items.
+ * @throws SIDESTREAM_ITEMS_TOO_FEW, SIDESTREAM_SHAPE_MISMATCH, SIDESTREAM_VECTOR_NOT_FINITE, SIDESTREAM_ID_INVALID,
+ * SIDESTREAM_USAGE_INVALID for traffic that is no weight
+ */
+export function cohortOf({ parents, ids, vectors, weights }: Omit<RefreshInput, 'bundle'>, dim: number, normalize: boolean): Cohort {
   const rows = rowsOf(vectors, dim)
   if (rows !== ids.length || (weights !== undefined && weights.length !== rows)) {
     throw new SidestreamError(
@@ -63,29 +60,17 @@ export function cohortOf({ bundle, parents, ids, vectors, weights }: RefreshInpu
     )
   }
   if (rows === 0) throw new SidestreamError('SIDESTREAM_ITEMS_TOO_FEW', 'codebooks cannot be refreshed without items')
-  for (const [name, share] of Object.entries(budget)) {
-    if (!(share >= 0 && share <= 1))
-      throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `churn budget ${name} must be a share of 0 to 1, got ${share}`)
-  }
-  if (budget.trafficWeighted !== undefined && weights === undefined) {
-    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', 'a traffic-weighted churn budget needs a weight per item')
-  }
-  const largest = parents.largestCodes()
-  if (parents.levels !== sizes.length || largest.some((code, level) => code >= sizes[level]!)) {
-    throw new SidestreamError(
-      'SIDESTREAM_SHAPE_MISMATCH',
-      `published codes of ${parents.levels} levels up to [${largest.join(', ')}] do not fit codebooks of [${sizes.join(', ')}]; other sizes need a re-base`,
-    )
-  }
+  if (weights?.some((weight) => !(weight >= 0 && weight < Infinity)))
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', 'the traffic of an item is a finite number of at least 0')
   requireFinite(vectors, dim)
   const order = sortedOrder(ids)
   requireDistinct(ids, order)
   const sortedIds = Array.from(order, (row) => ids[row]!)
-  const sorted = new Float32Array(vectors.length)
-  for (const [row, from] of order.entries()) sorted.set(vectors.subarray(from * dim, (from + 1) * dim), row * dim)
+  const sorted = pick(vectors, order, dim)
   const old = parents.lookup(sortedIds)
-  const known = Uint32Array.from(order.keys()).filter((row) => old[row * sizes.length]! >= 0)
-  const x = preparedFloat32(sorted, dim, bundle.settings.normalize)
+  const all = Uint32Array.from(order.keys())
+  const known = all.filter((row) => old[row * parents.levels]! >= 0)
+  const x = preparedFloat32(sorted, dim, normalize)
   return {
     order,
     ids: sortedIds,
@@ -94,14 +79,32 @@ export function cohortOf({ bundle, parents, ids, vectors, weights }: RefreshInpu
     spread: spreadOf(x, dim),
     old,
     known,
-    before: pick(new Uint16Array(old), known, sizes.length),
+    fresh: all.filter((row) => old[row * parents.levels]! < 0),
+    before: pick(new Uint16Array(old), known, parents.levels),
     weights: weights && Float64Array.from(known, (row) => weights[order[row]!]!),
   }
+}
+
+/** @throws SIDESTREAM_SHAPE_MISMATCH when published codes are not of these sizes */
+export function requireSameSizes(parents: ParentCodes, sizes: readonly number[]): void {
+  const largest = parents.largestCodes()
+  if (parents.levels === sizes.length && largest.every((code, level) => code < sizes[level]!)) return
+  throw new SidestreamError(
+    'SIDESTREAM_SHAPE_MISMATCH',
+    `published codes of ${parents.levels} levels up to [${largest.join(', ')}] do not fit codebooks of [${sizes.join(', ')}]; other sizes need a re-base`,
+  )
 }
 
 /** Some rows of a row-major array. */
 export function pick<T extends Uint16Array | Float32Array>(values: T, rows: Uint32Array, width: number): T {
   const out = new (values.constructor as new (length: number) => T)(rows.length * width)
   for (const [to, row] of rows.entries()) out.set(values.subarray(row * width, (row + 1) * width), to * width)
+  return out
+}
+
+/** Sorted rows back in the order of the input. */
+export function inOrderOf(order: Uint32Array, codes: Uint16Array, levels: number): Uint16Array {
+  const out = new Uint16Array(codes.length)
+  for (const [row, to] of order.entries()) out.set(codes.subarray(row * levels, (row + 1) * levels), to * levels)
   return out
 }

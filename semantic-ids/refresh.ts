@@ -1,21 +1,27 @@
 /**
  * Renews codebooks for moved vectors while at most a given share of the published items changes its semantic ID.
  * Centroids are first refitted on the new vectors under the old codes, then sticky rounds (assign, refit); the switching cost is
- * the smallest found by bisection whose churn stays within the budget. More distortion than the ceiling allows is refused.
+ * found by bisection: the lowest distortion whose churn stays within the budget. More distortion than the ceiling allows is refused.
  * Invariant: what is returned never exceeds the budget, and `encodeSticky` with the returned codebooks and delta gives the
  * returned codes; the same items give the same bytes in any order of arrival.
+ *
+ * Penalties and a finite-scalar level stay as they are: codebooks are refitted under the penalties, codes of the finite-scalar level
+ * follow from what the others leave (so only an infinite cost keeps them; bound `prefix` rather than `full` with such a level).
  */
 
 import { SidestreamError } from '../schemas/index.ts'
-import type { Bundle } from './bundle.ts'
-import { churn, type ChurnReport } from './churn.ts'
+import type { BalanceOptions } from './balanced.ts'
+import type { ChurnReport } from './churn.ts'
+import { budgetText, checkBudget, type ChurnBudget } from './churn-budget.ts'
 import { CodebookWalk } from './codebook-walk.ts'
-import type { Codebooks } from './codebooks.ts'
+import type { Codebooks, EncodeSettings } from './codebooks.ts'
 import { fitDefaults, fitWithCrew } from './fit.ts'
-import { reconstruction, unexplained } from './quality-distortion.ts'
-import { cohortOf, pick, type ChurnBudget, type Cohort, type RefreshInput } from './refresh-cohort.ts'
-import { CodeSums } from './refit.ts'
-import { stickyLloyd } from './sticky-lloyd.ts'
+import { judgeNewItems, type NewItems, type RecallOptions } from './new-items.ts'
+import { reconstruction } from './quality-distortion.ts'
+import { cohortOf, inOrderOf, pick, requireSameSizes, type Cohort, type RefreshInput } from './refresh-cohort.ts'
+import { searchDelta, type CurvePoint } from './refresh-search.ts'
+import { codebooksBack, rotationOnto, type Rotation } from './rotation.ts'
+import { preparedFloat32 } from './encode.ts'
 import { Crew } from './walk-pool.ts'
 
 export interface RefreshOptions {
@@ -29,6 +35,20 @@ export interface RefreshOptions {
   readonly ceiling?: number
   /** FVU of a free fit on the same vectors if it is known; left out: it is fitted. */
   readonly freeFvu?: number
+  /** Of the free fit, where the codebooks have penalties. @default those of the fit */
+  readonly balance?: BalanceOptions
+  /**
+   * Rotates the codebooks to where the items are now, before anything else. It leaves codes with items as they would be without it;
+   * codes without items, and a finite-scalar level, come along.
+   */
+  readonly rotation?: {
+    /** Earlier vectors of the same items, row-major float32, shape [ids.length, dim]; rows of new items are not read. */
+    readonly earlier: Float32Array
+    /** Ends of the blocks, see `rotationOnto`. @default one block */
+    readonly ends?: readonly number[]
+  }
+  /** Judges new items by their neighbors, too. */
+  readonly recall?: RecallOptions
   /** Rounds of sticky assignment and refit. @default 5 */
   readonly rounds?: number
   /** Bisections of the switching cost. @default 12 */
@@ -51,15 +71,6 @@ export const refreshDefaults = {
   threads: 1,
 } as const
 
-/** One switching cost that was tried. */
-export interface CurvePoint {
-  readonly delta: number
-  readonly churn: number
-  readonly firstCode: number
-  readonly trafficWeighted?: number
-  readonly fvu: number
-}
-
 export interface Refresh {
   readonly codebooks: Codebooks
   /** Switching cost for `Bundle.delta`; may be Infinity. */
@@ -72,56 +83,46 @@ export interface Refresh {
   readonly fvu: number
   /** Mean squared error over all items. */
   readonly distortion: number
-  /** Mean squared error of items without an earlier ID, judged apart; undefined without any. */
-  readonly newDistortion: number | undefined
+  /** Items without an earlier ID, judged apart; undefined without any. */
+  readonly newItems: NewItems | undefined
   /** FVU of a free fit on the same vectors. */
   readonly freeFvu: number
   /** How many items had an ID, are new, are gone. */
   readonly items: { readonly known: number; readonly fresh: number; readonly vanished: number }
   /** Every switching cost tried, ascending. */
   readonly curve: readonly CurvePoint[]
-  /** Plain JSON for the manifest (`BundleOrigin.policy`). */
+  /** Of the new vectors onto the earlier ones, where it was asked for. */
+  readonly rotation: Rotation | undefined
+  /** Plain JSON for the manifest (`BundleOrigin.policy`); `delta: null` in the curve is an infinite one. */
   readonly policy: Readonly<Record<string, unknown>>
-}
-
-/** One switching cost carried through all rounds. */
-interface Trial {
-  readonly codebooks: Codebooks
-  readonly codes: Uint16Array
-  readonly churn: ChurnReport
-  readonly point: CurvePoint
 }
 
 /**
  * Refreshes codebooks under a churn budget.
  * @throws SIDESTREAM_BUDGET_REFUSED with `details.curve` when the budget leaves more distortion than the ceiling allows;
- * SIDESTREAM_ITEMS_TOO_FEW without items; SIDESTREAM_SHAPE_MISMATCH when dims or sizes changed (that takes a re-base)
+ * SIDESTREAM_ITEMS_TOO_FEW without items; SIDESTREAM_SHAPE_MISMATCH when dims or sizes changed (that takes a re-base);
+ * SIDESTREAM_USAGE_INVALID for a bound that is no share, and for quantizers that cannot be refreshed (a network, unit residuals)
  */
 export async function refreshCodebooks(input: RefreshInput, options: RefreshOptions): Promise<Refresh> {
-  const { ceiling, iterations, threads } = { ...refreshDefaults, ...options }
-  const cohort = cohortOf(input, options.budget)
+  const { ceiling, threads, rounds, steps, largestDelta } = { ...refreshDefaults, ...options }
+  const { budget, seed, signal } = options
   const { codebooks, settings } = input.bundle
   const { dim, sizes } = codebooks
+  requireRefreshable(input.bundle)
+  checkBudget(budget, sizes.length, input.weights !== undefined)
+  const cohort = cohortOf(input, dim, settings.normalize)
+  requireSameSizes(input.parents, sizes)
+  const rotation = options.rotation && rotationOf(cohort, codebooks, settings, options.rotation)
+  const start = rotation ? codebooksBack(codebooks, rotation) : codebooks
   const crew = new Crew(threads)
   try {
-    const walk = await CodebookWalk.create(sizes, dim, settings.normalize, true, crew)
-    const { best, trials } = await search(cohort, input, options, walk)
-    const freeFvu =
-      options.freeFvu ??
-      (await freeDistortion(
-        cohort,
-        input,
-        { sizes, seed: options.seed, iterations, normalize: settings.normalize, signal: options.signal },
-        crew,
-      ))
-    const curve = trials.map(({ point }) => point).sort((a, b) => a.delta - b.delta)
+    const walk = await CodebookWalk.like({ codebooks: start, settings }, true, crew)
+    const { best, curve } = await searchDelta(cohort, start, settings, { budget, rounds, steps, largestDelta, signal }, walk)
+    const freeFvu = options.freeFvu ?? (await freeDistortion(cohort, codebooks, settings, options, crew))
     const report = reconstruction(cohort.vectors, best.codes, best.codebooks, settings)
-    if (report.fvu > ceiling * freeFvu + 1e-9) throw refused(report.fvu, freeFvu, ceiling, options.budget, best.point, curve)
-    const items = {
-      known: cohort.known.length,
-      fresh: cohort.order.length - cohort.known.length,
-      vanished: input.parents.rows - cohort.known.length,
-    }
+    if (report.fvu > ceiling * freeFvu + 1e-9) throw refused(report.fvu, freeFvu, ceiling, budget, best.point, curve)
+    const newItems = await judgeNewItems(cohort, best.codes, best.codebooks, settings, options.recall, { seed, threads })
+    const items = { known: cohort.known.length, fresh: cohort.fresh.length, vanished: input.parents.rows - cohort.known.length }
     return {
       codebooks: best.codebooks,
       delta: best.point.delta,
@@ -129,19 +130,24 @@ export async function refreshCodebooks(input: RefreshInput, options: RefreshOpti
       churn: best.churn,
       fvu: report.fvu,
       distortion: report.distortion,
-      newDistortion: newDistortion(cohort, best, settings),
+      newItems,
       freeFvu,
       items,
       curve,
+      rotation,
       policy: {
         kind: 'sticky-lloyd',
-        budget: options.budget,
-        rounds: options.rounds ?? refreshDefaults.rounds,
+        rebase: false,
+        budget,
+        rounds,
         ceiling,
         churn: best.churn,
         fvu: report.fvu,
         freeFvu,
         items,
+        newItems: newItems ?? null,
+        curve: curve.map((point) => ({ ...point, delta: point.delta === Infinity ? null : point.delta })),
+        ...(rotation && { rotation: { ends: rotation.ends } }),
       },
     }
   } finally {
@@ -149,109 +155,60 @@ export async function refreshCodebooks(input: RefreshInput, options: RefreshOpti
   }
 }
 
-/** Bisects the switching cost; every trial starts from the centroids refitted under the old codes. */
-async function search(
-  cohort: Cohort,
-  { bundle }: RefreshInput,
-  options: RefreshOptions,
-  walk: CodebookWalk,
-): Promise<{ best: Trial; trials: Trial[] }> {
-  const { steps, largestDelta } = { ...refreshDefaults, ...options }
-  const sums = new CodeSums(cohort.x, bundle.codebooks.sizes, bundle.codebooks.dim)
-  sums.assign(cohort.old)
-  const start = sums.refit(bundle.codebooks)
-  const trials: Trial[] = []
-  const attempt = async (delta: number): Promise<Trial> => {
-    const trial = await tryDelta(cohort, sums, start, bundle.settings, delta, options, walk)
-    trials.push(trial)
-    return trial
-  }
-  const free = await attempt(0)
-  if (within(free.churn, options.budget)) return { best: free, trials }
-  let best = await attempt(largestDelta)
-  if (!within(best.churn, options.budget)) return { best: await attempt(Infinity), trials }
-  let low = 0
-  for (let step = 0; step < steps; step++) {
-    const trial = await attempt((low + best.point.delta) / 2)
-    if (within(trial.churn, options.budget)) best = trial
-    else low = trial.point.delta
-  }
-  return { best, trials }
+/** @throws SIDESTREAM_USAGE_INVALID */
+function requireRefreshable({ settings, network }: RefreshInput['bundle']): void {
+  const refuse = (what: string): SidestreamError =>
+    new SidestreamError('SIDESTREAM_USAGE_INVALID', `${what}: declare a re-base with a new fit instead (a new ID space)`)
+  if (network !== undefined)
+    throw refuse('codebooks behind a network (RQ-VAE) cannot be refreshed: the network was trained for the vectors as they were')
+  if (settings.normalizeResiduals)
+    throw refuse(
+      'codebooks over residuals of unit length cannot be refreshed: their codewords do not add up to the vector, so no distortion can be held',
+    )
 }
 
-function within({ full, firstCode, trafficWeighted = 0 }: ChurnReport, budget: ChurnBudget): boolean {
-  return full <= budget.full && firstCode <= (budget.firstCode ?? 1) && trafficWeighted <= (budget.trafficWeighted ?? 1)
-}
-
-/** One switching cost through all rounds. */
-async function tryDelta(
-  { vectors, x, spread, old, known, before, weights }: Cohort,
-  sums: CodeSums,
-  start: Codebooks,
-  settings: Bundle['settings'],
-  delta: number,
-  options: RefreshOptions,
-  walk: CodebookWalk,
-): Promise<Trial> {
-  const rounds = options.rounds ?? refreshDefaults.rounds
-  const { codebooks, codes } = await stickyLloyd(vectors, sums, start, settings, { old, delta }, rounds, walk, options.signal)
-  const changes = churn(before, pick(codes, known, start.sizes.length), start.sizes.length, weights)
-  const fvu = unexplained(squaredError(x, codes, codebooks), spread.variance, spread.energy)
-  return {
-    codebooks,
-    codes,
-    churn: changes,
-    point: {
-      delta,
-      churn: changes.full,
-      firstCode: changes.firstCode,
-      ...(changes.trafficWeighted === undefined ? {} : { trafficWeighted: changes.trafficWeighted }),
-      fvu,
-    },
-  }
-}
-
-/** Sum of squared errors of all rows. */
-function squaredError(x: Float32Array, codes: Uint16Array, { dim, sizes, levels }: Codebooks): number {
-  const residual = new Float64Array(dim)
-  let total = 0
-  for (let row = 0, at = 0; at < x.length; row++, at += dim) {
-    for (let j = 0; j < dim; j++) residual[j] = x[at + j]!
-    for (let level = 0; level < sizes.length; level++) {
-      const codebook = levels[level]!
-      const from = codes[row * sizes.length + level]! * dim
-      for (let j = 0; j < dim; j++) residual[j] = residual[j]! - codebook[from + j]!
-    }
-    for (let j = 0; j < dim; j++) total += residual[j]! * residual[j]!
-  }
-  return total
+/** Of the new vectors onto the earlier ones, as the quantizer sees both. */
+function rotationOf(
+  { known, order, x }: Cohort,
+  { dim }: Codebooks,
+  { normalize }: EncodeSettings,
+  { earlier, ends }: NonNullable<RefreshOptions['rotation']>,
+): Rotation {
+  if (earlier.length !== x.length)
+    throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `${x.length} numbers of new vectors came with ${earlier.length} of earlier ones`)
+  const before = pick(
+    earlier,
+    known.map((row) => order[row]!),
+    dim,
+  )
+  return rotationOnto(pick(x, known, dim), preparedFloat32(before, dim, normalize), dim, ends)
 }
 
 /** FVU over all rows of codebooks fitted freely on the same vectors. */
 async function freeDistortion(
   { vectors, ids }: Cohort,
-  { bundle }: RefreshInput,
-  fit: { sizes: readonly number[]; seed: number; iterations: number; normalize: boolean; signal: AbortSignal | undefined },
+  { dim, sizes, levels, penalties }: Codebooks,
+  { normalize, beam }: EncodeSettings,
+  { seed, signal, balance, iterations = refreshDefaults.iterations }: RefreshOptions,
   crew: Crew,
 ): Promise<number> {
-  const { signal, ...options } = fit
-  const { codebooks } = await fitWithCrew(vectors, ids, bundle.codebooks.dim, signal ? { ...options, signal } : options, crew)
-  const walk = await CodebookWalk.create(fit.sizes, codebooks.dim, fit.normalize, false, crew)
-  return reconstruction(vectors, await walk.run(vectors, codebooks, bundle.settings), codebooks, bundle.settings).fvu
-}
-
-function newDistortion({ order, old, vectors }: Cohort, { codes, codebooks }: Trial, settings: Bundle['settings']): number | undefined {
-  const levels = codebooks.sizes.length
-  const fresh = Uint32Array.from(order.keys()).filter((row) => old[row * levels]! < 0)
-  if (fresh.length === 0) return undefined
-  return reconstruction(pick(vectors, fresh, codebooks.dim), pick(codes, fresh, levels), codebooks, settings).distortion
-}
-
-/** Sorted rows back in the order of the input. */
-function inOrderOf(order: Uint32Array, codes: Uint16Array, levels: number): Uint16Array {
-  const out = new Uint16Array(codes.length)
-  for (const [row, to] of order.entries()) out.set(codes.subarray(row * levels, (row + 1) * levels), to * levels)
-  return out
+  const fit = await fitWithCrew(
+    vectors,
+    ids,
+    dim,
+    {
+      sizes: sizes.slice(0, levels.length),
+      seed,
+      iterations,
+      normalize,
+      ...(beam !== undefined && { beam }),
+      ...(penalties && { balance: balance ?? {} }),
+      ...(signal && { signal }),
+    },
+    crew,
+  )
+  const walk = await CodebookWalk.like(fit, false, crew)
+  return reconstruction(vectors, await walk.run(vectors, fit.codebooks, fit.settings), fit.codebooks, fit.settings).fvu
 }
 
 function refused(
@@ -265,7 +222,7 @@ function refused(
   const times = freeFvu === 0 ? 'infinitely' : (fvu / freeFvu).toFixed(3)
   return new SidestreamError(
     'SIDESTREAM_BUDGET_REFUSED',
-    `within the churn budget of ${budget.full} the codebooks leave ${times} times the distortion of a free fit (FVU ${fvu.toFixed(4)} against ${freeFvu.toFixed(4)}), above the ceiling of ${ceiling}: raise the budget or the ceiling, or declare a re-base (a new ID space)`,
+    `within the churn budget of ${budgetText(budget)} the codebooks leave ${times} times the distortion of a free fit (FVU ${fvu.toFixed(4)} against ${freeFvu.toFixed(4)}), above the ceiling of ${ceiling}: raise the budget or the ceiling, or declare a re-base (a new ID space)`,
     { budget, ceiling, fvu, freeFvu, delta, churn: share, curve },
   )
 }

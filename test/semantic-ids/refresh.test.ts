@@ -7,10 +7,13 @@ import {
   encode,
   encodeSticky,
   fitCodebooks,
+  networkOf,
   ParentCodes,
   reconstruction,
   refreshCodebooks,
   SemanticIdEncoder,
+  type ChurnBudget,
+  type Codebooks,
   type Fit,
   type RefreshInput,
   type RefreshOptions,
@@ -55,7 +58,7 @@ test('sticky rounds give the golden codes, codebooks, churn and FVU', async (t) 
   t.after(() => crew.close())
   const walk = await CodebookWalk.create([6, 5], 4, false, true, crew)
   const sticky = { old: Int32Array.from(encoded), delta: 0.25 }
-  const result = await stickyLloyd(refreshed, new CodeSums(refreshed, [6, 5], 4), codebooks, settings, sticky, 3, walk)
+  const result = await stickyLloyd(refreshed, new CodeSums(refreshed, codebooks), codebooks, settings, sticky, 3, walk)
   const expected = golden.refresh['sticky_lloyd_0.25_rounds_3']
   deepStrictEqual(result.codes, flat(expected.codes))
   for (const [level, words] of expected.codebooks.entries()) {
@@ -77,8 +80,12 @@ test('churn never passes the budget, and a smaller budget costs more distortion'
     ok(result.churn.full <= full, `churn ${result.churn.full} within ${full}`)
     const before = parents.lookup(ids).subarray(0, published * 3)
     equal(churn(before, result.codes.subarray(0, published * 3), 3).full, result.churn.full)
-    deepStrictEqual(JSON.parse(JSON.stringify(result.policy)), {
+    const { curve, ...policy } = JSON.parse(JSON.stringify(result.policy)) as Record<string, unknown> & {
+      curve: { fvu: number; within: boolean }[]
+    }
+    deepStrictEqual(policy, {
       kind: 'sticky-lloyd',
+      rebase: false,
       budget: { full },
       rounds: 5,
       ceiling: 10,
@@ -86,7 +93,10 @@ test('churn never passes the budget, and a smaller budget costs more distortion'
       fvu: result.fvu,
       freeFvu: 1,
       items: result.items,
+      newItems: result.newItems,
     })
+    const allowed = curve.filter((point) => point.within)
+    equal(Math.min(...allowed.map((point) => point.fvu)), result.curve.find(({ delta }) => delta === result.delta)!.fvu)
     deepStrictEqual(result.items, { known: published, fresh: rows - published, vanished: 1 })
     if (full === 0.1) ok(result.churn.full > 0.08 && result.curve.length === 14, 'the budget is used')
     if (full === 1) equal(result.delta, 0)
@@ -119,6 +129,108 @@ test('bounds on the first code and on traffic are kept too', async () => {
     result.curve.some((point) => point.trafficWeighted! > 0.05 || point.firstCode > 0.01),
     'the bounds were what held it',
   )
+})
+
+test('bounds on prefixes and on single levels are kept, null bounds nothing', async () => {
+  const bounds: ChurnBudget[] = [
+    { full: 1, prefix: [0.02, 0.06] },
+    { full: 1, prefix: [null, 0.05, null] },
+    { full: 1, perLevel: [null, 0.03] },
+    { full: 1, perLevel: [1, null, 0.04] },
+  ]
+  for (const budget of bounds) {
+    const { churn: report, curve } = await refreshCodebooks(input, options(1, { budget, steps: 6, rounds: 2 }))
+    budget.prefix?.forEach((bound, level) => ok(report.prefix[level]! <= (bound ?? 1), JSON.stringify({ budget, report })))
+    budget.perLevel?.forEach((bound, level) => ok(report.perLevel[level]! <= (bound ?? 1), JSON.stringify({ budget, report })))
+    ok(!curve[0]!.within && curve.at(-1)!.within, 'the bounds were what held it')
+    ok(report.full > 0.02, 'no more was held than the bounds ask for')
+  }
+})
+
+test('a budget of 1 is a refresh without bounds, one of 0 changes no ID', async () => {
+  const free = await refreshCodebooks(input, options(1))
+  deepStrictEqual([free.delta, free.curve.length], [0, 1])
+  const none = await refreshCodebooks(input, options(0))
+  deepStrictEqual(none.codes.subarray(0, published * 3), Uint16Array.from(parents.lookup(ids.slice(0, published))))
+  ok(none.fvu > free.fvu)
+})
+
+test('an item that vanished counts nowhere; one that came back keeps its ID while its codes are known', async () => {
+  const some = { ids: ids.slice(1), vectors: moved.subarray(dim) }
+  const without = await refreshCodebooks({ ...input, ...some }, options(0.1, { steps: 4 }))
+  deepStrictEqual(without.items, { known: published - 1, fresh: rows - published, vanished: 2 })
+  const { codes, churn: report } = await refreshCodebooks(input, options(0))
+  equal(report.items, published)
+  deepStrictEqual(codes.subarray(0, 3), Uint16Array.from(parents.lookup(['item-0'])))
+  const forgotten = ParentCodes.of(ids.slice(1, published), Uint16Array.from(parents.lookup(ids.slice(1, published))), 3)
+  const back = await refreshCodebooks({ ...input, parents: forgotten }, options(0))
+  deepStrictEqual(back.items, { known: published - 1, fresh: rows - published + 1, vanished: 0 })
+})
+
+test('new items are judged apart: error and neighbors beside those of the known ones', async () => {
+  const far = moved.slice()
+  for (let at = published * dim; at < far.length; at++) far[at] = vectors[(at * 7) % vectors.length]!
+  const {
+    newItems,
+    codes,
+    codebooks: refitted,
+  } = await refreshCodebooks({ ...input, vectors: far }, options(0.1, { steps: 4, recall: { k: 10, queries: 60 } }))
+  const apart = reconstruction(far.slice(published * dim), codes.slice(published * 3), refitted, fit.settings)
+  equal(newItems!.distortion, apart.distortion)
+  ok(newItems!.distortion > newItems!.knownDistortion!, 'strange items are described worse')
+  deepStrictEqual([newItems!.items, newItems!.recall!.queries], [rows - published, 60])
+  ok(newItems!.recall!.recall < newItems!.recall!.knownRecall!, 'and found worse')
+  equal((await refreshCodebooks({ ...input, ids: ids.slice(0, 9), vectors: moved.subarray(0, 9 * dim) }, options(1))).newItems, undefined)
+})
+
+test('penalties, beam and a finite-scalar level live through a refresh; a network and unit residuals are refused', async () => {
+  const items = { ids: ids.slice(0, published), vectors: vectors.subarray(0, published * dim) }
+  const variants = { balance: { rounds: 2 }, beam: { beam: 3 }, fsq: { fsqDigits: [3, 3] } }
+  for (const [name, variant] of Object.entries(variants)) {
+    const own = await fitCodebooks(items.vectors, items.ids, dim, {
+      sizes: [12, 8],
+      seed: 1,
+      iterations: 5,
+      ...('beam' in variant ? variant : 'fsqDigits' in variant ? variant : { balance: variant }),
+    })
+    const levels = own.codebooks.sizes.length
+    const before = encode(items.vectors, own.codebooks, own.settings)
+    const known = ParentCodes.of(items.ids, before, levels)
+    const budget = { full: 1, prefix: [null, 0.1] }
+    const result = await refreshCodebooks({ bundle: own, parents: known, ids, vectors: moved }, options(1, { budget, steps: 5, rounds: 2 }))
+    ok(result.churn.prefix[1]! <= 0.1 && result.churn.prefix[1]! > 0, name)
+    deepStrictEqual(
+      result.codes,
+      encodeSticky(moved, result.codebooks, own.settings, { old: known.lookup(ids), delta: result.delta }),
+      name,
+    )
+    deepStrictEqual([result.codebooks.penalties, result.codebooks.fsq], [own.codebooks.penalties, own.codebooks.fsq], name)
+  }
+  const unit = { ...fit, settings: { ...fit.settings, normalizeResiduals: true } }
+  await rejects(refreshCodebooks({ ...input, bundle: unit }, options(0.1)), { code: 'SIDESTREAM_USAGE_INVALID', message: /re-base/ })
+  const network = networkOf([{ weights: new Float32Array(dim * dim), bias: new Float32Array(dim) }])
+  await rejects(refreshCodebooks({ ...input, bundle: { ...fit, network } }, options(0.1)), {
+    code: 'SIDESTREAM_USAGE_INVALID',
+    message: /re-base/,
+  })
+})
+
+test('codebooks that are rotated first give the same IDs, and codes without items come along', async () => {
+  const turned = vectors.slice()
+  for (let at = 0; at < turned.length; at += dim) for (let j = 0; j < dim; j++) turned[at + j] = vectors[at + ((j + 3) % dim)]!
+  const few = { ids: ids.slice(0, 12), vectors: turned.subarray(0, 12 * dim) }
+  const plain = await refreshCodebooks({ ...input, ...few }, options(0, { steps: 3 }))
+  const result = await refreshCodebooks(
+    { ...input, ...few },
+    options(0, { steps: 3, rotation: { earlier: vectors.subarray(0, 12 * dim) } }),
+  )
+  deepStrictEqual([result.churn.full, plain.churn.full], [0, 0])
+  // All items in the new space: those that had no part in the refit find the codewords that they had.
+  const share = (books: Codebooks): number => {
+    const after = encode(turned, books, fit.settings)
+    return churn(encode(vectors, fit.codebooks, fit.settings), after, 3).full
+  }
+  ok(share(result.codebooks) < share(plain.codebooks), 'unused codes are where they belong')
 })
 
 test('vectors that did not move keep every ID at next to no cost', async () => {
@@ -193,5 +305,9 @@ test('bad input is refused', async () => {
   await rejects(refreshCodebooks({ ...input, ids: ids.with(0, 'item-1') }, options(0.1)), { code: 'SIDESTREAM_ID_INVALID' })
   await rejects(refreshCodebooks({ ...input, vectors: moved.with(5, NaN) }, options(0.1)), { code: 'SIDESTREAM_VECTOR_NOT_FINITE' })
   for (const full of [-0.1, 1.1, NaN]) await rejects(refreshCodebooks(input, options(full)), { code: 'SIDESTREAM_USAGE_INVALID' })
-  await rejects(refreshCodebooks(input, options(1, { budget: { full: 1, trafficWeighted: 0.1 } })), { code: 'SIDESTREAM_USAGE_INVALID' })
+  const bounds = [{ trafficWeighted: 0.1 }, { prefix: [2] }, { perLevel: [0, 0, 0, 0] }, { firstCode: -1 }]
+  for (const bound of bounds)
+    await rejects(refreshCodebooks(input, options(1, { budget: { full: 1, ...bound } })), { code: 'SIDESTREAM_USAGE_INVALID' })
+  const odd = new Float64Array(rows).fill(1).with(3, -1)
+  await rejects(refreshCodebooks({ ...input, weights: odd }, options(1)), { code: 'SIDESTREAM_USAGE_INVALID' })
 })

@@ -1,0 +1,126 @@
+/**
+ * A declared re-base: codebooks fitted anew, in an ID space of its own, where a refresh within the budget would describe items too
+ * badly. Old and new IDs cannot be compared, so readers change over as to another feature.
+ * Invariant: a re-base never keeps the name of an ID space, even where relabelling makes codes look alike.
+ */
+
+import { SidestreamError } from '../schemas/index.ts'
+import { churn, type ChurnReport } from './churn.ts'
+import { CodebookWalk } from './codebook-walk.ts'
+import type { Codebooks, EncodeSettings } from './codebooks.ts'
+import { fitWithCrew, type FitOptions } from './fit.ts'
+import { reconstruction } from './quality-distortion.ts'
+import { cohortOf, inOrderOf, pick, type RefreshInput } from './refresh-cohort.ts'
+import { namesAfter, relabelLimit, renamed, type LevelNames } from './relabel.ts'
+import { Crew } from './walk-pool.ts'
+
+/** Items as they are at the cut. Codes of any sizes may have been published before. */
+export interface RebaseInput extends Omit<RefreshInput, 'bundle'> {
+  readonly dim: number
+  /** ID space of the published codes. */
+  readonly idSpace: string
+}
+
+export interface RebaseOptions {
+  /** Name of the new ID space; not that of the old one. */
+  readonly idSpace: string
+  /** As for a first fit. */
+  readonly fit: Omit<FitOptions, 'resume' | 'onProgress'>
+  /**
+   * Renames codes so that as many items as possible keep the old one: of the first level, or of every level on its own. Only where the
+   * level has its old size. See `relabelLimit` for what that cannot do.
+   * @default 'none'
+   */
+  readonly relabel?: 'none' | 'first' | 'all'
+}
+
+export interface Rebase {
+  readonly idSpace: string
+  readonly codebooks: Codebooks
+  readonly settings: EncodeSettings
+  /** Codes in the order of `ids`, row-major, shape [ids.length, levels]. */
+  readonly codes: Uint16Array
+  readonly fvu: number
+  readonly distortion: number
+  /** Among items that had an ID; undefined when IDs have another number of codes now. */
+  readonly churn: ChurnReport | undefined
+  /** Per level, undefined where it was not renamed; undefined as a whole where it was not asked for. */
+  readonly relabel: { readonly levels: readonly (LevelNames | undefined)[]; readonly limit: string } | undefined
+  /** Plain JSON for the manifest (`BundleOrigin.training`). */
+  readonly training: Readonly<Record<string, unknown>>
+  /** Plain JSON for the manifest (`BundleOrigin.policy`). */
+  readonly policy: Readonly<Record<string, unknown>>
+}
+
+/**
+ * Fits and encodes anew. The bundle of a re-base has no parent codes and a switching cost of 0.
+ * @throws SIDESTREAM_USAGE_INVALID when the ID space keeps its name; otherwise as `fitCodebooks`
+ */
+export async function rebaseCodebooks(input: RebaseInput, { idSpace, fit: options, relabel = 'none' }: RebaseOptions): Promise<Rebase> {
+  if (idSpace === input.idSpace)
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `a re-base makes a new ID space: ${idSpace} is the name of the old one`)
+  const { dim, parents } = input
+  const cohort = cohortOf(input, dim, options.normalize ?? true)
+  const crew = new Crew(options.threads ?? 1)
+  try {
+    const fit = await fitWithCrew(cohort.vectors, cohort.ids, dim, options, crew)
+    const levels = fit.codebooks.sizes.length
+    const walk = await CodebookWalk.like(fit, false, crew)
+    let codebooks = fit.codebooks
+    let codes = await walk.run(cohort.vectors, codebooks, fit.settings)
+    let names: (LevelNames | undefined)[] | undefined
+    if (relabel !== 'none') {
+      names = namesOf(codebooks, pick(codes, cohort.known, levels), cohort.before, parents.levels, relabel === 'first' ? 1 : levels)
+      codebooks = renamed(codebooks, names)
+      // Encoded again: where two codes are equally near, the lower name wins.
+      codes = await walk.run(cohort.vectors, codebooks, fit.settings)
+    }
+    const { fvu, distortion } = reconstruction(cohort.vectors, codes, codebooks, fit.settings)
+    const changes = parents.levels === levels ? churn(cohort.before, pick(codes, cohort.known, levels), levels, cohort.weights) : undefined
+    const items = { known: cohort.known.length, fresh: cohort.fresh.length, vanished: parents.rows - cohort.known.length }
+    return {
+      idSpace,
+      codebooks,
+      settings: fit.settings,
+      codes: inOrderOf(cohort.order, codes, levels),
+      fvu,
+      distortion,
+      churn: changes,
+      relabel: names && { levels: names, limit: relabelLimit },
+      training: fit.training,
+      policy: {
+        kind: 're-base',
+        rebase: true,
+        idSpaceBefore: input.idSpace,
+        fvu,
+        churn: changes ?? null,
+        items,
+        relabel: names
+          ? {
+              agreement: names.map((level) => level && { before: level.agreementBefore, after: level.agreementAfter }),
+              limit: relabelLimit,
+            }
+          : null,
+      },
+    }
+  } finally {
+    await crew.close()
+  }
+}
+
+/** New names of the first `most` levels that have codewords and their old size (no old code is above the new ones). */
+function namesOf(
+  { sizes, levels }: Codebooks,
+  codes: Uint16Array,
+  before: Uint16Array,
+  oldLevels: number,
+  most: number,
+): (LevelNames | undefined)[] {
+  const column = (values: Uint16Array, stride: number, level: number): Uint16Array =>
+    Uint16Array.from({ length: values.length / stride }, (_, row) => values[row * stride + level]!)
+  return sizes.map((size, level) => {
+    if (level >= most || level >= oldLevels || level >= levels.length) return undefined
+    const old = column(before, oldLevels, level)
+    return old.some((code) => code >= size) ? undefined : namesAfter(column(codes, sizes.length, level), old, size)
+  })
+}

@@ -1,0 +1,128 @@
+/**
+ * Looks for the switching cost of a refresh: the lowest distortion whose churn keeps every bound of the budget.
+ * Invariant: every trial starts from the same centroids, so its result depends on the cost alone, not on the way to it.
+ */
+
+import { churn, type ChurnReport } from './churn.ts'
+import { isWithin, type ChurnBudget } from './churn-budget.ts'
+import type { CodebookWalk } from './codebook-walk.ts'
+import type { Codebooks, EncodeSettings } from './codebooks.ts'
+import { unexplained } from './quality-distortion.ts'
+import { pick, type Cohort } from './refresh-cohort.ts'
+import { CodeSums } from './refit.ts'
+import { stickyLloyd } from './sticky-lloyd.ts'
+
+/** One switching cost that was tried. */
+export interface CurvePoint {
+  /** Infinity: old codes were never left. */
+  readonly delta: number
+  /** Any code differs. */
+  readonly churn: number
+  readonly firstCode: number
+  readonly prefix: readonly number[]
+  readonly perLevel: readonly number[]
+  readonly trafficWeighted?: number
+  readonly fvu: number
+  /** Whether every bound of the budget holds. */
+  readonly within: boolean
+}
+
+/** One switching cost carried through all rounds. */
+export interface Trial {
+  readonly codebooks: Codebooks
+  /** Sorted rows, shape [rows, levels]. */
+  readonly codes: Uint16Array
+  readonly churn: ChurnReport
+  readonly point: CurvePoint
+}
+
+export interface SearchOptions {
+  readonly budget: ChurnBudget
+  readonly rounds: number
+  readonly steps: number
+  readonly largestDelta: number
+  readonly signal?: AbortSignal | undefined
+}
+
+/**
+ * Bisects the switching cost between 0 and `largestDelta`.
+ * @param start - codebooks of the parent; refitted under the old codes before anything else
+ * @returns the trial of least distortion within the budget, and every point tried, ascending
+ */
+export async function searchDelta(
+  cohort: Cohort,
+  start: Codebooks,
+  settings: EncodeSettings,
+  options: SearchOptions,
+  walk: CodebookWalk,
+): Promise<{ best: Trial; curve: CurvePoint[] }> {
+  const { budget, steps, largestDelta } = options
+  const sums = new CodeSums(cohort.x, start)
+  sums.assign(cohort.old)
+  const refitted = sums.refit(start)
+  const curve: CurvePoint[] = []
+  let best: Trial | undefined
+  const attempt = async (delta: number): Promise<boolean> => {
+    const trial = await tryDelta(cohort, sums, refitted, settings, delta, options, walk)
+    curve.push(trial.point)
+    if (trial.point.within && (best === undefined || trial.point.fvu <= best.point.fvu)) best = trial
+    return trial.point.within
+  }
+  if (!(await attempt(0))) {
+    let [low, high] = [0, largestDelta]
+    if (await attempt(high)) {
+      for (let step = 0; step < steps; step++) {
+        const middle = (low + high) / 2
+        if (await attempt(middle)) high = middle
+        else low = middle
+      }
+    } else if (!(await attempt(Infinity))) throw new Error(`IDs changed at an infinite switching cost, budget ${JSON.stringify(budget)}`)
+  }
+  return { best: best!, curve: curve.sort((a, b) => a.delta - b.delta) }
+}
+
+/** One switching cost through all rounds. */
+async function tryDelta(
+  { vectors, x, spread, old, known, before, weights }: Cohort,
+  sums: CodeSums,
+  start: Codebooks,
+  settings: EncodeSettings,
+  delta: number,
+  { budget, rounds, signal }: SearchOptions,
+  walk: CodebookWalk,
+): Promise<Trial> {
+  const levels = start.sizes.length
+  const { codebooks, codes } = await stickyLloyd(vectors, sums, start, settings, { old, delta }, rounds, walk, signal)
+  const report = churn(before, pick(codes, known, levels), levels, weights)
+  const { full, firstCode, prefix, perLevel, trafficWeighted } = report
+  return {
+    codebooks,
+    codes,
+    churn: report,
+    point: {
+      delta,
+      churn: full,
+      firstCode,
+      prefix,
+      perLevel,
+      ...(trafficWeighted === undefined ? {} : { trafficWeighted }),
+      fvu: unexplained(squaredError(x, codes, codebooks), spread.variance, spread.energy),
+      within: isWithin(report, budget),
+    },
+  }
+}
+
+/** Sum of squared errors of all rows. */
+function squaredError(x: Float32Array, codes: Uint16Array, { dim, sizes, levels }: Codebooks): number {
+  const residual = new Float64Array(dim)
+  let total = 0
+  for (let row = 0, at = 0; at < x.length; row++, at += dim) {
+    for (let j = 0; j < dim; j++) residual[j] = x[at + j]!
+    for (const [level, codebook] of levels.entries()) {
+      const from = codes[row * sizes.length + level]! * dim
+      for (let j = 0; j < dim; j++) residual[j] = residual[j]! - codebook[from + j]!
+    }
+    for (let j = 0; j < dim; j++) total += residual[j]! * residual[j]!
+  }
+  return total
+}
