@@ -5,7 +5,7 @@
  * one that wrote it would have; when training diverges, the state of the last good stretch is what is left.
  */
 
-import { adamWDefaults, type ComputeWorker, type Schedule, type Tensor } from '../compute/index.ts'
+import { adamWDefaults, optimizerPrefix, type ComputeWorker, type Schedule, type Tensor } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import {
   buildBatch,
@@ -18,11 +18,13 @@ import {
   type TrainingRow,
 } from './batches.ts'
 import type { Checkpoint, CheckpointPosition, TrainingState } from './checkpoint.ts'
+import { headWorse, lossRose, stateNotFinite, stepNotFinite } from './divergence.ts'
 import { withParameters } from './head-graph.ts'
 import type { Head } from './head.ts'
 import { poolerShapeDefaults, savedPoolerShape, type PoolerShape } from './pooler.ts'
+import { comparedBatches, LossComparison } from './loss-comparison.ts'
 import { LossTally } from './loss-tally.ts'
-import { LossWatch, type RisenLoss } from './loss-watch.ts'
+import { LossWatch } from './loss-watch.ts'
 import { dropModalities } from './modality-dropout.ts'
 import { partnersOf, type Partners } from './positive-pairs.ts'
 import { teachersOf } from './row-sides.ts'
@@ -69,7 +71,8 @@ export interface TrainerOptions {
   readonly clipNorm?: number
   /**
    * Training stops as diverged when the mean loss of a source over 100 steps is more than this many times that of its first 100 of
-   * the plan (counted as 1 where it is less); null: however far it rises. Higher: later, or never.
+   * the plan (counted as 1 where it is less), or when the plan leaves the head worse at its rows than it found it, and than one without
+   * training; null: whatever the loss does. Higher: later, or never.
    * @default 2
    */
   readonly maxLossRise?: number | null
@@ -217,6 +220,7 @@ export class Trainer {
   readonly #options: Required<TrainerOptions>
   readonly #sources: readonly TrainingSource[]
   readonly #sessions: StepSessions
+  readonly #comparison: LossComparison
   #step: number
   /** State at the start of the current stretch, where training goes back to when it diverges. */
   #good: GoodState | undefined
@@ -235,6 +239,7 @@ export class Trainer {
     this.#options = options
     this.#sources = sources
     this.#sessions = sessions
+    this.#comparison = new LossComparison(head, sessions.worker, options)
     this.#step = step
   }
 
@@ -305,14 +310,8 @@ export class Trainer {
     const rate = withoutNegatives === rows && !source.scored ? 0 : learningRate
     const outputs = await session.step(batchFeeds(batch, this.#head, source, rate, lambda), { transfer: true })
     const result = stepResult(name, withoutNegatives, outputs)
-    if (!Number.isFinite(result.loss) || !Number.isFinite(result.gradientNorm)) {
-      this.#diverged ??= new SidestreamError(
-        'SIDESTREAM_TRAINING_DIVERGED',
-        `training diverged at step ${step} (source ${name}): loss ${result.loss}, gradient ${result.gradientNorm}; lower the learning rate or raise tau. The last good state is kept`,
-        { step, source: name },
-      )
-      throw this.#diverged
-    }
+    this.#diverged ??= stepNotFinite(result, step)
+    if (this.#diverged) throw this.#diverged
     return result
   }
 
@@ -357,15 +356,32 @@ export class Trainer {
       tally.add(result)
       plan.onStep?.(step, result)
       const risen = watch.add(result.source, step, result.loss)
-      if (risen !== undefined) throw this.#lossRisen(risen, result.source, step)
+      if (risen === undefined) return
+      // As far back as one is held.
+      if (this.#goodBefore !== undefined && this.#good!.step > risen.since) this.#good = this.#goodBefore
+      throw (this.#diverged = lossRose(risen, result.source, this.#options.maxLossRise, { step, kept: this.#good!.step }))
+    }
+    let begun: Readonly<Record<string, Tensor>> | undefined
+    const recent: { readonly source: TrainingSource; readonly rows: readonly TrainingRow[] }[] = []
+    const compare = async (): Promise<void> => {
+      if (begun === undefined || recent.length < comparedBatches || this.#options.maxLossRise === null) return
+      const build = (source: TrainingSource, rows: readonly TrainingRow[]): Batch =>
+        this.#build(source, rows, content, plan, partners.get(source.name), undefined, 0).batch
+      const batches = (function* () {
+        for (const { source, rows } of recent) yield { source, batch: build(source, rows) }
+      })()
+      const worse = await this.#comparison.worse(batches, { now: (await this.#current()).state, begun })
+      if (worse !== undefined) throw (this.#diverged = headWorse(worse, { step: this.#step - 1, kept: this.#good!.step }))
     }
     const stops = (at: number): boolean => at % (plan.mining?.every ?? 1) === 0 && plan.shouldStop?.() === true
     for (let at = skipped, place = 0; at < total && !stops(at); at++, place++) {
       const isFirst = at === skipped
       if (isFirst || at % keepEvery === 0) {
         await finish()
+        if (!isFirst) await compare()
         if (!isFirst) await plan.keep?.(at)
         const now = await this.#current()
+        begun ??= parametersOf(now.state)
         this.#goodBefore = this.#good
         this.#good = now
       }
@@ -382,12 +398,14 @@ export class Trainer {
       // The next batch is built here while the worker is still busy with the last one.
       const { at: from, rows } = stretch[place]!
       const source = this.#source(sources[from]!.source)
+      if (recent.unshift({ source, rows }) > comparedBatches) recent.pop()
       const { batch, step } = this.#build(source, rows, content, plan, partners.get(source.name), negatives, place)
       dropModalities(batch, source.modalityDropout, { seed: mixSeed, step: this.#step })
       await finish()
       running = this.trainBatch(batch, plan.schedule(this.#step - (plan.scheduleFrom ?? 0)), step)
     }
     await finish()
+    await compare()
     return { steps: this.#step - started, ...tally.result(counted) }
   }
 
@@ -464,17 +482,6 @@ export class Trainer {
     return { batch: { ...batch, ...own, withoutNegatives }, step }
   }
 
-  /** Ends training at the state before the loss rose, as far back as one is held. */
-  #lossRisen({ first, last, since }: RisenLoss, source: string, step: number): SidestreamError {
-    if (this.#goodBefore !== undefined && this.#good!.step > since) this.#good = this.#goodBefore
-    this.#diverged = new SidestreamError(
-      'SIDESTREAM_TRAINING_DIVERGED',
-      `training diverged by step ${step}: the mean loss of source ${source} rose from ${first.toFixed(3)} to ${last.toFixed(3)}, more than ${this.#options.maxLossRise} times (training.maxLossRise); lower the learning rate, or raise that option if so much is meant to be. The state of step ${this.#good!.step} is kept`,
-      { step, source, first, last },
-    )
-    return this.#diverged
-  }
-
   async #trained(): Promise<Omit<Trained, 'partners'>> {
     const parameters = new Map(Object.entries((await this.#current()).state))
     return { head: withParameters(this.#head, parameters), parameters }
@@ -487,7 +494,7 @@ export class Trainer {
       return this.#good
     }
     const state = await this.#sessions.state()
-    this.#diverged = notFinite(state, this.#step)
+    this.#diverged = stateNotFinite(state, this.#step)
     if (this.#diverged) throw this.#diverged
     return { step: this.#step, state }
   }
@@ -531,22 +538,14 @@ export interface BatchStep {
   readonly lambda?: number
 }
 
+/** Without the optimizer's moments and clocks. */
+function parametersOf(state: Readonly<Record<string, Tensor>>): Readonly<Record<string, Tensor>> {
+  return Object.fromEntries(Object.entries(state).filter(([name]) => !name.startsWith(optimizerPrefix)))
+}
+
 function stepResult(source: string, withoutNegatives: number, outputs: Readonly<Record<string, Tensor>>): StepResult {
   const number = (name: string): number => Number(outputs[name]!.data[0])
   const terms: Record<string, number> = {}
   for (const name of Object.keys(outputs)) if (name.startsWith('loss/')) terms[name.slice('loss/'.length)] = number(name)
   return { source, loss: number('loss'), terms, tau: number('tau'), withoutNegatives, gradientNorm: number('gradientNorm') }
-}
-
-/** The loss of a step is that of the weights before it, so the last step of a pass is seen only here. */
-function notFinite(state: Readonly<Record<string, Tensor>>, step: number): SidestreamError | undefined {
-  for (const [name, { dtype, data }] of Object.entries(state)) {
-    if (dtype !== 'float32' || (data as Float32Array).every(Number.isFinite)) continue
-    return new SidestreamError(
-      'SIDESTREAM_TRAINING_DIVERGED',
-      `training diverged at step ${step - 1}: ${name} is not finite after it; lower the learning rate or raise tau. The last good state is kept`,
-      { step: step - 1, name },
-    )
-  }
-  return undefined
 }

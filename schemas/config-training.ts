@@ -220,7 +220,7 @@ export const training = z
     maxLossRise: option(
       z.number().gt(1).nullable(),
       defaults.training.maxLossRise,
-      'Training stops as diverged when the mean loss of a source over 100 steps of a stage is more than this many times that of its first 100 (counted as 1 where it is less); null: however far it rises. Higher: later, or never.',
+      'Training stops as diverged when the mean loss of a source over 100 steps of a stage is more than this many times that of its first 100 (counted as 1 where it is less), or when a stage leaves the head worse at the rows that it trains on than it found it, and than a head without training; null: whatever the loss does. Higher: later, or never.',
     ),
     replayShare: option(
       z.number().min(0).max(100),

@@ -1,10 +1,11 @@
 /** Training: learns, repeats itself to the bit, goes on after a stop, and says so when it diverges. */
-import { deepStrictEqual, notDeepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
+import { deepStrictEqual, match, notDeepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
 import { test } from 'node:test'
 import { constantAfterWarmup, type Tensor } from '../../compute/index.ts'
 import {
   batchFeeds,
   buildBatch,
+  contentPairs,
   decodeCheckpoint,
   encodeCheckpoint,
   Trainer,
@@ -254,6 +255,67 @@ test('a loss that runs away at rates that a file may ask for stops training; the
   ok(/by step 399: .* source seq2item rose from .*more than 2 times.*lower the learning rate/.test(error.message), error.message)
   strictEqual(step, 300)
   deepStrictEqual(await run(null), { error: undefined, step: 500 })
+})
+
+/** Items and, for each, the one nearest to it: a head without training knows them already. */
+async function neighbors(): Promise<{ readonly all: Map<string, ContentVectors>; readonly near: readonly TrainingRow[] }> {
+  const all = worldItems(200)
+  return { all, near: await contentPairs(worldHead(all), [...all.keys()], (id) => all.get(id)) }
+}
+
+test('a head that is left worse at its own rows than it was, and than without training, is not kept, however short the stage', async () => {
+  const { all, near } = await neighbors()
+  const head = worldHead(all)
+  const run = (learningRate: number, own: Partial<TrainingPlan> = {}, maxLossRise: number | null = 2) =>
+    withTrainer(
+      head,
+      async (trainer) => {
+        const plan = { schedule: () => learningRate, steps: 24, shuffleSeed: 1, keepEvery: 100, ...own }
+        const error = await trainer
+          .train(near, (id) => all.get(id), plan)
+          .then(
+            () => undefined,
+            (thrown: Error & { code: string }) => thrown,
+          )
+        return { error, checkpoint: await trainer.checkpoint(position) }
+      },
+      undefined,
+      { ...options, maxLossRise },
+    )
+  const ruined = await run(1)
+  strictEqual(ruined.error?.code, 'SIDESTREAM_TRAINING_DIVERGED')
+  match(ruined.error.message, /by step 23: on rows of its last 8 steps .*lower the learning rate.* state of step 0 is kept/)
+  deepStrictEqual(ruined.checkpoint.head.parameters, head.parameters)
+  // It is told before such a state is kept as a checkpoint.
+  let kept = 0
+  const early = await run(1, { keepEvery: 12, keep: async () => void kept++ })
+  match(early.error!.message, /by step 11: /)
+  strictEqual(kept, 0)
+  for (const [rate, maxLossRise] of [
+    [1e-3, 2],
+    [1, null],
+  ] as const) {
+    const { error, checkpoint } = await run(rate, {}, maxLossRise)
+    strictEqual(error, undefined)
+    strictEqual(checkpoint.position.step, 24)
+  }
+})
+
+test('a head that learns is kept, though it was better without the training that came before', async () => {
+  const { all, near } = await neighbors()
+  const content = (id: string): ContentVectors | undefined => all.get(id)
+  const other = worldRows(200, all.size)
+  await withTrainer(
+    worldHead(all),
+    async (trainer) => {
+      const first = await trainer.train(near, content, { schedule: () => 0, steps: 12, shuffleSeed: 1 })
+      await trainer.train(other, content, { schedule: () => 2e-2, passes: 10, shuffleSeed: 1 })
+      const last = await trainer.train(near, content, { schedule: () => 1e-3, steps: 12, shuffleSeed: 1 })
+      ok(last.losses.at(-1)! > first.losses.at(-1)! + 0.5, `${last.losses.at(-1)} after ${first.losses.at(-1)}`)
+    },
+    undefined,
+    options,
+  )
 })
 
 test('training state of another head is refused', async () => {
