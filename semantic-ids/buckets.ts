@@ -4,6 +4,7 @@
  * order in which items came.
  */
 
+import { sortedWithOrder, sortKeys } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import { checkSizes, rowsOf } from './codebooks.ts'
 
@@ -60,52 +61,126 @@ export function checkRows(vectors: { readonly length: number }, dim: number, ite
 }
 
 /**
- * Sorts rows by their codes, one counting pass per level from the last to the first.
+ * Sorts rows by their codes: neighboring levels are joined to words of at most 32 bits, which are sorted from the last to the first.
  * @param codes - row-major, shape [items, sizes.length], each below its size
  */
 export function prefixOrder(codes: Uint16Array, sizes: readonly number[]): PrefixOrder {
-  const levels = sizes.length
-  const items = rowsOf(codes, levels)
-  let order = new Uint32Array(items)
-  let next = new Uint32Array(items)
-  const column = new Uint16Array(items)
-  for (let row = 0; row < items; row++) order[row] = row
-  for (let level = levels - 1; level >= 0; level--) {
-    const ends = new Uint32Array(sizes[level]! + 1)
-    for (let i = 0, at = level; i < items; i++, at += levels) {
-      const code = codes[at]!
-      column[i] = code
-      ends[code + 1]!++
-    }
-    for (let code = 0; code < sizes[level]!; code++) ends[code + 1]! += ends[code]!
-    for (let i = 0; i < items; i++) {
-      const row = order[i]!
-      next[ends[column[row]!]!++] = row
-    }
-    ;[order, next] = [next, order]
+  const items = rowsOf(codes, sizes.length)
+  const words = wordsOf(sizes).map((word) => ({ ...word, keys: packed(codes, sizes.length, word, items) }))
+  let order: Uint32Array | undefined
+  let sorted = new Uint32Array(items) as Uint32Array
+  for (const { keys, widths } of words.toReversed()) {
+    const own = order === undefined ? keys.slice() : gathered(keys, order)
+    const step = sortedWithOrder(
+      own,
+      widths.reduce((sum, width) => sum + width, 0),
+    )
+    order = order === undefined ? step.order : gathered(order, step.order)
+    sorted = step.keys
   }
-  return { items, order, starts: prefixStarts(codes, levels, order) }
+  const starts: Uint32Array[] = []
+  // 1 where the words before this one change.
+  const changes = new Uint8Array(items)
+  for (const [at, { keys, widths }] of words.entries()) {
+    const own = at === 0 ? sorted : gathered(keys, order!)
+    starts.push(...startsOf(own, widths, changes))
+    if (at + 1 < words.length) for (let i = 1; i < items; i++) if (own[i] !== own[i - 1]) changes[i] = 1
+  }
+  return { items, order: order!, starts }
 }
 
-/** Where a new prefix begins, for every length, in one walk over the sorted rows. */
-function prefixStarts(codes: Uint16Array, levels: number, order: Uint32Array): Uint32Array[] {
-  const items = order.length
-  // Length of the prefix shared with the row before.
-  const shared = new Uint8Array(items)
-  const changes = new Uint32Array(levels)
-  for (let i = 1; i < items; i++) {
-    const [row, before] = [order[i]! * levels, order[i - 1]! * levels]
-    let same = 0
-    while (same < levels && codes[row + same] === codes[before + same]) same++
-    shared[i] = same
-    for (let level = same; level < levels; level++) changes[level]!++
+/** Where prefixes begin, without who is in them: all that counts of prefixes and buckets need. */
+export type PrefixStarts = Pick<PrefixOrder, 'items' | 'starts'>
+
+/**
+ * The starts of `prefixOrder` alone: numbers are sorted without the rows they came from where an ID fits into 52 bits.
+ * @param codes - row-major, shape [items, sizes.length], each below its size
+ */
+export function prefixStarts(codes: Uint16Array, sizes: readonly number[]): PrefixStarts {
+  const items = rowsOf(codes, sizes.length)
+  const [word, ...others] = wordsOf(sizes)
+  if (others.length === 0) {
+    return { items, starts: startsOf(sortKeys(packed(codes, sizes.length, word!, items)), word!.widths, new Uint8Array(items)) }
   }
-  return Array.from(changes, (count, level) => {
-    const starts = new Uint32Array(items === 0 ? 1 : count + 2)
-    let group = 0
-    for (let i = 1; i < items; i++) if (shared[i]! <= level) starts[++group] = i
-    starts[starts.length - 1] = items
-    return starts
+  const capacity = sizes.reduce((product, size) => product * size, 1)
+  // One bit less than a double holds, so that the floor of a quotient below is exact.
+  if (capacity > 2 ** 52) return prefixOrder(codes, sizes)
+  const keys = new Float64Array(items)
+  for (const [level, size] of sizes.entries()) {
+    for (let row = 0, at = level; row < items; row++, at += sizes.length) keys[row] = keys[row]! * size + codes[at]!
+  }
+  keys.sort()
+  const scratch = new Uint32Array(items + 1)
+  let below = capacity
+  const starts = sizes.map((size) => {
+    below /= size
+    let groups = 0
+    // Everything below it has the prefix of the row before.
+    let end = -1
+    for (let i = 0; i < items; i++) {
+      if (keys[i]! < end) continue
+      scratch[groups++] = i
+      end = (Math.floor(keys[i]! / below) + 1) * below
+    }
+    scratch[groups] = items
+    return scratch.slice(0, items === 0 ? 1 : groups + 1)
+  })
+  return { items, starts }
+}
+
+/** Levels that stand in one word. */
+interface Word {
+  readonly firstLevel: number
+  /** Bits of each of its levels. */
+  readonly widths: readonly number[]
+}
+
+function wordsOf(sizes: readonly number[]): Word[] {
+  const words: { firstLevel: number; widths: number[]; bits: number }[] = []
+  for (const [level, size] of sizes.entries()) {
+    const width = 32 - Math.clz32(size - 1)
+    const last = words.at(-1)
+    if (last !== undefined && last.bits + width <= 32) {
+      last.widths.push(width)
+      last.bits += width
+    } else words.push({ firstLevel: level, widths: [width], bits: width })
+  }
+  return words
+}
+
+function packed(codes: Uint16Array, levels: number, { firstLevel, widths }: Word, items: number): Uint32Array {
+  const keys = new Uint32Array(items)
+  for (let i = 0; i < widths.length; i++) {
+    const width = widths[i]!
+    for (let row = 0, at = firstLevel + i; row < items; row++, at += levels) keys[row] = (keys[row]! << width) | codes[at]!
+  }
+  return keys
+}
+
+function gathered(values: Uint32Array, order: Uint32Array): Uint32Array {
+  const out = new Uint32Array(order.length)
+  for (let i = 0; i < order.length; i++) out[i] = values[order[i]!]!
+  return out
+}
+
+/** Where a prefix that ends at each level of a word begins, from the word's keys in sorted order. */
+function startsOf(keys: Uint32Array, widths: readonly number[], changes: Uint8Array): Uint32Array[] {
+  const items = keys.length
+  const scratch = new Uint32Array(items + 1)
+  let left = widths.reduce((sum, width) => sum + width, 0)
+  return widths.map((width) => {
+    left -= width
+    let groups = 0
+    let before = -1
+    for (let i = 0; i < items; i++) {
+      // A shift by all 32 bits would be none.
+      const prefix = left === 32 ? 0 : keys[i]! >>> left
+      if (prefix === before && changes[i] === 0) continue
+      scratch[groups++] = i
+      before = prefix
+    }
+    scratch[groups] = items
+    return scratch.slice(0, items === 0 ? 1 : groups + 1)
   })
 }
 
@@ -162,4 +237,15 @@ function spread(low: number, high: number): number {
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
   return (hash ^ (hash >>> 16)) >>> 0
+}
+
+/**
+ * Some rows of a row-major array.
+ * @param rows - row numbers
+ */
+export function rowsAt<T extends Uint16Array | Float32Array | Float64Array>(values: T, rows: Uint32Array, width: number): T {
+  const out = new (values.constructor as new (length: number) => T)(rows.length * width)
+  let to = 0
+  for (let i = 0; i < rows.length; i++) for (let at = rows[i]! * width, end = at + width; at < end; at++) out[to++] = values[at]!
+  return out
 }

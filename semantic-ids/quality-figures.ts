@@ -3,14 +3,13 @@
  * Invariant: a figure whose input was not given is null, never a zero.
  */
 
-import { prefixOrder, type PrefixOrder } from './buckets.ts'
+import { prefixOrder, prefixStarts, rowsAt, type PrefixOrder } from './buckets.ts'
 import type { Codebooks, EncodeSettings } from './codebooks.ts'
 import { neighborHits, type Neighbors } from './neighbor-hits.ts'
 import { reconstruction, type ReconstructionReport } from './quality-distortion.ts'
 import { duplicatesOf, type DuplicateReport } from './quality-duplicates.ts'
 import { coOccurrenceRecall, prefixCohesion, prefixPurity, type DenseLabels } from './quality-prefixes.ts'
 import { share, usageOf, type UsageReport } from './quality-usage.ts'
-import { pick } from './refresh-cohort.ts'
 
 /** Figures of the prefixes of one length. Each is null where its input was not given or nothing stands behind it. */
 export interface PrefixFigures {
@@ -79,30 +78,32 @@ export interface Assignment {
  */
 export function figuresOf(assignment: Assignment, rows?: Uint32Array, mask?: Uint8Array): Figures {
   const { sizes, dim, quantizer, labels, pairs, neighbors, order: all } = assignment
-  const codes = rows === undefined ? assignment.codes : pick(assignment.codes, rows, sizes.length)
-  const vectors = rows === undefined || assignment.vectors === undefined ? assignment.vectors : pick(assignment.vectors, rows, dim)
-  const order = rows === undefined ? all : prefixOrder(codes, sizes)
+  const codes = rows === undefined ? assignment.codes : rowsAt(assignment.codes, rows, sizes.length)
+  const vectors = rows === undefined || assignment.vectors === undefined ? assignment.vectors : rowsAt(assignment.vectors, rows, dim)
+  // Only vectors and labels ask who is in a prefix.
+  const order = rows === undefined ? all : vectors === undefined && labels === undefined ? undefined : prefixOrder(codes, sizes)
+  const starts = order ?? prefixStarts(codes, sizes)
   const own = rows === undefined || labels === undefined ? labels : labelsOfRows(labels, rows)
-  const twins = vectors === undefined ? undefined : duplicatesOf(vectors, dim, order)
+  const twins = vectors === undefined ? undefined : duplicatesOf(vectors, dim, order!)
   const quantized =
     quantizer === undefined || rows === undefined
       ? quantizer?.vectors
       : quantizer.vectors === assignment.vectors
         ? vectors
-        : pick(quantizer.vectors, rows, quantizer.codebooks.dim)
+        : rowsAt(quantizer.vectors, rows, quantizer.codebooks.dim)
   return {
-    usage: usageOf(codes, sizes, order),
-    uniquelyIdentifiedOfAll: share(aloneOf(all, mask), order.items),
+    usage: usageOf(codes, sizes, starts),
+    uniquelyIdentifiedOfAll: share(aloneOf(all, mask), starts.items),
     distortion: quantizer === undefined ? null : reconstruction(quantized!, codes, quantizer.codebooks, quantizer.settings),
     duplicates: twins === undefined ? null : countsOf(twins),
     prefixes: sizes.map((_, level) => {
       const length = level + 1
-      const cohesion = vectors === undefined ? undefined : prefixCohesion(order, length, vectors, dim)
+      const cohesion = vectors === undefined ? undefined : prefixCohesion(order!, length, vectors, dim)
       const hits = neighbors === undefined ? undefined : neighborHits(all, length, neighbors, mask)
       return {
         length,
-        prefixes: order.starts[level]!.length - 1,
-        purity: own === undefined ? null : prefixPurity(order, length, own),
+        prefixes: starts.starts[level]!.length - 1,
+        purity: own === undefined ? null : prefixPurity(order!, length, own),
         cohesionPairs: cohesion?.pairs ?? null,
         cohesionMacro: cohesion?.macro ?? null,
         hitPrecision: hits?.precision ?? null,

@@ -41,23 +41,31 @@ export function slicesByTraffic(traffic: Float64Array, options: Partial<SliceOpt
   const total = ascending.reduce((sum, value) => sum + value, 0)
   if (total === 0) return undefined
   // Least traffic of an item of the head and of the torso.
-  const floors = [Infinity, Infinity]
+  let [headFloor, torsoFloor] = [Infinity, Infinity]
   let above = 0
   for (let i = ascending.length - 1; i >= 0;) {
     const value = ascending[i]!
-    if (above < head * total) floors[0] = value
-    if (above < torso * total) floors[1] = value
+    if (above < head * total) headFloor = value
+    if (above < torso * total) torsoFloor = value
     for (; i >= 0 && ascending[i] === value; i--) above += value
   }
-  return Uint8Array.from(traffic, (value) => (value >= floors[0]! ? 0 : value >= floors[1]! ? 1 : 2))
+  const slices = new Uint8Array(traffic.length)
+  for (let item = 0; item < slices.length; item++) slices[item] = traffic[item]! >= headFloor ? 0 : traffic[item]! >= torsoFloor ? 1 : 2
+  return slices
 }
 
 /** Rows of a slice, ascending. */
 export function rowsOfSlice(slices: Uint8Array, slice: number): Uint32Array {
-  return Uint32Array.from(slices.keys()).filter((row) => slices[row] === slice)
+  let count = 0
+  for (let row = 0; row < slices.length; row++) if (slices[row] === slice) count++
+  const rows = new Uint32Array(count)
+  for (let row = 0, to = 0; row < slices.length; row++) if (slices[row] === slice) rows[to++] = row
+  return rows
 }
 
 /** 1 for the rows of a slice, shape [items]. */
 export function maskOfSlice(slices: Uint8Array, slice: number): Uint8Array {
-  return slices.map((own) => (own === slice ? 1 : 0))
+  const mask = new Uint8Array(slices.length)
+  for (let row = 0; row < slices.length; row++) if (slices[row] === slice) mask[row] = 1
+  return mask
 }

@@ -3,7 +3,7 @@
  * Invariant: exact; logarithms are natural; every figure is defined in docs/reference/semantic-id-report.md by one formula.
  */
 
-import { checkCodes, prefixOrder, type PrefixOrder } from './buckets.ts'
+import { checkCodes, prefixStarts, type PrefixStarts } from './buckets.ts'
 
 /** How one level's codes are used. */
 export interface LevelUsage {
@@ -44,6 +44,8 @@ export interface UsageReport {
   readonly entropyRatioCapacity: number
   /** entropy / ln(min(items, product of sizes)). */
   readonly entropyRatioAttainable: number
+  /** Distinct prefixes of 1, 2, … codes. */
+  readonly prefixes: readonly number[]
   /** How many buckets hold how many items: [size, buckets], ascending. */
   readonly bucketSizes: readonly (readonly [size: number, buckets: number])[]
   readonly levels: readonly LevelUsage[]
@@ -56,11 +58,11 @@ export interface UsageReport {
  */
 export function usage(codes: Uint16Array, sizes: readonly number[]): UsageReport {
   checkCodes(codes, sizes)
-  return usageOf(codes, sizes, prefixOrder(codes, sizes))
+  return usageOf(codes, sizes, prefixStarts(codes, sizes))
 }
 
-/** `usage` of codes that were checked and sorted. */
-export function usageOf(codes: Uint16Array, sizes: readonly number[], { items, starts }: PrefixOrder): UsageReport {
+/** `usage` of codes that were checked and whose prefixes are known. */
+export function usageOf(codes: Uint16Array, sizes: readonly number[], { items, starts }: PrefixStarts): UsageReport {
   const bucketSizes = countSizes(starts.at(-1)!)
   const distinct = starts.at(-1)!.length - 1
   let entropy = 0
@@ -86,6 +88,7 @@ export function usageOf(codes: Uint16Array, sizes: readonly number[], { items, s
     entropy,
     entropyRatioCapacity: logCapacity > 0 ? entropy / logCapacity : 1,
     entropyRatioAttainable: attainable(entropy, Math.min(Math.log(items), logCapacity)),
+    prefixes: starts.map((own) => own.length - 1),
     bucketSizes,
     levels: sizes.map((size, level) => levelUsage(codes, level, sizes.length, size, items)),
   }
@@ -93,12 +96,16 @@ export function usageOf(codes: Uint16Array, sizes: readonly number[], { items, s
 
 /** [size, groups of that size], ascending. @param starts - where groups begin and the last one ends */
 function countSizes(starts: Uint32Array): [number, number][] {
+  // Nearly all groups are small: those are counted without a look-up.
+  const small = new Uint32Array(1024)
   const counts = new Map<number, number>()
   for (let group = 0; group + 1 < starts.length; group++) {
     const size = starts[group + 1]! - starts[group]!
-    counts.set(size, (counts.get(size) ?? 0) + 1)
+    if (size < small.length) small[size]!++
+    else counts.set(size, (counts.get(size) ?? 0) + 1)
   }
-  return [...counts].sort(([a], [b]) => a - b)
+  const large = [...counts].sort(([a], [b]) => a - b)
+  return [...[...small.entries()].filter(([, count]) => count > 0), ...large]
 }
 
 /** (C / N)(1 - exp(-N / C)) with C the product of the sizes, which may be larger than any number of JavaScript's. */

@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto'
 import { SidestreamError } from '../schemas/index.ts'
-import { checkCodes, checkRows, prefixOrder } from './buckets.ts'
+import { checkCodes, checkRows, prefixOrder, rowsAt } from './buckets.ts'
 import { churn, type ChurnReport } from './churn.ts'
 import { requireFinite, type Codebooks, type EncodeSettings } from './codebooks.ts'
 import { firstCodeMoves, type FirstCodeMove } from './id-space.ts'
@@ -24,7 +24,6 @@ import {
   type SliceName,
   type SliceOptions,
 } from './quality-slices.ts'
-import { pick } from './refresh-cohort.ts'
 
 /** Codes with the vectors and codebooks they came from. */
 export interface AssignmentInput {
@@ -180,9 +179,9 @@ function alignedBefore(after: AssignmentInput, items: number, before: NonNullabl
     ...inherited,
     sizes,
     ids: after.ids,
-    codes: pick(codes, rows, sizes.length),
-    ...(vectors !== undefined && { vectors: pick(vectors, rows, vectors.length / Math.max(1, count)) }),
-    ...(quantized !== undefined && { quantized: pick(quantized, rows, quantized.length / Math.max(1, count)) }),
+    codes: rowsAt(codes, rows, sizes.length),
+    ...(vectors !== undefined && { vectors: rowsAt(vectors, rows, vectors.length / Math.max(1, count)) }),
+    ...(quantized !== undefined && { quantized: rowsAt(quantized, rows, quantized.length / Math.max(1, count)) }),
   }
 }
 
@@ -231,8 +230,8 @@ function churnScopes(
   if (slices === undefined) return { all }
   const own = sliceNames.map((name, slice) => {
     const rows = rowsOfSlice(slices, slice)
-    const weights = traffic && Float64Array.from(rows, (row) => traffic[row]!)
-    return [name, churn(pick(before, rows, levels), pick(after, rows, levels), levels, weights)] as const
+    const weights = traffic && rowsAt(traffic, rows, 1)
+    return [name, churn(rowsAt(before, rows, levels), rowsAt(after, rows, levels), levels, weights)] as const
   })
   return { all, ...Object.fromEntries(own) }
 }

@@ -45,6 +45,44 @@ export function radixOrder(keys: Uint32Array): Uint32Array {
   return from
 }
 
+/**
+ * Sorts keys together with their indices, stable, in as many passes as the bits need: where the sorted keys are wanted too, this reads
+ * memory in order, which `radixOrder` does not.
+ * @param keys - below 2^bits; used as working space
+ * @returns `keys` ascending and the index that each had, shape [n]
+ */
+export function sortedWithOrder(keys: Uint32Array, bits: number): { readonly keys: Uint32Array; readonly order: Uint32Array } {
+  const n = keys.length
+  const passes = Math.max(1, Math.ceil(bits / 11))
+  const width = Math.ceil(bits / passes)
+  const mask = 2 ** width - 1
+  let fromKeys: Uint32Array = keys
+  let toKeys: Uint32Array = new Uint32Array(n)
+  let [from, to] = [new Uint32Array(n), new Uint32Array(n)]
+  for (let i = 0; i < n; i++) from[i] = i
+  const counts = new Uint32Array(mask + 1)
+  for (let pass = 0; pass < passes; pass++) {
+    const shift = pass * width
+    counts.fill(0)
+    for (let i = 0; i < n; i++) counts[(fromKeys[i]! >>> shift) & mask]!++
+    let sum = 0
+    for (let digit = 0; digit <= mask; digit++) {
+      const count = counts[digit]!
+      counts[digit] = sum
+      sum += count
+    }
+    for (let i = 0; i < n; i++) {
+      const key = fromKeys[i]!
+      const place = counts[(key >>> shift) & mask]!++
+      toKeys[place] = key
+      to[place] = from[i]!
+    }
+    ;[fromKeys, toKeys] = [toKeys, fromKeys]
+    ;[from, to] = [to, from]
+  }
+  return { keys: fromKeys, order: from }
+}
+
 /** `keys` ascending in three passes; the input is used as working space. */
 export function sortKeys(keys: Uint32Array): Uint32Array {
   let from: Uint32Array = keys

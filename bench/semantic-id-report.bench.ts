@@ -1,0 +1,151 @@
+/**
+ * Figures of whole IDs, levels and churn of 5 million items: 3 x 256, 3 x 1024 and 3 x 8192 codes. `usage` holds what every prefix
+ * length and level has, by one sort; `report` is `qualityReport` with churn and slices on the same codes.
+ * Peer with `--python FILE`: numpy, `np.unique` with counts over the joined code of each prefix length, `np.bincount` of each level, and
+ * the same comparison of codes, in turns in one process of its own; both count computing only, not loading. Without: a Map of joined codes.
+ * Options: `--rows N` (5,000,000), `--rounds N` (3).
+ */
+import { deepStrictEqual } from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { parseArgs } from 'node:util'
+import { uniform } from '../compute/index.ts'
+import { churn, qualityReport, usage } from '../semantic-ids/index.ts'
+import { figure, median, watchOthers } from './harness.ts'
+
+const { values } = parseArgs({
+  options: { python: { type: 'string' }, rows: { type: 'string', default: '5000000' }, rounds: { type: 'string', default: '3' } },
+})
+const rows = Number(values.rows)
+const rounds = Number(values.rounds)
+const levels = 3
+
+/** Distinct IDs of each prefix length, fullest ID, used codes of each level, changed IDs and first codes. */
+type Answer = readonly number[]
+
+const script = `
+import json, sys, time
+import numpy as np
+for line in sys.stdin:
+    files, size = json.loads(line)
+    codes, before = (np.fromfile(f, dtype='<u2').reshape(-1, ${levels}) for f in files)
+    start = time.perf_counter()
+    distinct, key = [], np.zeros(len(codes), dtype=np.int64)
+    for level in range(${levels}):
+        key = key * size + codes[:, level]
+        ids, counts = np.unique(key, return_counts=True)
+        distinct.append(len(ids))
+    p = counts / len(codes)
+    entropy = -(p * np.log(p)).sum()
+    used = [int((np.bincount(codes[:, level], minlength=size) > 0).sum()) for level in range(${levels})]
+    differs = codes != before
+    changed = int(differs.any(axis=1).sum())
+    seconds = time.perf_counter() - start
+    print(json.dumps([seconds, [*distinct, int(counts.max()), *used, changed, int(differs[:, 0].sum())]]), flush=True)
+`
+
+function measure(codes: Uint16Array, before: Uint16Array, size: number): Answer {
+  const sizes = Array.from({ length: levels }, () => size)
+  const figures = usage(codes, sizes)
+  const changes = churn(before, codes, levels)
+  return [
+    ...figures.prefixes,
+    figures.maxBucket,
+    ...figures.levels.map(({ used }) => used),
+    Math.round(changes.full * rows),
+    Math.round(changes.firstCode * rows),
+  ]
+}
+
+/** Joined codes in a Map: what a few lines would do. */
+function measureWithMap(codes: Uint16Array, before: Uint16Array, size: number): Answer {
+  const distinct: number[] = []
+  let most = 0
+  for (let length = 1; length <= levels; length++) {
+    const counts = new Map<number, number>()
+    for (let at = 0; at < codes.length; at += levels) {
+      let key = 0
+      for (let level = 0; level < length; level++) key = key * size + codes[at + level]!
+      counts.set(key, (counts.get(key) ?? 0) + 1)
+    }
+    distinct.push(counts.size)
+    if (length === levels) for (const count of counts.values()) most = Math.max(most, count)
+  }
+  const used = Array.from({ length: levels }, (_, level) => new Set(codes.filter((_code, at) => at % levels === level)).size)
+  let [changed, first] = [0, 0]
+  for (let at = 0; at < codes.length; at += levels) {
+    if (codes[at] !== before[at]) first++
+    if (codes[at] !== before[at] || codes[at + 1] !== before[at + 1] || codes[at + 2] !== before[at + 2]) changed++
+  }
+  return [...distinct, most, ...used, changed, first]
+}
+
+/** Codes that crowd at the low numbers, and the same with a tenth of the last codes changed. */
+function example(size: number): { codes: Uint16Array; before: Uint16Array } {
+  const codes = new Uint16Array(rows * levels)
+  for (let at = 0; at < codes.length; at++) codes[at] = Math.floor(uniform(7, size, at) ** 2 * size)
+  const before = codes.slice()
+  for (let row = 0; row < rows; row += 10) before[row * levels + 2] = 0
+  return { codes, before }
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'sidestream-report-'))
+const python = values.python === undefined ? undefined : spawn(values.python, ['-c', script], { stdio: ['pipe', 'pipe', 'inherit'] })
+const answers = python && createInterface({ input: python.stdout })[Symbol.asyncIterator]()
+try {
+  for (const size of [256, 1024, 8192]) {
+    const { codes, before } = example(size)
+    const files = [join(folder, 'codes'), join(folder, 'before')]
+    writeFileSync(files[0]!, codes)
+    writeFileSync(files[1]!, before)
+    const peer = async (): Promise<[number, Answer]> => {
+      if (python === undefined) return timed(() => measureWithMap(codes, before, size))
+      python.stdin.write(`${JSON.stringify([files, size])}\n`)
+      const { value, done } = await answers!.next()
+      if (done === true) throw new Error('numpy ended before it had answered')
+      return JSON.parse(value) as [number, Answer]
+    }
+    deepStrictEqual(measure(codes, before, size), (await peer())[1])
+    const [own, theirs, whole]: number[][] = [[], [], []]
+    const others = watchOthers()
+    for (let round = 0; round < rounds; round++) {
+      own!.push(timed(() => measure(codes, before, size))[0])
+      theirs!.push((await peer())[0])
+      const start = performance.now()
+      await qualityReport({
+        codes,
+        sizes: [size, size, size],
+        traffic: Float64Array.from({ length: rows }, (_, row) => 1 / (row + 1)),
+        before: { codes: before },
+      })
+      whole!.push((performance.now() - start) / 1000)
+    }
+    const [seconds, peerSeconds] = [median(own!), median(theirs!)]
+    const line = {
+      bench: `semantic-id report, ${rows} items, ${levels} x ${size}`,
+      'items/s': figure(rows / seconds),
+      'peer items/s': figure(rows / peerSeconds),
+      peer: python === undefined ? 'Map of joined codes' : 'numpy np.unique per prefix length, np.bincount per level',
+      ratio: figure(peerSeconds / seconds),
+      seconds: figure(seconds),
+      'seconds of the report with slices': figure(median(whole!)),
+      'other processes': python === undefined ? others() : 'not told apart from numpy',
+      rounds,
+      node: process.version,
+    }
+    process.stdout.write(`${JSON.stringify(line)}\n`)
+  }
+} finally {
+  python?.stdin.end()
+  rmSync(folder, { recursive: true, force: true })
+}
+if (python === undefined) process.stderr.write('numpy was left out: name its interpreter with --python FILE\n')
+
+function timed<T>(run: () => T): [number, T] {
+  const start = performance.now()
+  const result = run()
+  return [(performance.now() - start) / 1000, result]
+}
