@@ -6,7 +6,7 @@
 import { SidestreamError } from '../schemas/index.ts'
 import { checkCodes, checkRows, identicalRows, prefixOrder } from './buckets.ts'
 import { requireFinite, type Codebooks, type EncodeSettings } from './codebooks.ts'
-import { prepared } from './encode.ts'
+import { CollisionDistances } from './collision-distances.ts'
 import { requireDistinct, sortedOrder } from './parent-codes.ts'
 import { reconstruction } from './quality-distortion.ts'
 
@@ -16,7 +16,7 @@ export interface CollisionInput {
   /** What entered the walk, row-major float32, shape [items, dim]. */
   readonly vectors: Float32Array
   readonly codebooks: Codebooks
-  readonly settings: Pick<EncodeSettings, 'normalize'>
+  readonly settings: Pick<EncodeSettings, 'normalize' | 'normalizeResiduals'>
   /** One per item, each once: they break ties. Without them row numbers do. */
   readonly ids?: readonly string[]
   /** 1 for an item that was published with these codes and may not move, shape [items]. */
@@ -90,10 +90,7 @@ export function resolveCollisions(input: CollisionInput, { capacity, duplicates 
   requireFinite(vectors, dim)
   if (published !== undefined) checkRows(published, 1, items)
   const last = sizes.length - 1
-  const lastLevel = codebooks.levels[last]
-  if (lastLevel === undefined) {
-    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', 'a last level without a codebook has no nearest alternatives to move to')
-  }
+  const distances = new CollisionDistances(vectors, codes, codebooks, settings)
   const rankOf = idRanks(ids, items)
   const twins = duplicates === 'together' ? identicalRows(vectors, dim).of : undefined
   const { order, starts } = prefixOrder(codes, sizes)
@@ -123,7 +120,7 @@ export function resolveCollisions(input: CollisionInput, { capacity, duplicates 
           tally.publishedOver += own.length
           continue
         }
-        const to = nearestWithRoom(residualOf(own[0]!, last), lastLevel, dim, taken, capacity)
+        const to = cheapestWithRoom(distances.costs(own[0]!), taken, capacity)
         if (to < 0) {
           unresolved.push(...own)
           continue
@@ -146,22 +143,11 @@ export function resolveCollisions(input: CollisionInput, { capacity, duplicates 
     }
   }
 
-  /** What the first `levels` codes leave of a row, float64. */
-  function residualOf(row: number, levels: number): Float64Array {
-    const left = prepared(vectors.subarray(row * dim, (row + 1) * dim), dim, settings.normalize)
-    for (let level = 0; level < levels; level++) {
-      const from = codes[row * sizes.length + level]! * dim
-      for (let j = 0; j < dim; j++) left[j] = left[j]! - codebooks.levels[level]![from + j]!
-    }
-    return left
-  }
-
   function rankedPlaces(rows: Uint32Array, same: Int32Array | undefined): Place[] {
     const byId = Array.from(rows).sort((a, b) => rankOf[a]! - rankOf[b]!)
     const groups = same === undefined ? byId.map((row) => [row]) : grouped(byId, same)
     const places = groups.map((own): Place => {
-      const left = residualOf(own[0]!, sizes.length)
-      return { rows: own, published: own.some((row) => published?.[row] === 1), error: left.reduce((sum, value) => sum + value * value, 0) }
+      return { rows: own, published: own.some((row) => published?.[row] === 1), error: distances.error(own[0]!) }
     })
     return places.sort(
       (a, b) => Number(b.published) - Number(a.published) || a.error - b.error || rankOf[a.rows[0]!]! - rankOf[b.rows[0]!]!,
@@ -210,16 +196,8 @@ export function idRanks(ids: readonly string[] | undefined, items: number): Uint
 }
 
 /** Nearest code with room, the lower one of equals; -1 when there is none. A full code, the item's own among them, has none. */
-function nearestWithRoom(residual: Float64Array, codebook: Float32Array, dim: number, taken: Int32Array, capacity: number): number {
+function cheapestWithRoom(costs: Float64Array, taken: Int32Array, capacity: number): number {
   let [best, least] = [-1, Infinity]
-  for (let code = 0; code < taken.length; code++) {
-    if (taken[code]! >= capacity) continue
-    let sum = 0
-    for (let j = 0; j < dim; j++) {
-      const difference = residual[j]! - codebook[code * dim + j]!
-      sum += difference * difference
-    }
-    if (sum < least) [best, least] = [code, sum]
-  }
+  for (let code = 0; code < taken.length; code++) if (taken[code]! < capacity && costs[code]! < least) [best, least] = [code, costs[code]!]
   return best
 }

@@ -63,7 +63,11 @@ export interface Assignment {
   readonly dim: number
   /** What entered the walk, and the codebooks that it walked. */
   readonly quantizer:
-    | { readonly vectors: Float32Array; readonly codebooks: Codebooks; readonly settings: Pick<EncodeSettings, 'normalize'> }
+    | {
+        readonly vectors: Float32Array
+        readonly codebooks: Codebooks
+        readonly settings: Pick<EncodeSettings, 'normalize' | 'normalizeResiduals'>
+      }
     | undefined
   readonly labels: DenseLabels | undefined
   readonly pairs: ArrayLike<number> | undefined

@@ -9,6 +9,7 @@ import { checkCodes, checkRows, prefixOrder, rowsAt } from './buckets.ts'
 import { churn, type ChurnReport } from './churn.ts'
 import { requireFinite, type Codebooks, type EncodeSettings } from './codebooks.ts'
 import { firstCodeMoves, type FirstCodeMove } from './id-space.ts'
+import { inputDimOf, throughNetwork, type Network } from './network.ts'
 import { findNeighbors, neighborDefaults, type NeighborOptions, type Neighbors } from './neighbor-hits.ts'
 import { requireDistinct, sortedOrder } from './parent-codes.ts'
 import { figuresOf, type Assignment, type Figures } from './quality-figures.ts'
@@ -39,8 +40,10 @@ export interface AssignmentInput {
   readonly dim?: number
   /** With `vectors` or `quantized`: for distortion. */
   readonly codebooks?: Codebooks
-  readonly settings?: Pick<EncodeSettings, 'normalize'>
-  /** What entered the walk where that is not `vectors` (what a network made of them), shape [items, codebooks.dim]. */
+  readonly settings?: Pick<EncodeSettings, 'normalize' | 'normalizeResiduals'>
+  /** What vectors pass before the walk; distortion is that of what it makes of them. */
+  readonly network?: Network
+  /** What entered the walk where that is not `vectors`, shape [items, codebooks.dim]. @default what the network makes of `vectors` */
   readonly quantized?: Float32Array
 }
 
@@ -124,7 +127,17 @@ export async function qualityReport(input: QualityInput, options: QualityOptions
 }
 
 async function assignmentOf(
-  { codes, sizes, ids, vectors, codebooks, dim = codebooks?.dim ?? 0, settings, quantized = vectors }: AssignmentInput,
+  {
+    codes,
+    sizes,
+    ids,
+    vectors,
+    codebooks,
+    settings,
+    network,
+    dim = network === undefined ? (codebooks?.dim ?? 0) : inputDimOf(network),
+    ...given
+  }: AssignmentInput,
   shared: { readonly labels: DenseLabels | undefined; readonly pairs: ArrayLike<number> | undefined },
   options: QualityOptions,
   neighbors?: Neighbors,
@@ -134,6 +147,7 @@ async function assignmentOf(
     checkRows(vectors, dim, items)
     requireFinite(vectors, dim)
   }
+  const quantized = given.quantized ?? (network === undefined || vectors === undefined ? vectors : throughNetwork(network, vectors))
   const quantizer =
     codebooks === undefined || quantized === undefined
       ? undefined
@@ -159,6 +173,7 @@ function alignedBefore(after: AssignmentInput, items: number, before: NonNullabl
     ...(vectors === undefined && after.vectors !== undefined && { vectors: after.vectors }),
     ...(before.dim === undefined && after.dim !== undefined && { dim: after.dim }),
     ...(before.codebooks === undefined && after.codebooks !== undefined && { codebooks: after.codebooks }),
+    ...(before.network === undefined && before.codebooks === undefined && after.network !== undefined && { network: after.network }),
     ...(before.settings === undefined && after.settings !== undefined && { settings: after.settings }),
     ...(quantized === undefined && vectors === undefined && after.quantized !== undefined && { quantized: after.quantized }),
   }

@@ -1,7 +1,15 @@
 import { deepStrictEqual, equal, ok, throws } from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { codebooksOf, encode, resolveCollisions, usage, withSuffix, type CollisionOptions } from '../../semantic-ids/index.ts'
+import {
+  codebooksOf,
+  encode,
+  reconstruction,
+  resolveCollisions,
+  usage,
+  withSuffix,
+  type CollisionOptions,
+} from '../../semantic-ids/index.ts'
 import { codebooks, encoded, flat, golden, settings, x } from './golden.ts'
 
 const split: CollisionOptions = { capacity: golden.collisions.capacity, duplicates: 'split' }
@@ -147,4 +155,41 @@ test('degenerate input is resolved or refused', () => {
   })
   throws(() => resolveCollisions({ ...input, vectors: x.with(3, NaN) }, { capacity: 1 }), { code: 'SIDESTREAM_VECTOR_NOT_FINITE' })
   throws(() => resolveCollisions({ ...input, ids: ids.with(1, '00') }, { capacity: 1 }), { code: 'SIDESTREAM_ID_INVALID' })
+})
+
+test('a finite-scalar last level moves items to the nearest cell with room', () => {
+  // Two digits of three values, cut at -1 and 1: code = 3 a + b.
+  const cuts = [Float32Array.of(-1, 1), Float32Array.of(-1, 1)]
+  const fsq = { digits: [3, 3], projection: Float32Array.of(1, 0, 0, 1), cuts }
+  const books2 = { ...codebooksOf(2, [Float32Array.of(0, 0)]), sizes: [1, 9], fsq }
+  const vectors = Float32Array.of(0.25, 0.5, 0.125, -0.75, 0.5, 0.25, 0, 0.75)
+  const codes = encode(vectors, books2, settings)
+  deepStrictEqual([...codes], [0, 4, 0, 4, 0, 4, 0, 4])
+  // Least error first: rows 0 and 2 tie, so 0 stays by its number. Row 2 is nearest to a = 2, row 3 to b = 2, row 1 to b = 0.
+  const { moved } = resolveCollisions({ codes, vectors, codebooks: books2, settings }, { capacity: 1 })
+  deepStrictEqual(moved, [
+    { row: 2, from: 4, to: 7 },
+    { row: 3, from: 4, to: 5 },
+    { row: 1, from: 4, to: 3 },
+  ])
+})
+
+test('with residuals at unit length the moves follow the lengthened codewords', () => {
+  const unit = { normalize: false, normalizeResiduals: true }
+  const vectors = Float32Array.from({ length: 40 * 2 }, (_, at) => ((at * 37) % 64) / 8 - 4)
+  const codes = encode(vectors, books, unit)
+  const { codes: after, moved, report } = resolveCollisions({ codes, vectors, codebooks: books, settings: unit }, { capacity: 5 })
+  ok(moved.length > 0 && report.fvu.after > report.fvu.before)
+  // Every single move goes to the code of least error among those that were not full at the end and had room.
+  const errorOf = (row: number, code: number): number => {
+    const one = Uint16Array.of(codes[row * 2]!, code)
+    return reconstruction(vectors.slice(row * 2, row * 2 + 2), one, books, unit).distortion
+  }
+  const taken = (prefix: number, code: number): number =>
+    [...Array(40).keys()].filter((row) => after[row * 2] === prefix && after[row * 2 + 1] === code).length
+  for (const { row, to } of moved) {
+    for (let code = 0; code < 4; code++) {
+      if (taken(codes[row * 2]!, code) < 5) ok(errorOf(row, to) <= errorOf(row, code) + 1e-12)
+    }
+  }
 })

@@ -1,6 +1,14 @@
 import { deepStrictEqual, equal, ok, rejects } from 'node:assert/strict'
 import { test } from 'node:test'
-import { encode, qualityReport, slicesByTraffic, type QualityInput, type QualityReport } from '../../semantic-ids/index.ts'
+import {
+  encode,
+  networkOf,
+  qualityReport,
+  reconstruction,
+  slicesByTraffic,
+  type QualityInput,
+  type QualityReport,
+} from '../../semantic-ids/index.ts'
 import { codebooks, encoded, golden, refreshed, settings, weights, x } from './golden.ts'
 
 const near = (actual: number | null | undefined, expected: number, what: string): void =>
@@ -231,4 +239,17 @@ test('bad input is refused with what to do', async () => {
   await rejects(qualityReport({ ...input, before: { codes: encoded, sizes: [6, 6] } }), { ...mismatch, message: /equal sizes/ })
   await rejects(qualityReport({ ...input, before: { codes: encoded.slice(2), ids: ids.slice(1) } }), { ...mismatch, message: /item-00/ })
   await rejects(qualityReport({ ...input, before: { codes: encoded, ids: ids.with(0, 'other') } }), { ...mismatch, message: /same items/ })
+})
+
+test('behind a network distortion is that of what it makes, neighbors and duplicates are those of the vectors', async () => {
+  const network = networkOf([
+    { weights: Float32Array.from({ length: 16 }, (_, at) => (at % 5 === 0 ? 0.5 : 0)), bias: Float32Array.of(0, 0, 1, 0) },
+  ])
+  const codes = encode(x, codebooks, settings, network)
+  const report = await qualityReport({ codes, sizes: [6, 5], vectors: x, codebooks, settings, network }, options)
+  const made = x.map((value, at) => value / 2 + (at % 4 === 2 ? 1 : 0))
+  near(valueOf(report, 'fvu'), reconstruction(made, codes, codebooks, settings).fvu, 'fvu')
+  equal(valueOf(report, 'duplicateRows'), golden.duplicates.duplicate_rows)
+  const direct = await qualityReport({ codes, sizes: [6, 5], vectors: x, dim: 4 }, options)
+  equal(valueOf(report, 'prefix1.hitRecall'), valueOf(direct, 'prefix1.hitRecall'))
 })
