@@ -12,7 +12,7 @@ import type { Sticky } from './encode.ts'
 import { encodeModel } from './encode-model.ts'
 import { appendNetwork } from './network.ts'
 import { settle } from './settle.ts'
-import { batchRowsFor, codeTensor, rowTensor, WalkPool, type Crew } from './walk-pool.ts'
+import { batchRowsFor, codeTensor, rowTensor, WalkPool, type Crew, type Spare } from './walk-pool.ts'
 import { switchingCost, type StickyValues } from './walk-values.ts'
 
 /** What a walk is made for: codebooks may change in their numbers from run to run, never in their shape. */
@@ -71,9 +71,9 @@ export class CodebookWalk {
     try {
       await pool.run(
         rows,
-        (from, to) => ({
-          ...shared(),
-          vectors: rowTensor(vectors, dim, from, to),
+        (from, to, spare) => ({
+          ...shared(spare),
+          vectors: rowTensor(vectors, dim, from, to, spare['vectors']),
           ...(sticky ? { old: codeTensor(sticky.old, levels, from, to) } : {}),
         }),
         (from, to, outputs) => {
@@ -93,15 +93,15 @@ export class CodebookWalk {
   }
 
   /** Makes the inputs that every batch of a run shares. */
-  #feeds({ dim, sizes, levels, penalties }: Codebooks, sticky: Sticky | undefined): () => Record<string, Tensor> {
+  #feeds({ dim, sizes, levels, penalties }: Codebooks, sticky: Sticky | undefined): (spare: Spare) => Record<string, Tensor> {
     const tables = levels.map((level, index) => levelTables(level, sizes[index]!, dim, penalties?.[index]))
     const cost = switchingCost(sticky?.delta ?? 0)
-    return () => {
+    return (spare) => {
       const feeds: Record<string, Tensor> = {}
       for (const [level, { scores, words, penalties: costs }] of tables.entries()) {
-        feeds[`scores${level}`] = cloneTensor(scores)
-        if (level + 1 < sizes.length) feeds[`words${level}`] = cloneTensor(words)
-        if (costs !== undefined) feeds[`penalties${level}`] = cloneTensor(costs)
+        feeds[`scores${level}`] = spare[`scores${level}`] ?? cloneTensor(scores)
+        if (level + 1 < sizes.length) feeds[`words${level}`] = spare[`words${level}`] ?? cloneTensor(words)
+        if (costs !== undefined) feeds[`penalties${level}`] = spare[`penalties${level}`] ?? cloneTensor(costs)
       }
       if (!this.#sticky) return feeds
       return { ...feeds, factor: tensorOf('float32', [], [cost.factor]), slack: tensorOf('float32', [], [cost.slack]) }

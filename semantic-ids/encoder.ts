@@ -89,8 +89,8 @@ export class SemanticIdEncoder {
     let rechecked = 0
     await this.#pool.run(
       rows,
-      (from, to) => ({
-        vectors: rowTensor(vectors, dim, from, to),
+      (from, to, spare) => ({
+        vectors: rowTensor(vectors, dim, from, to, spare['vectors']),
         ...(sticky ? { old: codeTensor(old, levels, from, to) } : {}),
       }),
       (from, to, outputs) => {

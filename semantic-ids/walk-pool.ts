@@ -23,6 +23,9 @@ export function batchRowsFor({ codebooks, settings }: Pick<Quantizer, 'codebooks
 /** A row range and the answer of its run. */
 export type TakeBatch = (from: number, to: number, outputs: Readonly<Record<string, Tensor>>) => void
 
+/** Inputs of a batch that is done. */
+export type Spare = Readonly<Record<string, Tensor>>
+
 /** Threads that several pools share. Whoever makes a crew closes it. */
 export class Crew {
   readonly workers: readonly ComputeWorker[]
@@ -57,16 +60,20 @@ export class WalkPool {
 
   /**
    * Runs all rows; `take` is called once per batch, in no particular order, in this thread.
-   * @param feed - inputs of rows [from, to); their buffers are given away
+   * @param feed - inputs of rows [from, to); their buffers are given away. `spare` are the inputs of a batch of this run that is done,
+   *   as they were fed: what does not change from batch to batch may be fed again, what does may be written over. Made anew for every
+   *   batch they are garbage of half a megabyte each.
    */
-  async run(rows: number, feed: (from: number, to: number) => Record<string, Tensor>, take: TakeBatch): Promise<void> {
+  async run(rows: number, feed: (from: number, to: number, spare: Spare) => Record<string, Tensor>, take: TakeBatch): Promise<void> {
     let next = 0
     const drain = async (session: Session): Promise<void> => {
+      let spare: Spare = {}
       while (next < rows) {
         const from = next
         const to = Math.min(rows, from + this.batchRows)
         next = to
-        take(from, to, await session.run(feed(from, to), { transfer: true }))
+        const reclaim = (feeds: Spare): void => void (spare = feeds)
+        take(from, to, await session.run(feed(from, to, spare), { transfer: true, reclaim }))
       }
     }
     // Two batches under way per worker: the next one waits in its queue while this one is computed.
@@ -74,9 +81,12 @@ export class WalkPool {
   }
 }
 
-/** Rows [from, to) of a row-major array as a tensor of their own. */
-export function rowTensor(values: Float32Array, dim: number, from: number, to: number): Tensor<'float32'> {
-  return tensor('float32', [to - from, dim], values.slice(from * dim, to * dim))
+/** Rows [from, to) of a row-major array as a tensor of their own. @param spare - written over where it is as large */
+export function rowTensor(values: Float32Array, dim: number, from: number, to: number, spare?: Tensor): Tensor<'float32'> {
+  const rows = values.subarray(from * dim, to * dim)
+  if (!(spare?.data instanceof Float32Array) || spare.data.length !== rows.length) return tensor('float32', [to - from, dim], rows.slice())
+  spare.data.set(rows)
+  return tensor('float32', [to - from, dim], spare.data)
 }
 
 /** Rows [from, to) of codes as a tensor of their own. */

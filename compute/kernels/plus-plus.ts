@@ -50,16 +50,29 @@ function drawRow(distances: Float64Array, at: number, evenly: boolean, weights: 
 
 /** Lowers every distance to that of the new start where it is nearer; 0 (no start) stays 0. */
 function lowerDistances(rows: Float32Array, dim: number, startRow: number, distances: Float64Array): void {
-  const startAt = startRow * dim
-  for (let row = 0; row < distances.length; row++) {
-    const most = distances[row]!
-    if (most === 0) continue
-    const at = row * dim
-    let sum = 0
+  const start = Float64Array.from(rows.subarray(startRow * dim, (startRow + 1) * dim))
+  const last = distances.length - 1
+  // Four sums at a time: one would wait for itself.
+  for (let row = 0; row <= last; row += 4) {
+    let at0 = row * dim
+    let at1 = Math.min(row + 1, last) * dim
+    let at2 = Math.min(row + 2, last) * dim
+    let at3 = Math.min(row + 3, last) * dim
+    let [sum0, sum1, sum2, sum3] = [0, 0, 0, 0]
     for (let j = 0; j < dim; j++) {
-      const difference = rows[at + j]! - rows[startAt + j]!
-      sum += difference * difference
+      const value = start[j]!
+      const d0 = rows[at0++]! - value
+      const d1 = rows[at1++]! - value
+      const d2 = rows[at2++]! - value
+      const d3 = rows[at3++]! - value
+      sum0 += d0 * d0
+      sum1 += d1 * d1
+      sum2 += d2 * d2
+      sum3 += d3 * d3
     }
-    if (sum < most) distances[row] = sum
+    distances[row] = Math.min(distances[row]!, sum0)
+    if (row + 1 <= last) distances[row + 1] = Math.min(distances[row + 1]!, sum1)
+    if (row + 2 <= last) distances[row + 2] = Math.min(distances[row + 2]!, sum2)
+    if (row + 3 <= last) distances[row + 3] = Math.min(distances[row + 3]!, sum3)
   }
 }
