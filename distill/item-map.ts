@@ -5,7 +5,6 @@
 
 import { kMeans, principalPlane } from '../compute/index.ts'
 import type { ItemContent } from '../schemas/index.ts'
-import { rowsOf } from './score-rows.ts'
 import type { VectorSet } from './vector-set.ts'
 
 /** Plain JSON. */
@@ -31,8 +30,14 @@ export interface MapSide {
 const mapItems = 5000
 const mapGroups = 6
 
+/** Those that a map shows, taken evenly. */
+export function shownOnMap<T>(items: readonly T[]): T[] {
+  const count = Math.min(items.length, mapItems)
+  return Array.from({ length: count }, (_, i) => items[Math.floor((i * items.length) / count)]!)
+}
+
 /**
- * @param contents - items in the order of the vectors
+ * @param contents - items in the order of the vectors: those of `shownOnMap`
  * @returns undefined with fewer than three items
  */
 export function itemMap(
@@ -42,20 +47,17 @@ export function itemMap(
   seed: number,
 ): ItemMap | undefined {
   if (contents.length < 3) return undefined
-  const count = Math.min(contents.length, mapItems)
-  const chosen = Int32Array.from({ length: count }, (_, i) => Math.floor((i * contents.length) / count))
-  const raw = rowsOf(before.vectors, before.dim, chosen)
-  const labels = Array.from(chosen, (item) => contents[item]!.labels?.[0])
-  const isLabelled = labels.filter((label) => label !== undefined).length * 2 > count
-  const names = isLabelled ? labels : clusterNames(raw, before.dim, seed)
+  const labels = contents.map((item) => item.labels?.[0])
+  const isLabelled = labels.filter((label) => label !== undefined).length * 2 > contents.length
+  const names = isLabelled ? labels : clusterNames(before.vectors, before.dim, seed)
   const { groups, group } = grouped(names)
   return {
-    items: count,
+    items: contents.length,
     groupedBy: isLabelled ? 'label' : 'cluster',
     groups,
     group,
-    before: side(raw, before.dim),
-    after: side(rowsOf(after.vectors, after.dim, chosen), after.dim),
+    before: side(before.vectors, before.dim),
+    after: side(after.vectors, after.dim),
   }
 }
 

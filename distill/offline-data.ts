@@ -7,6 +7,7 @@
 import { hashUnit } from '../compute/index.ts'
 import { SidestreamError, type IdEmbedding, type Interaction, type ItemContent, type ItemPair } from '../schemas/index.ts'
 import { readHistory, type OfflineHistory } from './offline-history.ts'
+import { requireMemory, type OfflineMemory } from './offline-memory.ts'
 import type { SampleOptions } from './samples.ts'
 import { meanExposures, teacherFault, type TeacherKind, type TeacherLookup } from './teachers.ts'
 
@@ -40,6 +41,8 @@ export interface OfflineDataOptions {
   readonly teacherKinds?: readonly OfflineTeacherKind[]
   /** Seed of which pairs are held out. @default 0 */
   readonly seed?: number
+  /** What must do. @default there is enough */
+  readonly memory?: OfflineMemory
 }
 
 /** Where reading is. */
@@ -75,10 +78,10 @@ export interface OfflineTeachers extends TeacherLookup {
   readonly ofItems: { readonly dim: number; readonly vector: (itemId: string) => Float32Array | undefined } | undefined
 }
 
-/** Reads everything. @throws whatever the readers throw; SIDESTREAM_USAGE_INVALID for a share outside [0, 1) */
+/** Reads everything. @throws whatever the readers throw; SIDESTREAM_INPUT_TOO_LARGE; SIDESTREAM_USAGE_INVALID for a share outside [0, 1) */
 export async function readOfflineData(
   records: OfflineRecords,
-  { samples, holdOut = 0, teacherKinds = [], seed = 0 }: OfflineDataOptions,
+  { samples, holdOut = 0, teacherKinds = [], seed = 0, memory }: OfflineDataOptions,
   onProgress: (progress: ReadProgress) => void = () => {},
 ): Promise<OfflineData> {
   if (!(holdOut >= 0 && holdOut < 1)) {
@@ -86,20 +89,29 @@ export async function readOfflineData(
   }
   const items = new Map<string, ItemContent>()
   let done = 0
+  let numbers = 0
   for await (const batch of records.content) {
     for (const { itemId, content } of batch) {
+      numbers -= numbersOf(items.get(itemId))
       if (content === null) items.delete(itemId)
       else items.set(itemId, requireMeasurable(content))
+      numbers += numbersOf(content)
     }
+    if (memory) requireMemory({ interactions: 0, users: 0, items: items.size, numbers }, memory)
     onProgress({ phase: 'content', done: (done += batch.length) })
   }
-  const { seen, ...history } = await readHistory(records.interactions, samples, holdOut, ({ length }) =>
-    onProgress({ phase: 'interactions', done: length }),
-  )
+  const { seen, ...history } = await readHistory(records.interactions, samples, holdOut, ({ length, users, items: named }) => {
+    if (memory) requireMemory({ interactions: length, users, items: Math.max(items.size, named), numbers }, memory)
+    onProgress({ phase: 'interactions', done: length })
+  })
   const warm = [...seen].filter((id) => items.has(id)).sort()
   const pairs = records.pairs === undefined ? new Map<string, PairSets>() : await readPairs(records.pairs, holdOut, seed)
   const teachers = await readTeachers(records.idEmbeddings ?? [], teacherKinds, history, (id) => items.get(id))
   return { items, ...history, warm, pairs, teachers }
+}
+
+function numbersOf(content: ItemContent | null | undefined): number {
+  return Object.values(content?.vectors ?? {}).reduce((sum, vector) => sum + (vector?.length ?? 0), 0)
 }
 
 /** Longer vectors have squares that no float32 holds, and every sum they are in would be no number. */

@@ -3,7 +3,7 @@
 import type { ComputeWorker } from '../compute/index.ts'
 import { interpolateHeads } from './interpolation.ts'
 import type { Head } from './head.ts'
-import { itemMap } from './item-map.ts'
+import { itemMap, shownOnMap } from './item-map.ts'
 import type { OfflineData } from './offline-data.ts'
 import { judgeOffline, offlinePareto, offlineWindow, publishedVectors } from './offline-judge.ts'
 import { takesPairs, type OfflineOptions, type OfflinePlan } from './offline-plan.ts'
@@ -36,8 +36,7 @@ export async function lookAt(look: Look): Promise<{ readonly seen: Seen; readonl
   const { plan, options, start, begun, ends, head, taught, seed, worker } = look
   const data = { ...look.data, pairs: new Map([...look.data.pairs].filter(([name]) => takesPairs(plan, name))) }
   const window = offlineWindow(data)
-  const ids = window?.ids ?? data.warm
-  const contents = ids.map((id) => data.items.get(id)!)
+  const contents = shownOnMap(window?.ids ?? data.warm).map((id) => data.items.get(id)!)
   const vectors = contents.map((item) => item.vectors)
   const map = itemMap(contents, rawVectors(head, vectors), await publishedVectors(head, vectors, worker), seed) ?? null
   if (window === undefined || options.judge === undefined) return { seen: { judged: null, pareto: null, mixed: null, map }, mixed: null }

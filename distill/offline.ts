@@ -9,6 +9,7 @@ import type { Checkpoint } from './checkpoint.ts'
 import { createHead, headSpec, type Head, type HeadOptions } from './head.ts'
 import { readOfflineData, type OfflineData, type OfflineRecords } from './offline-data.ts'
 import { lookAt } from './offline-look.ts'
+import type { OfflineMemory } from './offline-memory.ts'
 import { requireRows } from './offline-no-rows.ts'
 import { offlineDefaults, planOf, type OfflineOptions, type OfflinePlan } from './offline-plan.ts'
 import { reportOf, type OfflineReport, type Seen } from './offline-report.ts'
@@ -26,6 +27,8 @@ export interface OfflineInput extends OfflineRecords, TrainingWatch {
   readonly start?: Head
   /** Items whose ID embeddings taught that head. @default none */
   readonly startTaught?: TaughtItems
+  /** What must do: a run that needs more is refused while it reads. @default there is enough */
+  readonly memory?: OfflineMemory
   /** Asked when it was stopped: whether the head of that moment is judged like a finished one. @default it is not */
   readonly judgeStopped?: () => boolean
 }
@@ -45,13 +48,17 @@ const unseen: Seen = { judged: null, pareto: null, mixed: null, map: null }
 
 /**
  * Trains a head from interactions and content, and whatever else there is.
- * @throws SIDESTREAM_ITEMS_TOO_FEW when nothing can be trained on; SIDESTREAM_TRAINING_DIVERGED; SIDESTREAM_USAGE_INVALID;
+ * @throws SIDESTREAM_ITEMS_TOO_FEW when nothing can be trained on; SIDESTREAM_INPUT_TOO_LARGE; SIDESTREAM_TRAINING_DIVERGED; SIDESTREAM_USAGE_INVALID;
  * SIDESTREAM_VECTOR_DIM_MISMATCH, SIDESTREAM_VECTOR_NOT_FINITE; whatever the readers throw
  */
 export async function distillOffline(input: OfflineInput): Promise<OfflineResult> {
   const { options, from, onProgress = () => {} } = input
   const { seed = offlineDefaults.seed, holdOut = offlineDefaults.holdOut, samples, teacherKinds = [] } = options
-  const data = await readOfflineData(input, { samples, holdOut, teacherKinds, seed }, onProgress)
+  const data = await readOfflineData(
+    input,
+    { samples, holdOut, teacherKinds, seed, ...(input.memory && { memory: input.memory }) },
+    onProgress,
+  )
   const plan = planOf(options, new Map(data.teachers.kinds.map(({ name, dim }) => [name, dim])))
   const start = input.start === undefined ? newHead(data, options) : requireSpec(input.start, options.head)
   const rows = await offlineRows(data, plan.sources, start, {

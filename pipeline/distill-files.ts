@@ -6,7 +6,9 @@
 
 import { constants } from 'node:fs'
 import { access, mkdir } from 'node:fs/promises'
+import { totalmem } from 'node:os'
 import { basename, join } from 'node:path'
+import { getHeapStatistics } from 'node:v8'
 import { distillOffline, encodeHead } from '../distill/index.ts'
 import type { Head, OfflineOptions, OfflineProgress, OfflineReport, OfflineRecords } from '../distill/index.ts'
 import {
@@ -107,6 +109,7 @@ async function distilled(config: Config, files: DistillFiles): Promise<DistillOu
     ...(begun?.taught && { startTaught: begun.taught }),
     ...(from && { from }),
     keep: (kept) => keepRun(artifacts, fingerprint, kept),
+    memory: memoryOfProcess(),
     onStageEnd: (ended) => writeEnd(artifacts, ended),
     onDiverged: (good) => writeLastGood(artifacts, good),
     judgeStopped: () => (isJudged = files.judgeStopped?.() ?? false),
@@ -191,6 +194,13 @@ function offlineOptions(config: Config, { holdOut = distillDefaults.holdOut, kee
 function untaught({ training }: Config, { sources, items }: OfflineReport): OfflineReport['sources'] {
   const missing = Object.entries(training.sources).filter(([name]) => sources[name] === undefined)
   return Object.fromEntries(missing.map(([name, { kind }]) => [name, { kind, rows: 0, unknown: items, heldOut: 0 }]))
+}
+
+/** Nine tenths of what Node and the machine, or its container, allow. */
+function memoryOfProcess(): { readonly heapBytes: number; readonly totalBytes: number } {
+  // Without a bound it is 0, or more than any machine has.
+  const bound = process.constrainedMemory() || Infinity
+  return { heapBytes: 0.9 * getHeapStatistics().heap_size_limit, totalBytes: 0.9 * Math.min(totalmem(), bound) }
 }
 
 /** Before hours of training, not after. @throws SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_DISK_FULL */

@@ -23,6 +23,8 @@ export const limits = {
   labels: 256,
   /** Most events in one history or history chunk. */
   history: 1000,
+  /** Most users, and most items, of a run over files: V8's maps end at 16.7 million keys. */
+  offlineIds: 16_000_000,
   /** Most headers of one dead letter. */
   headers: 256,
   /** Longest schema of another writer with all that it refers to, characters of JSON. */
