@@ -26,8 +26,8 @@ export interface ReferenceLine {
 
 /** Dashes of lines, by series. */
 export const dashes: readonly ('solid' | number[])[] = ['solid', [8, 4], [2, 3], [10, 3, 2, 3], [5, 2], [1, 2]]
-/** Shapes of points, by series. */
-export const shapes: readonly string[] = ['circle', 'rect', 'triangle', 'diamond', 'roundRect', 'pin']
+/** Shapes of points, by series: each stands with its middle where the point is. */
+export const shapes: readonly string[] = ['circle', 'rect', 'triangle', 'diamond', 'roundRect', 'emptyCircle']
 
 /** An axis as echarts takes it. */
 export type AxisOption = Record<string, unknown>
@@ -99,7 +99,8 @@ function legendLines(names: readonly string[], itemWidth: number, width: number)
   return lines
 }
 
-const legendGap = 18
+/** Names are wider in some fonts than reckoned: with less they run into the next sign. */
+const legendGap = 28
 
 /** The plot area with its axes, below title and legend. */
 export function plane(x: AxisOption, y: AxisOption, legend: readonly string[], look: PlaneLook = {}): EChartsOption {
@@ -124,7 +125,7 @@ export function plane(x: AxisOption, y: AxisOption, legend: readonly string[], l
     grid: {
       left: 14 + longest,
       right: 28,
-      top: (hasLegend ? 70 + 24 * (legendLines(legend, itemWidth, width) - 1) : 46) + extraTop,
+      top: (hasLegend ? 70 + (6 + legendGap) * (legendLines(legend, itemWidth, width) - 1) : 46) + extraTop,
       bottom: 12,
       outerBoundsMode: 'same',
       outerBoundsContain: 'all',

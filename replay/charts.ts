@@ -13,6 +13,8 @@ import { formatNumber } from './number-text.ts'
 export interface PointSeries {
   readonly name: string
   readonly points: readonly (readonly [x: number, y: number | null])[]
+  /** Number of its color, dash and shape, so that a name looks alike in several charts. @default its place among the series */
+  readonly look?: number
   /** A thin, pale line, for values that another line smooths. */
   readonly faint?: boolean
 }
@@ -28,10 +30,12 @@ export interface LineChart extends ChartFrame {
 /** Lines over a number or time. */
 export function lineChart(chart: LineChart): Promise<string> {
   const longest = Math.max(0, ...chart.series.map(({ points }) => points.length))
-  const series = chart.series.map(({ name, points, faint = false }, i): SeriesOption => {
+  const series = chart.series.map(({ name, points, faint = false, look }, at): SeriesOption => {
+    const i = look ?? at
     return {
       type: 'line',
       name,
+      ...(look !== undefined && { color: palette[i % palette.length]! }),
       data: points.map(([x, y]) => [x, y ?? '-']),
       symbol: longest <= 40 ? shapes[i % shapes.length]! : 'none',
       symbolSize: 7,

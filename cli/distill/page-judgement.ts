@@ -49,7 +49,7 @@ export async function gateSection({ judged }: DistillReport): Promise<Section> {
     kind: 'table',
     caption: `Consistent histories: the newest ten of the item's label or cluster, among the last thousand (${countText(filtered.candidate!.events, 'event')})`,
     columns: ['figure', ...columns],
-    rows: (['', 'warm', 'cold'] as const).flatMap((slice) =>
+    rows: (['', 'warm', ...(filtered.candidate!.figures.coldRecall10.events > 0 ? (['cold'] as const) : [])] as const).flatMap((slice) =>
       depths.map((k) => {
         const name = slice === '' ? (`recall${k}` as const) : (`${slice}Recall${k}` as const)
         return [`recall@${k}, ${slice === '' ? 'all' : slice} items`, ...sets.map((set) => figure(set, name, filtered))]

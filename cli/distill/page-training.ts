@@ -12,18 +12,19 @@ export async function lossSection({ trace, stages }: DistillReport): Promise<Sec
   const charts: Chart[] = []
   for (const [stage, { name, steps, losses, farthest }] of stages.entries()) {
     if (steps === 0) continue
-    const series = seriesBySource(trace, stage, trace.steps.loss).flatMap(({ name: source, points }): PointSeries[] => {
+    const series = seriesBySource(trace, stage, trace.steps.loss).flatMap(({ name: source, points, look }): PointSeries[] => {
       const smoothed = smooth(
         points.map(([, loss]) => loss ?? NaN),
         Math.max(1, Math.round(points.length / 20)),
       )
-      return [{ name: source, points: points.map(([step], i) => [step, smoothed[i]!] as const) }]
+      return [{ name: source, ...(look !== undefined && { look }), points: points.map(([step], i) => [step, smoothed[i]!] as const) }]
     })
     charts.push({
       svg: await lineChart({
         title: series.length === 1 ? `Stage ${name}: ${series[0]!.name}` : `Stage ${name}`,
         description: `loss per pass: ${losses.map((loss) => formatNumber(loss, 3)).join(', ')}`,
-        x: { name: 'step' },
+        ...(stages.filter((one) => one.steps > 0).length === 1 && { width: 760 }),
+        x: { name: 'step', whole: true },
         y: { name: 'loss, moving mean' },
         series,
       }),
@@ -78,13 +79,17 @@ export async function miningSection({ trace }: DistillReport): Promise<Section> 
   if (mined.length === 0) return { title, blocks: [{ kind: 'text', text: 'No stage mined hard negatives.' }] }
   const names = [...new Set(mined.map(({ source }) => source))]
   const series = (value: 'lambda' | 'f1'): PointSeries[] =>
-    names.map((name) => ({ name, points: mined.filter(({ source }) => source === name).map((one) => [one.step, one[value]] as const) }))
+    names.map((name) => ({
+      name,
+      look: trace.sources.indexOf(name),
+      points: mined.filter(({ source }) => source === name).map((one) => [one.step, one[value]] as const),
+    }))
   const charts: Chart[] = [
     {
       svg: await lineChart({
         title: 'lambda*, the threshold with the best F1',
         description: names.join(', '),
-        x: { name: 'step of the run' },
+        x: { name: 'step of the run', whole: true },
         y: { name: 'cosine', max: 1 },
         series: series('lambda'),
       }),
@@ -94,7 +99,7 @@ export async function miningSection({ trace }: DistillReport): Promise<Section> 
       svg: await lineChart({
         title: 'F1 at lambda*',
         description: names.join(', '),
-        x: { name: 'step of the run' },
+        x: { name: 'step of the run', whole: true },
         y: { name: 'F1', min: 0, max: 1 },
         series: series('f1'),
       }),
@@ -134,14 +139,14 @@ export async function temperatureSection({ trace, trainer }: DistillReport): Pro
   const series = learned.flatMap((name): PointSeries[] => {
     const source = trace.sources.indexOf(name)
     const points = trace.steps.tau.flatMap((tau, step) => (trace.steps.source[step] === source ? [[step + 1, tau] as const] : []))
-    return points.length === 0 ? [] : [{ name, points }]
+    return points.length === 0 ? [] : [{ name, points, look: source }]
   })
   if (series.length > 0) {
     const svg = await lineChart({
       title: 'Learned temperatures',
       width: 760,
       description: series.map(({ name }) => `${name} ${formatNumber(last(name))}`).join(', '),
-      x: { name: 'step of the run' },
+      x: { name: 'step of the run', whole: true },
       y: { name: 'temperature' },
       series,
     })
@@ -156,6 +161,6 @@ function seriesBySource({ sources, steps }: DistillReport['trace'], stage: numbe
     const points = values.flatMap((value, at) =>
       steps.stage[at] === stage && steps.source[at] === source ? [[at + 1, value] as const] : [],
     )
-    return points.length === 0 ? [] : [{ name, points }]
+    return points.length === 0 ? [] : [{ name, points, look: source }]
   })
 }

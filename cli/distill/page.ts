@@ -46,7 +46,7 @@ function shortSection(report: DistillReport): Section {
     figures.push(
       { label: 'recall@10, all items', value: percentText(ours.recall10), note: against(raw?.recall10) },
       { label: 'recall@10, cold items', value: percentText(ours.coldRecall10), note: against(raw?.coldRecall10) },
-      { label: 'popularity AUC, all items', value: percentText(ours.pop), note: `${against(raw?.pop)}; guessing: 50 %` },
+      { label: 'popularity AUC, all items', value: percentText(ours.pop), note: `${against(raw?.pop)}; guessing: 50\u00a0%` },
     )
   }
   const taken = stages.filter(({ steps }) => steps > 0).at(-1)
