@@ -173,6 +173,17 @@ test('valid rows that cannot be meant are trained on, and told', async () => {
   }
 })
 
+test('input that the heap cannot hold is refused with what to set, before the process is ended for it', async () => {
+  const rows = Array.from({ length: 300_000 }, (_, i) => interactions[i % interactions.length]!)
+  await writeActs('many.csv', rows)
+  const { code, stderr } = await run(distill('never', { acts: 'many.csv' }), home, { NODE_OPTIONS: '--max-old-space-size=32' })
+  strictEqual(code, 1, stderr)
+  match(
+    stderr,
+    /SIDESTREAM_INPUT_TOO_LARGE: \d+ interactions of \d+ users and \d+ items so far need a heap of .*NODE_OPTIONS=--max-old-space-size=\d+/,
+  )
+})
+
 test('places that cannot be written or read are told, and nothing is lost there', async () => {
   match((await runFailing(distill('interactions.csv'), home, 1)).message, /interactions\.csv: is a file/)
   match((await runFailing(distill('again', {}, '--out', 'other'), home, 2)).message, /--out is given twice/)

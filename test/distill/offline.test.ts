@@ -89,6 +89,21 @@ test('nothing to train on is refused with a way out', async () => {
   })
 })
 
+test('a run that needs more memory than there is is refused while it reads, with the arithmetic', async () => {
+  const records = { interactions: [interactions], content: [content], options }
+  const need = { heapBytes: 300 * interactions.length + 700 * content.length, totalBytes: 1e9 }
+  strictEqual((await distillOffline({ ...records, memory: need })).report.interactions, interactions.length)
+  for (const [memory, message] of [
+    [
+      { ...need, heapBytes: need.heapBytes - 1 },
+      /need a heap of .* and Node allows .*: set NODE_OPTIONS=--max-old-space-size=\d+, or give fewer/,
+    ],
+    [{ ...need, totalBytes: need.heapBytes }, /need .* and there are .* of memory: take a larger machine/],
+  ] as const) {
+    await rejects(distillOffline({ ...records, memory }), { code: 'SIDESTREAM_INPUT_TOO_LARGE', message })
+  }
+})
+
 test('embedding streams items through the head; what no modality describes is left out', async () => {
   const { checkpoint } = await distillOffline({ interactions: [interactions], content: [content], options })
   const bare: ContentRecord = { itemId: 'bare', content: { itemId: 'bare', eventTs: 1, vectors: {} } }
