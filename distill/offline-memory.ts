@@ -23,8 +23,8 @@ export interface OfflineSize {
 }
 
 /** Heap of an interaction that gives a sample, and of an item without its numbers, bytes. */
-const perInteraction = 300
-const perItem = 700
+const perInteraction = 330
+const perItem = 900
 /** A number as it was read, and in what is compared when a head is judged: raw content, and published vectors of about its size. */
 const perNumber = 12
 
