@@ -22,6 +22,8 @@ export interface OfflineSize {
   readonly numbers: number
 }
 
+/** Heap of the program itself, with the rows that are being read, bytes. */
+const program = 50_000_000
 /** Heap of an interaction that gives a sample, and of an item without its numbers, bytes. */
 const perInteraction = 330
 const perItem = 900
@@ -30,7 +32,7 @@ const perNumber = 12
 
 /** @throws SIDESTREAM_INPUT_TOO_LARGE */
 export function requireMemory({ interactions, users, items, numbers }: OfflineSize, { heapBytes, totalBytes }: OfflineMemory): void {
-  const heap = perInteraction * interactions + perItem * items
+  const heap = program + perInteraction * interactions + perItem * items
   const read = `${interactions} interactions of ${users} users and ${items} items`
   const advice = 'give fewer, such as the newest, or train with the daemon (`run`), which holds one round'
   if (Math.max(users, items) > limits.offlineIds) throw tooLarge(`${read}: more than ${limits.offlineIds} ids; ${advice}`)

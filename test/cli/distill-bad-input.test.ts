@@ -176,7 +176,7 @@ test('valid rows that cannot be meant are trained on, and told', async () => {
 test('input that the heap cannot hold is refused with what to set, before the process is ended for it', async () => {
   const rows = Array.from({ length: 300_000 }, (_, i) => interactions[i % interactions.length]!)
   await writeActs('many.csv', rows)
-  const { code, stderr } = await run(distill('never', { acts: 'many.csv' }), home, { NODE_OPTIONS: '--max-old-space-size=32' })
+  const { code, stderr } = await run(distill('never', { acts: 'many.csv' }), home, { NODE_OPTIONS: '--max-old-space-size=100' })
   strictEqual(code, 1, stderr)
   match(
     stderr,

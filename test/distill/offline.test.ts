@@ -91,7 +91,7 @@ test('nothing to train on is refused with a way out', async () => {
 
 test('a run that needs more memory than there is is refused while it reads, with the arithmetic', async () => {
   const records = { interactions: [interactions], content: [content], options }
-  const need = { heapBytes: 330 * interactions.length + 900 * content.length, totalBytes: 1e9 }
+  const need = { heapBytes: 50_000_000 + 330 * interactions.length + 900 * content.length, totalBytes: 1e9 }
   strictEqual((await distillOffline({ ...records, memory: need })).report.interactions, interactions.length)
   for (const [memory, message] of [
     [
