@@ -29,7 +29,7 @@ export interface BundleContents {
   readonly levels?: number
   /** What was measured, plain JSON. */
   readonly metrics: Readonly<Record<string, unknown>>
-  /** More of the manifest's `about`, plain JSON: when it was made, by which version, how collisions were resolved. */
+  /** More of the manifest's `about`, plain JSON: when it was made, by which release, how collisions were resolved. */
   readonly about?: Readonly<Record<string, unknown>>
 }
 
@@ -96,9 +96,16 @@ async function writeFiles(
   for (const part of [...parts.keys(), itemsFile, sidsFile, metricsFile]) {
     listed.push({ name: part, ...(await digestOf(join(draft, part))), ...(rowsOf[part] !== undefined && { rows: rowsOf[part] }) })
   }
-  const manifest = { name, parts: listed, about: { ...more, ...about } }
+  const manifest = { name, parts: listed, about: { ...more, id: bundleId(listed, [...parts.keys()], about), ...about } }
   await writeJson(join(draft, manifestFile), manifest)
   return manifest
+}
+
+/** Name of all that decides an ID: SHA-256 of the encoding parts' hashes and `about`, its first 32 digits. Tables and metrics play no part. */
+function bundleId(listed: BundleManifest['parts'], encoding: readonly string[], about: Readonly<Record<string, unknown>>): string {
+  const hash = createHash('sha256')
+  for (const { name, sha256 } of listed) if (encoding.includes(name)) hash.update(`${name} ${sha256}\n`)
+  return hash.update(JSON.stringify(about)).digest('hex').slice(0, 32)
 }
 
 /** Batches as the `codes` contract has them; what passes is kept in `held`. */

@@ -72,6 +72,12 @@ test('a bundle comes back from its directory, with both tables and the metrics',
 test('equal contents give equal bytes, under any name', async () => {
   const [one, other] = [await writeBundleDirectory(fresh(), contents()), await writeBundleDirectory(fresh(), contents())]
   deepStrictEqual(one.parts, other.parts)
+  equal(one.about['id'], other.about['id'])
+  // Who has which ID and what was measured is not what decides it; the switching cost is.
+  const measured = await writeBundleDirectory(fresh(), { ...contents(), items: [], metrics: {} })
+  equal(measured.about['id'], one.about['id'])
+  const stickier = await writeBundleDirectory(fresh(), { ...contents(), bundle: { ...bundle, delta: 1 } })
+  ok(stickier.about['id'] !== one.about['id'] && /^[0-9a-f]{32}$/.test(String(stickier.about['id'])))
 })
 
 test('a changed, cut or missing file is refused by its name', async () => {
