@@ -7,9 +7,11 @@ import { fillNormal, plusPlusRows, uniform } from '../compute/index.ts'
 
 /** Rows whose squared norm is below this share of the mean are no seeds: a seed near zero attracts most rows for good. */
 const leastSeedShare = 0.05
-/** k-means++ looks at this many rows per code, and at no fewer than `leastSeedRows`. */
+/** k-means++ looks at this many rows per code, but then at no more than `mostSeedRows`, at four per code and at `leastSeedRows`. */
 const seedRowsPerCode = 16
+const leastSeedRowsPerCode = 4
 const leastSeedRows = 2048
+const mostSeedRows = 4096
 /** Length of the step that sets a spare codeword apart, as a share of the vectors' root mean square norm. */
 const spareStep = 1 / 64
 /** Random streams of a level: draws of seeds, steps of spare codewords. */
@@ -21,7 +23,8 @@ export const seedStreams = { draw: 0x5eed, spare: 0x5ba2e } as const
  * @returns seeds, row-major float32, shape [count, dim]; fewer than `size` when no distinct rows are left
  */
 export function plusPlusSeeds(rows: Float32Array, dim: number, size: number, seed: number, level: number): Float32Array {
-  const count = Math.min(rows.length / dim, Math.max(leastSeedRows, size * seedRowsPerCode))
+  const wanted = Math.max(leastSeedRows, Math.min(mostSeedRows, size * seedRowsPerCode), size * leastSeedRowsPerCode)
+  const count = Math.min(rows.length / dim, wanted)
   const distances = seedWeights(rows, dim, count)
   const chosen = plusPlusRows(rows, dim, size, distances, (draw) => uniform(seed, seedStreams.draw + level * 0x1_0000, draw))
   const seeds = new Float32Array(chosen.length * dim)

@@ -48,6 +48,9 @@ function drawRow(distances: Float64Array, at: number, evenly: boolean, weights: 
   return last
 }
 
+/** Dims added up before four distances are given up that are too large already. */
+const stretch = 32
+
 /** Lowers every distance to that of the new start where it is nearer; 0 (no start) stays 0. */
 function lowerDistances(rows: Float32Array, dim: number, startRow: number, distances: Float64Array): void {
   const start = Float64Array.from(rows.subarray(startRow * dim, (startRow + 1) * dim))
@@ -59,16 +62,20 @@ function lowerDistances(rows: Float32Array, dim: number, startRow: number, dista
     let at2 = Math.min(row + 2, last) * dim
     let at3 = Math.min(row + 3, last) * dim
     let [sum0, sum1, sum2, sum3] = [0, 0, 0, 0]
-    for (let j = 0; j < dim; j++) {
-      const value = start[j]!
-      const d0 = rows[at0++]! - value
-      const d1 = rows[at1++]! - value
-      const d2 = rows[at2++]! - value
-      const d3 = rows[at3++]! - value
-      sum0 += d0 * d0
-      sum1 += d1 * d1
-      sum2 += d2 * d2
-      sum3 += d3 * d3
+    const [most0, most1] = [distances[row]!, distances[Math.min(row + 1, last)]!]
+    const [most2, most3] = [distances[Math.min(row + 2, last)]!, distances[Math.min(row + 3, last)]!]
+    for (let j = 0; j < dim && (sum0 < most0 || sum1 < most1 || sum2 < most2 || sum3 < most3);) {
+      for (const end = Math.min(dim, j + stretch); j < end; j++) {
+        const value = start[j]!
+        const d0 = rows[at0++]! - value
+        const d1 = rows[at1++]! - value
+        const d2 = rows[at2++]! - value
+        const d3 = rows[at3++]! - value
+        sum0 += d0 * d0
+        sum1 += d1 * d1
+        sum2 += d2 * d2
+        sum3 += d3 * d3
+      }
     }
     distances[row] = Math.min(distances[row]!, sum0)
     if (row + 1 <= last) distances[row + 1] = Math.min(distances[row + 1]!, sum1)
