@@ -3,7 +3,9 @@
  * length and level has, by one sort; `report` is `qualityReport` with churn and slices on the same codes.
  * Peer with `--python FILE`: numpy, `np.unique` with counts over the joined code of each prefix length, `np.bincount` of each level, and
  * the same comparison of codes, in turns in one process of its own; both count computing only, not loading. Without: a Map of joined codes.
- * Options: `--rows N` (5,000,000), `--rounds N` (3).
+ * Then the exact 10 nearest by cosine of 2,000 out of 100,000 items of 128 dims; peer: numpy, a float32 product with all items for 500
+ * queries at a time, `argpartition` and a sort; two threads each. Rows may differ where two cosines are one in float32.
+ * Options: `--rows N` (5,000,000), `--rounds N` (3), `--threads N` (2).
  */
 import { deepStrictEqual } from 'node:assert/strict'
 import { spawn } from 'node:child_process'
@@ -12,15 +14,21 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
-import { uniform } from '../compute/index.ts'
+import { cosineNeighbors, fillNormal, uniform } from '../compute/index.ts'
 import { churn, qualityReport, usage } from '../semantic-ids/index.ts'
 import { figure, median, watchOthers } from './harness.ts'
 
 const { values } = parseArgs({
-  options: { python: { type: 'string' }, rows: { type: 'string', default: '5000000' }, rounds: { type: 'string', default: '3' } },
+  options: {
+    python: { type: 'string' },
+    rows: { type: 'string', default: '5000000' },
+    rounds: { type: 'string', default: '3' },
+    threads: { type: 'string', default: '2' },
+  },
 })
 const rows = Number(values.rows)
 const rounds = Number(values.rounds)
+const traffic = Float64Array.from({ length: rows }, (_, row) => 1 / (row + 1))
 const levels = 3
 
 /** Distinct IDs of each prefix length, fullest ID, used codes of each level, changed IDs and first codes. */
@@ -29,8 +37,24 @@ type Answer = readonly number[]
 const script = `
 import json, sys, time
 import numpy as np
+def neighbors(file, dim, queries, k):
+    x = np.fromfile(file, dtype='<f4').reshape(-1, dim)
+    start = time.perf_counter()
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    rows = []
+    for at in range(0, len(queries), 500):
+        part = queries[at:at + 500]
+        scores = unit[part] @ unit.T
+        scores[np.arange(len(part)), part] = -2
+        top = np.argpartition(-scores, k, axis=1)[:, :k]
+        order = np.argsort(-np.take_along_axis(scores, top, 1), axis=1, kind='stable')
+        rows.append(np.take_along_axis(top, order, 1))
+    return [time.perf_counter() - start, np.concatenate(rows).ravel().tolist()]
 for line in sys.stdin:
     files, size = json.loads(line)
+    if isinstance(files, str):
+        print(json.dumps(neighbors(files, *size)), flush=True)
+        continue
     codes, before = (np.fromfile(f, dtype='<u2').reshape(-1, ${levels}) for f in files)
     start = time.perf_counter()
     distinct, key = [], np.zeros(len(codes), dtype=np.int64)
@@ -93,7 +117,8 @@ function example(size: number): { codes: Uint16Array; before: Uint16Array } {
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'sidestream-report-'))
-const python = values.python === undefined ? undefined : spawn(values.python, ['-c', script], { stdio: ['pipe', 'pipe', 'inherit'] })
+const env = { ...process.env, OMP_NUM_THREADS: values.threads, OPENBLAS_NUM_THREADS: values.threads }
+const python = values.python === undefined ? undefined : spawn(values.python, ['-c', script], { stdio: ['pipe', 'pipe', 'inherit'], env })
 const answers = python && createInterface({ input: python.stdout })[Symbol.asyncIterator]()
 try {
   for (const size of [256, 1024, 8192]) {
@@ -102,11 +127,7 @@ try {
     writeFileSync(files[0]!, codes)
     writeFileSync(files[1]!, before)
     const peer = async (): Promise<[number, Answer]> => {
-      if (python === undefined) return timed(() => measureWithMap(codes, before, size))
-      python.stdin.write(`${JSON.stringify([files, size])}\n`)
-      const { value, done } = await answers!.next()
-      if (done === true) throw new Error('numpy ended before it had answered')
-      return JSON.parse(value) as [number, Answer]
+      return python === undefined ? timed(() => measureWithMap(codes, before, size)) : ask(files, size)
     }
     deepStrictEqual(measure(codes, before, size), (await peer())[1])
     const [own, theirs, whole]: number[][] = [[], [], []]
@@ -118,7 +139,7 @@ try {
       await qualityReport({
         codes,
         sizes: [size, size, size],
-        traffic: Float64Array.from({ length: rows }, (_, row) => 1 / (row + 1)),
+        traffic,
         before: { codes: before },
       })
       whole!.push((performance.now() - start) / 1000)
@@ -138,6 +159,7 @@ try {
     }
     process.stdout.write(`${JSON.stringify(line)}\n`)
   }
+  await compareNeighbors()
 } finally {
   python?.stdin.end()
   rmSync(folder, { recursive: true, force: true })
@@ -148,4 +170,53 @@ function timed<T>(run: () => T): [number, T] {
   const start = performance.now()
   const result = run()
   return [(performance.now() - start) / 1000, result]
+}
+
+/** Seconds and answer of numpy. */
+async function ask(files: unknown, about: unknown): Promise<[number, Answer]> {
+  python!.stdin.write(`${JSON.stringify([files, about])}\n`)
+  const { value, done } = await answers!.next()
+  if (done === true) throw new Error('numpy ended before it had answered')
+  return JSON.parse(value) as [number, Answer]
+}
+
+async function compareNeighbors(): Promise<void> {
+  const [items, dim, k] = [100_000, 128, 10]
+  const x = new Float32Array(items * dim)
+  fillNormal(x, 5, 1)
+  const queries = Uint32Array.from({ length: 2000 }, (_, at) => at * 50)
+  const file = join(folder, 'vectors')
+  writeFileSync(file, x)
+  const run = async (): Promise<[number, Int32Array]> => {
+    const start = performance.now()
+    const found = await cosineNeighbors(x, dim, queries, { k, threads: Number(values.threads) })
+    return [(performance.now() - start) / 1000, found]
+  }
+  const [own, theirs]: number[][] = [[], []]
+  let different = 0
+  for (let round = 0; round <= rounds; round++) {
+    const [seconds, found] = await run()
+    const [peerSeconds, answer] = python === undefined ? [NaN, [...found]] : await ask(file, [dim, [...queries], k])
+    different = answer.reduce((count, row, at) => count + (row === found[at] ? 0 : 1), 0)
+    if (different > queries.length / 100) throw new Error(`${different} neighbors differ from numpy's`)
+    // The first round warms both up.
+    if (round > 0) {
+      own!.push(seconds)
+      theirs!.push(peerSeconds)
+    }
+  }
+  const [seconds, peerSeconds] = [median(own!), median(theirs!)]
+  const line = {
+    bench: `exact cosine top ${k}, ${queries.length} of ${items} items, d${dim}, ${values.threads} threads`,
+    'queries/s': figure(queries.length / seconds),
+    ...(python !== undefined && {
+      'peer queries/s': figure(queries.length / peerSeconds),
+      peer: 'numpy product, argpartition',
+      ratio: figure(peerSeconds / seconds),
+      'different neighbors': different,
+    }),
+    rounds,
+    node: process.version,
+  }
+  process.stdout.write(`${JSON.stringify(line)}\n`)
 }

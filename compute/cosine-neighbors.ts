@@ -1,6 +1,6 @@
 /**
  * The k nearest rows by cosine, exact, for many queries: blocks of matrix products in ONNX Runtime propose, float64 decides.
- * Invariant: the result is that of float64 sums in index order over the given numbers, equal cosines by lower row; a query is never
+ * Invariant: the result is that of float64 sums in index order over the given numbers, equal cosines by rank; a query is never
  * its own neighbor. Memory is bounded by the blocks, never [queries, rows].
  */
 
@@ -17,6 +17,8 @@ export interface CosineNeighborOptions {
   readonly threads?: number
   /** Rows of one block. @default at most 16384 and 2^22 numbers; little work is done without blocks */
   readonly blockRows?: number
+  /** Which of two equal cosines comes first: the lower one, shape [rows]. @default row numbers */
+  readonly ranks?: Uint32Array
   readonly onProgress?: (done: number, total: number) => void
 }
 
@@ -40,7 +42,7 @@ export async function cosineNeighbors(
   queries: Uint32Array,
   options: CosineNeighborOptions,
 ): Promise<Int32Array> {
-  const { k, threads = 1, onProgress } = options
+  const { k, threads = 1, ranks, onProgress } = options
   const rows = vectors.length / dim
   if (!Number.isInteger(rows)) {
     throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `${vectors.length} numbers are no whole number of vectors of dimension ${dim}`)
@@ -53,7 +55,7 @@ export async function cosineNeighbors(
     const all = Int32Array.from({ length: rows }, (_, row) => row)
     for (const [q, query] of queries.entries()) {
       const others = all.filter((row) => row !== query)
-      found.set(decide(vectors, dim, inverse, query, others, k), q * k)
+      found.set(decide(vectors, dim, inverse, query, others, k, ranks), q * k)
     }
     return found
   }
@@ -74,7 +76,7 @@ export async function cosineNeighbors(
         for (let q = 0; q < part.length; q++) candidates[q]!.take(scores, q * width, width, block, part[q]!)
       }
       for (let q = 0; q < part.length; q++) {
-        found.set(decide(vectors, dim, inverse, part[q]!, candidates[q]!.rows(), k), (from + q) * k)
+        found.set(decide(vectors, dim, inverse, part[q]!, candidates[q]!.rows(), k, ranks), (from + q) * k)
       }
       onProgress?.(Math.min(queries.length, from + queryRows), queries.length)
     }
@@ -181,12 +183,21 @@ class Candidates {
 }
 
 /** The k nearest of the candidates by float64 cosine. */
-function decide(vectors: Float32Array, dim: number, inverse: Float64Array, query: number, candidates: Int32Array, k: number): Int32Array {
+function decide(
+  vectors: Float32Array,
+  dim: number,
+  inverse: Float64Array,
+  query: number,
+  candidates: Int32Array,
+  k: number,
+  ranks: Uint32Array | undefined,
+): Int32Array {
   const cosines = Float64Array.from(candidates, (row) => {
     let sum = 0
     for (let j = 0; j < dim; j++) sum += vectors[query * dim + j]! * vectors[row * dim + j]!
     return sum * inverse[query]! * inverse[row]!
   })
-  const order = Int32Array.from(candidates.keys()).sort((a, b) => cosines[b]! - cosines[a]! || candidates[a]! - candidates[b]!)
+  const rankOf = (at: number): number => ranks?.[candidates[at]!] ?? candidates[at]!
+  const order = Int32Array.from(candidates.keys()).sort((a, b) => cosines[b]! - cosines[a]! || rankOf(a) - rankOf(b))
   return Int32Array.from(order.subarray(0, k), (at) => candidates[at]!)
 }

@@ -6,6 +6,7 @@
 import { cosineNeighbors, hashUnit } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import { prefixOf, type PrefixOrder } from './buckets.ts'
+import { idRanks } from './collisions.ts'
 
 export interface NeighborOptions {
   /** Nearest items that a prefix is held against. @default 10 */
@@ -46,7 +47,7 @@ export interface NeighborHits {
 /**
  * Exact nearest items by cosine of all items, or of a sample.
  * @param vectors - row-major float32, shape [items, dim]
- * @param ids - decide who is in the sample; without them row numbers do
+ * @param ids - decide who is in the sample, and which of equal cosines comes first; without them row numbers do
  * @throws SIDESTREAM_USAGE_INVALID, SIDESTREAM_SESSION_FAILED
  */
 export async function findNeighbors(
@@ -60,7 +61,8 @@ export async function findNeighbors(
     throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `neighbors need a whole number of queries of at least 1, got ${most}`)
   }
   const queries = sampleRows(vectors.length / dim, most, seed, ids)
-  return { k, queries, nearest: await cosineNeighbors(vectors, dim, queries, { k, threads }) }
+  const ranks = ids === undefined ? {} : { ranks: idRanks(ids, ids.length) }
+  return { k, queries, nearest: await cosineNeighbors(vectors, dim, queries, { k, threads, ...ranks }) }
 }
 
 /** All rows, or those with the lowest hash, so that the order of items changes nothing. */
