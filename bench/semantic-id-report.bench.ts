@@ -56,7 +56,7 @@ for line in sys.stdin:
         print(json.dumps(neighbors(files, *size)), flush=True)
         continue
     codes, before = (np.fromfile(f, dtype='<u2').reshape(-1, ${levels}) for f in files)
-    start = time.perf_counter()
+    start, processor = time.perf_counter(), time.process_time()
     distinct, key = [], np.zeros(len(codes), dtype=np.int64)
     for level in range(${levels}):
         key = key * size + codes[:, level]
@@ -67,8 +67,8 @@ for line in sys.stdin:
     used = [int((np.bincount(codes[:, level], minlength=size) > 0).sum()) for level in range(${levels})]
     differs = codes != before
     changed = int(differs.any(axis=1).sum())
-    seconds = time.perf_counter() - start
-    print(json.dumps([seconds, [*distinct, int(counts.max()), *used, changed, int(differs[:, 0].sum())]]), flush=True)
+    seconds, processor = time.perf_counter() - start, time.process_time() - processor
+    print(json.dumps([seconds, [*distinct, int(counts.max()), *used, changed, int(differs[:, 0].sum())], processor]), flush=True)
 `
 
 function measure(codes: Uint16Array, before: Uint16Array, size: number): Answer {
@@ -126,23 +126,27 @@ try {
     const files = [join(folder, 'codes'), join(folder, 'before')]
     writeFileSync(files[0]!, codes)
     writeFileSync(files[1]!, before)
-    const peer = async (): Promise<[number, Answer]> => {
+    const peer = async (): Promise<[number, Answer, number?]> => {
       return python === undefined ? timed(() => measureWithMap(codes, before, size)) : ask(files, size)
     }
     deepStrictEqual(measure(codes, before, size), (await peer())[1])
-    const [own, theirs, whole]: number[][] = [[], [], []]
+    const [own, theirs, whole, processor, peerProcessor]: number[][] = [[], [], [], [], []]
     const others = watchOthers()
     for (let round = 0; round < rounds; round++) {
-      own!.push(timed(() => measure(codes, before, size))[0])
-      theirs!.push((await peer())[0])
-      const start = performance.now()
+      const [ownSeconds, , ownProcessor] = timed(() => measure(codes, before, size))
+      own!.push(ownSeconds)
+      processor!.push(ownProcessor)
+      const [peerRound, , peerProcessorRound = NaN] = await peer()
+      theirs!.push(peerRound)
+      peerProcessor!.push(peerProcessorRound)
+      const start = process.cpuUsage()
       await qualityReport({
         codes,
         sizes: [size, size, size],
         traffic,
         before: { codes: before },
       })
-      whole!.push((performance.now() - start) / 1000)
+      whole!.push(processorSeconds(start))
     }
     const [seconds, peerSeconds] = [median(own!), median(theirs!)]
     const line = {
@@ -152,7 +156,9 @@ try {
       peer: python === undefined ? 'Map of joined codes' : 'numpy np.unique per prefix length, np.bincount per level',
       ratio: figure(peerSeconds / seconds),
       seconds: figure(seconds),
-      'seconds of the report with slices': figure(median(whole!)),
+      'processor seconds': figure(median(processor!)),
+      'peer processor seconds': figure(median(peerProcessor!)),
+      'processor seconds of the report with slices, before and after': figure(median(whole!)),
       'other processes': python === undefined ? others() : 'not told apart from numpy',
       rounds,
       node: process.version,
@@ -166,18 +172,24 @@ try {
 }
 if (python === undefined) process.stderr.write('numpy was left out: name its interpreter with --python FILE\n')
 
-function timed<T>(run: () => T): [number, T] {
-  const start = performance.now()
+/** Seconds, answer and processor seconds, which other processes disturb less. */
+function timed<T>(run: () => T): [number, T, number] {
+  const [start, used] = [performance.now(), process.cpuUsage()]
   const result = run()
-  return [(performance.now() - start) / 1000, result]
+  return [(performance.now() - start) / 1000, result, processorSeconds(used)]
+}
+
+function processorSeconds(since: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(since)
+  return (user + system) / 1e6
 }
 
 /** Seconds and answer of numpy. */
-async function ask(files: unknown, about: unknown): Promise<[number, Answer]> {
+async function ask(files: unknown, about: unknown): Promise<[number, Answer, number?]> {
   python!.stdin.write(`${JSON.stringify([files, about])}\n`)
   const { value, done } = await answers!.next()
   if (done === true) throw new Error('numpy ended before it had answered')
-  return JSON.parse(value) as [number, Answer]
+  return JSON.parse(value) as [number, Answer, number?]
 }
 
 async function compareNeighbors(): Promise<void> {
