@@ -55,8 +55,12 @@ test('prices make shares equal; far outliers and costs of zero change nothing of
     return [0, 1, 2, 3].map((code) => codes.filter((other) => other === code).length)
   }
   for (const share of sharesOf(0)) ok(Math.abs(share - rows / size) <= 4, `${share} of ${rows} rows`)
-  // A row this far away leaves exponentials at zero: prices are found with logarithms.
   for (const share of sharesOf(60)) ok(Math.abs(share - rows / size) <= 16, `${share} of ${rows} rows`)
+  // All rows so far from one codeword that its exponentials are zero: prices are found with logarithms.
+  const far = new Float64Array(rows * 2).map((_, at) => (at % 2 === 0 ? 1 + at / 1000 : 5000))
+  const halves = new Int32Array(rows)
+  new BalancedPrices(2, { epsilonShare: 0.001, iterations: 500 }).assign(far, halves)
+  ok(Math.abs(halves.reduce((sum, code) => sum + code, 0) - rows / 2) <= 2, 'half of the rows take it all the same')
   const codes = new Int32Array(8).fill(3)
   const still = new BalancedPrices(2)
   still.assign(new Float64Array(16), codes)
