@@ -40,6 +40,16 @@ export interface TrainingSetup {
 
 /** Trains a head and gives its published vectors of all items. */
 export async function trainVectors(setup: TrainingSetup, seed: number): Promise<VectorSet> {
+  const encoder = await HeadEncoder.create(await trainHead(setup, seed))
+  try {
+    return { vectors: (await encoder.encode([...setup.content.values()])).published, dim: encoder.dim }
+  } finally {
+    await encoder.close()
+  }
+}
+
+/** Trains a head. */
+export async function trainHead(setup: TrainingSetup, seed: number): Promise<Head> {
   const { content, passes, mining, start = (head: Head) => head } = setup
   const fresh = start(createHead({ ...setup.head, seed }, setup.statistics))
   const further = (await setup.furtherRows?.(fresh)) ?? {}
@@ -65,12 +75,7 @@ export async function trainVectors(setup: TrainingSetup, seed: number): Promise<
       })
       console.error(`seed ${seed}: pass ${pass + 1} of ${passes}, loss ${losses.at(-1)!.toFixed(3)}`)
     }
-    const encoder = await HeadEncoder.create(await trainer.head())
-    try {
-      return { vectors: (await encoder.encode([...content.values()])).published, dim: encoder.dim }
-    } finally {
-      await encoder.close()
-    }
+    return await trainer.head()
   } finally {
     await trainer.close()
   }

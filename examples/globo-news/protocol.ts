@@ -85,15 +85,15 @@ export interface Arm {
   vectors(globo: Globo, seed: number): Promise<VectorSet> | VectorSet
 }
 
-/** The training rows: one sample per click before the cut, as the streaming job makes them. */
-export function trainingSamples({ clicks, userIds, itemIds }: Globo): DistillSample[] {
+/** The training rows: one sample per click before the cut, or of some other stretch, as the streaming job makes them. */
+export function trainingSamples({ clicks, userIds, itemIds }: Globo, from = -Infinity, until = cutTs): DistillSample[] {
   const builder = new SampleBuilder({ positiveBehaviors: new Set(['click']) })
   const samples: DistillSample[] = []
-  for (let i = 0; i < clicks.times.length && clicks.times[i]! < cutTs; i++) {
+  for (let i = 0; i < clicks.times.length && clicks.times[i]! < until; i++) {
     const itemId = itemIds[clicks.items[i]!]
     if (itemId === undefined) continue
     const sample = builder.add({ userId: userIds[clicks.users[i]!]!, itemId, eventTs: clicks.times[i]!, behaviors: ['click'] })
-    if (sample) samples.push(sample)
+    if (sample && sample.eventTs >= from) samples.push(sample)
   }
   return samples
 }

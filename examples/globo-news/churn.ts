@@ -1,0 +1,246 @@
+/**
+ * `npm run eval:churn -- --data DIR [--json FILE] [--refreshes 10]`: what a refresh of semantic IDs costs and changes. Heads are trained on
+ * two successive windows of globo-news, the second from scratch and warm-started; every policy is held beside the reference figures.
+ * Then refreshes in a row, to see whether distortion piles up. Exits with 1 when a budget is not reached within the tolerance.
+ */
+import { writeFile } from 'node:fs/promises'
+import { parseArgs } from 'node:util'
+import { planEvaluation, scoreVectors } from '../../distill/index.ts'
+import type { EvaluationPlan } from '../../distill/index.ts'
+import { churn, ParentCodes, refreshCodebooks, type Fit } from '../../semantic-ids/index.ts'
+import { firstFit, frozen, frozenRotated, ours, retrain, warmStart, type Move, type Outcome } from './churn-policies.ts'
+import { fromScratch, warmStarted, windowsFrom, type HeadVectors, type Window } from './churn-windows.ts'
+import { cutTs, loadGlobo, type Globo } from './protocol.ts'
+
+const sizes = [64, 64, 64]
+const dim = 128
+/** Ends of the head's prefixes. */
+const ends = [32, 64, 128]
+const toleranceFvu = 0.005
+const recallAt = 50
+
+/** Churn and FVU that an independent implementation measured. */
+const reference: Readonly<Record<string, Readonly<Record<string, readonly [churn: number, fvu: number]>>>> = {
+  'trained from scratch': {
+    retrain: [1, 0.349],
+    'frozen, not aligned': [1, 1.57],
+    'frozen, rotated': [0.558, 0.405],
+    'ours 5 %': [0.049, 0.366],
+    'ours 10 %': [0.098, 0.363],
+    'ours 20 %': [0.197, 0.358],
+  },
+  'warm-started': {
+    retrain: [1, 0.361],
+    'frozen, not aligned': [0.275, 0.393],
+    'frozen, rotated': [0.249, 0.381],
+    'ours 5 %': [0.049, 0.365],
+    'ours 10 %': [0.099, 0.364],
+    'ours 20 %': [0.2, 0.361],
+  },
+}
+
+interface Row {
+  readonly policy: string
+  readonly churn: number
+  readonly firstCode: number
+  readonly fvu: number
+  readonly newError: number
+  /** Recall of clicks on new items by decoded IDs. */
+  readonly newRecall: number
+  readonly allRecall: number
+  readonly reference: readonly [churn: number, fvu: number] | null
+  readonly verdict: 'PASS' | 'MISS' | null
+}
+
+const { values } = parseArgs({
+  options: { data: { type: 'string' }, json: { type: 'string' }, refreshes: { type: 'string', default: '10' } },
+})
+if (values.data === undefined) {
+  console.error('usage: npm run eval:churn -- --data DIR [--json FILE] [--refreshes 10]')
+  process.exitCode = 2
+} else await evaluate(await loadGlobo(values.data), Number(values.refreshes), values.json)
+
+async function evaluate(globo: Globo, refreshes: number, file: string | undefined): Promise<void> {
+  const clicks = globo.clicks.times.findIndex((time) => time >= cutTs)
+  const [second] = windowsFrom(globo, cutTs, clicks, 1)
+  const first = await fromScratch(globo, { from: -Infinity, until: cutTs }, 0)
+  const results: Record<string, unknown> = { clicks, windows: [cutTs, second!.until] }
+  let isReached = true
+  for (const [name, next] of [
+    ['trained from scratch', () => fromScratch(globo, second!, 1)],
+    ['warm-started', () => warmStarted(globo, second!, 1, first.head)],
+  ] as const) {
+    const move = await moveOf(globo, second!, first, await next())
+    const { rows, curve } = await judge(globo, second!, move, name)
+    print(`head ${name}: ${move.known} published items, ${move.ids.length - move.known} new`, rows)
+    results[name] = { known: move.known, fresh: move.ids.length - move.known, rows, curve }
+    isReached &&= rows.every(({ verdict }) => verdict !== 'MISS')
+  }
+  for (const mode of ['warm-started', 'from scratch'] as const) {
+    const debt = await inARow(globo, first, refreshes, Math.round(clicks / 4), mode)
+    console.log(`\n${refreshes} refreshes in a row at a budget of 10 %, heads ${mode}`)
+    console.log('  step    items   churn  since first   FVU  free fit  ratio')
+    for (const { step, items, churned, sinceFirst, fvu, freeFvu } of debt) {
+      const cells = [churned, sinceFirst, fvu, freeFvu, fvu / freeFvu].map((value) => value.toFixed(3).padStart(8))
+      console.log(`  ${String(step).padStart(4)}${String(items).padStart(9)}${cells.join('')}`)
+    }
+    results[`in a row, ${mode}`] = debt
+  }
+  if (file !== undefined) await writeFile(file, `${JSON.stringify(results, null, 2)}\n`)
+  if (!isReached) process.exitCode = 1
+}
+
+/** Items by number, the published ones first. */
+function catalogue({ since }: Globo, until: number, publishedUntil: number): { items: number[]; known: number } {
+  const there = [...since.keys()].filter((item) => since[item]! < until)
+  const known = there.filter((item) => since[item]! < publishedUntil)
+  return { items: [...known, ...there.filter((item) => since[item]! >= publishedUntil)], known: known.length }
+}
+
+function rowsOf(vectors: Float32Array, items: readonly number[]): Float32Array {
+  const out = new Float32Array(items.length * dim)
+  for (const [row, item] of items.entries()) out.set(vectors.subarray(item * dim, (item + 1) * dim), row * dim)
+  return out
+}
+
+async function moveOf(globo: Globo, window: Window, first: HeadVectors, next: HeadVectors): Promise<Move> {
+  const { items, known } = catalogue(globo, window.until, cutTs)
+  const ids = items.map((item) => globo.itemIds[item]!)
+  const before = rowsOf(first.vectors, items)
+  const published = await firstFit(before.subarray(0, known * dim), ids.slice(0, known), dim, sizes)
+  return { dim, ids, before, after: rowsOf(next.vectors, items), ...published, known, ends }
+}
+
+async function judge(globo: Globo, window: Window, move: Move, name: string): Promise<{ rows: Row[]; curve: Outcome['curve'] }> {
+  const policies: [string, () => Outcome | Promise<Outcome>][] = [
+    ['retrain', () => retrain(move)],
+    ['frozen, not aligned', () => frozen(move)],
+    ['frozen, rotated', () => frozenRotated(move, [dim])],
+    ['frozen, rotated by prefix', () => frozenRotated(move, ends)],
+    ['warm start', () => warmStart(move)],
+    ['ours 5 %', () => ours(move, 0.05)],
+    ['ours 10 %', () => ours(move, 0.1)],
+    ['ours 20 %', () => ours(move, 0.2)],
+    ['ours 10 %, old items alone', () => ours(move, 0.1, true)],
+  ]
+  const { items } = catalogue(globo, window.until, cutTs)
+  const plan = planEvaluation(globo.clicks, sinceOf(globo, items), {
+    from: window.until,
+    until: window.until + 6 * 3_600_000,
+    maxEvents: 8000,
+  })
+  const rows: Row[] = []
+  let curve: Outcome['curve']
+  const recalls = async (vectors: Float32Array): Promise<{ newRecall: number; allRecall: number }> => recallOf(globo, plan, items, vectors)
+  for (const [policy, run] of policies) {
+    const result = await run()
+    curve = policy === 'ours 10 %' ? result.curve : curve
+    const wanted = reference[name]![policy] ?? null
+    const isBudget = /^ours \d+ %$/.test(policy)
+    rows.push({
+      policy,
+      churn: result.churn.full,
+      firstCode: result.churn.firstCode,
+      fvu: result.fvu,
+      newError: result.newError,
+      ...(await recalls(result.decoded)),
+      reference: wanted,
+      verdict: isBudget && wanted ? (result.fvu <= wanted[1] + toleranceFvu ? 'PASS' : 'MISS') : null,
+    })
+  }
+  rows.push({
+    policy: 'vectors themselves',
+    churn: NaN,
+    firstCode: NaN,
+    fvu: 0,
+    newError: 0,
+    ...(await recalls(move.after)),
+    reference: null,
+    verdict: null,
+  })
+  return { rows, curve }
+}
+
+/** When each item of the catalogue came; never for all others. */
+function sinceOf({ since }: Globo, items: readonly number[]): Float64Array {
+  const out = new Float64Array(since.length).fill(Infinity)
+  for (const item of items) out[item] = since[item]!
+  return out
+}
+
+/** Share of clicks whose item is among the best 50: on items that are new since the first window, and on all. */
+async function recallOf(
+  { since, itemIds }: Globo,
+  plan: EvaluationPlan,
+  items: readonly number[],
+  vectors: Float32Array,
+): Promise<{ newRecall: number; allRecall: number }> {
+  const all = new Float32Array(itemIds.length * dim)
+  for (const [row, item] of items.entries()) all.set(vectors.subarray(row * dim, (row + 1) * dim), item * dim)
+  const { ranks } = await scoreVectors(plan, all, dim)
+  let [fresh, freshHits, hits] = [0, 0, 0]
+  for (const [event, rank] of ranks.entries()) {
+    const hit = rank < recallAt ? 1 : 0
+    hits += hit
+    if (since[plan.order[plan.targets[event]!]!]! < cutTs) continue
+    fresh++
+    freshHits += hit
+  }
+  return { newRecall: freshHits / fresh, allRecall: hits / ranks.length }
+}
+
+interface Step {
+  readonly step: number
+  readonly items: number
+  readonly churned: number
+  /** Items of the first publication whose ID is another one now. */
+  readonly sinceFirst: number
+  readonly fvu: number
+  readonly freeFvu: number
+}
+
+/** Refreshes after windows of some clicks, each from what the one before left. */
+async function inARow(
+  globo: Globo,
+  first: HeadVectors,
+  count: number,
+  clicks: number,
+  mode: 'warm-started' | 'from scratch',
+): Promise<Step[]> {
+  const { items: firstItems } = catalogue(globo, cutTs, cutTs)
+  const firstIds = firstItems.map((item) => globo.itemIds[item]!)
+  const published = await firstFit(rowsOf(first.vectors, firstItems), firstIds, dim, sizes)
+  const firstCodes = published.codes
+  let bundle: Pick<Fit, 'codebooks' | 'settings'> = published.fit
+  let parents = ParentCodes.of(firstIds, published.codes, sizes.length)
+  let head = first.head
+  const steps: Step[] = []
+  for (const [step, window] of windowsFrom(globo, cutTs, clicks, count).entries()) {
+    const next = await (mode === 'warm-started' ? warmStarted(globo, window, step + 2, head) : fromScratch(globo, window, step + 2))
+    head = next.head
+    const { items } = catalogue(globo, window.until, cutTs)
+    const ids = items.map((item) => globo.itemIds[item]!)
+    const vectors = rowsOf(next.vectors, items)
+    const result = await refreshCodebooks({ bundle, parents, ids, vectors }, { budget: { full: 0.1 }, seed: step, ceiling: Infinity })
+    bundle = { ...bundle, codebooks: result.codebooks }
+    parents = ParentCodes.of(ids, result.codes, sizes.length)
+    const sinceFirst = churn(firstCodes, result.codes.subarray(0, firstCodes.length), sizes.length).full
+    steps.push({ step: step + 1, items: items.length, churned: result.churn.full, sinceFirst, fvu: result.fvu, freeFvu: result.freeFvu })
+    console.error(`refresh ${step + 1} of ${count}: FVU ${result.fvu.toFixed(4)}, free fit ${result.freeFvu.toFixed(4)}`)
+  }
+  return steps
+}
+
+function print(title: string, rows: readonly Row[]): void {
+  console.log(`\n${title}`)
+  console.log(
+    `  ${'policy'.padEnd(28)}   churn  first code     FVU  reference (churn, FVU)        error new  r@${recallAt} new  r@${recallAt} all`,
+  )
+  const number = (value: number, width: number): string => (Number.isNaN(value) ? '' : value.toFixed(3)).padStart(width)
+  for (const { policy, reference: wanted, verdict, ...row } of rows) {
+    const beside = wanted === null ? '' : `${number(wanted[0], 8)}${number(wanted[1], 8)}  ${verdict ?? ''}`
+    console.log(
+      `  ${policy.padEnd(28)}${number(row.churn, 8)}${number(row.firstCode, 12)}${number(row.fvu, 8)}  ${beside.padEnd(28)}${number(row.newError, 10)}${number(row.newRecall, 10)}${number(row.allRecall, 10)}`,
+    )
+  }
+}
