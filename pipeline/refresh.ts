@@ -7,7 +7,7 @@
 import { pickCandidate } from '../distill/index.ts'
 import type { Head, Judgement } from '../distill/index.ts'
 import { readVersion } from '../features/index.ts'
-import { bundleOf, bundleToParts, fitCodebooks, ParentCodes, refreshCodebooks } from '../semantic-ids/index.ts'
+import { bundleToParts } from '../semantic-ids/index.ts'
 import type { Bundle } from '../semantic-ids/index.ts'
 import { isSidestreamError, semanticIdView, SidestreamError } from '../schemas/index.ts'
 import { bundleName, readBundle } from './bundles.ts'
@@ -19,6 +19,8 @@ import type { ContentRows } from './embedder.ts'
 import { judgeWindow } from './judge-window.ts'
 import type { OwnerLanes } from './owner-lanes.ts'
 import type { Project } from './project.ts'
+import { firstBundle, nextBundle, type LiveIds } from './refresh-bundles.ts'
+import { targetCounts } from './samples-state.ts'
 import { bootstrapHead, checkpointRound, listCheckpoints, readCheckpoint, writeBootstrapHead } from './training.ts'
 import type { Versions } from './versions.ts'
 import { embeddedViews } from './views.ts'
@@ -171,9 +173,9 @@ async function bundleOfBuild(context: RefreshContext, plan: BuildPlan, head: Hea
       `no item exists before the cut ${new Date(plan.cutTs).toISOString()}: import content first`,
     )
   }
-  const vectors = await embed(project, head, undefined, content)
-  const bundle =
-    plan.parent === null ? await firstBundle(project, plan, content, vectors) : await refreshedBundle(context, plan, content, vectors)
+  const { vectors, dim } = await embed(project, head, undefined, content)
+  const input = { project, plan, content, vectors, dim }
+  const bundle = plan.parent === null ? await firstBundle(input) : await nextBundle(input, await liveIds(context, plan, content))
   const { parts, about } = bundleToParts(bundle)
   await project.artifacts.write(name, parts, about)
   return bundle
@@ -201,73 +203,16 @@ async function embed(
   }
 }
 
-async function firstBundle(
-  { config }: Project,
-  plan: BuildPlan,
-  content: ContentRows,
-  { vectors, dim }: { vectors: Float32Array; dim: number },
-): Promise<Bundle> {
-  const { levels, normalize, iterations } = config.semanticIds
-  const seed = config.semanticIds.seed ?? config.seed
-  const fit = await fitCodebooks(vectors, content.ids, dim, {
-    sizes: levels,
-    seed,
-    iterations,
-    normalize,
-    threads: config.training.threads,
-  })
-  return bundleOf({
-    codebooks: fit.codebooks,
-    settings: fit.settings,
-    delta: 0,
-    parents: ParentCodes.empty(levels.length),
-    origin: {
-      parent: null,
-      idSpace: bundleName(plan.version),
-      input: { view: semanticIdView(config), head: plan.head, cutTs: plan.cutTs, dim },
-      training: fit.training,
-      policy: { kind: 'first-fit', fvu: fit.fvu },
-    },
-  })
-}
-
-async function refreshedBundle(
-  { project }: RefreshContext,
-  plan: BuildPlan,
-  content: ContentRows,
-  { vectors, dim }: { vectors: Float32Array; dim: number },
-): Promise<Bundle> {
-  const { config } = project
-  const { churnBudget, distortionCeiling, iterations } = config.semanticIds
-  const parentName = bundleName(plan.parent!)
-  const parent = await readBundle(project, parentName)
+/** What readers of the live version have at the cut, and which of it they saw lately. */
+async function liveIds({ project, lanes }: RefreshContext, plan: BuildPlan, content: ContentRows): Promise<LiveIds> {
+  const bundle = await readBundle(project, bundleName(plan.parent!))
   // The parent's IDs at the cut are computed, not read: a function of the same content, its head and its bundle.
-  const parentHead = (await readCheckpoint(project, parent.origin.input['head'] as string, { training: false })).head
-  const published = await embed(project, parentHead, parent, content)
-  const levels = parent.codebooks.sizes.length
-  const parents = ParentCodes.of(content.ids, published.codes, levels)
-  const refreshed = await refreshCodebooks(
-    { bundle: parent, parents, ids: content.ids, vectors },
-    {
-      budget: { full: churnBudget },
-      seed: config.semanticIds.seed ?? config.seed,
-      ceiling: distortionCeiling,
-      iterations,
-      threads: config.training.threads,
-    },
-  )
-  const { codebooks, delta, churn, fvu, freeFvu, curve } = refreshed
-  return bundleOf({
-    codebooks,
-    settings: parent.settings,
-    delta,
-    parents,
-    origin: {
-      parent: parentName,
-      idSpace: parent.origin.idSpace,
-      input: { view: semanticIdView(config), head: plan.head, cutTs: plan.cutTs, dim },
-      training: { algorithm: 'refit-first sticky-lloyd', seed: config.semanticIds.seed ?? config.seed },
-      policy: { kind: 'refresh', churnBudget, distortionCeiling, churn, fvu, freeFvu, curve },
-    },
-  })
+  const { head } = await readCheckpoint(project, bundle.origin.input['head'] as string, { training: false })
+  const { codes } = await embed(project, head, bundle, content)
+  const { everyMs, evalWindowMs } = project.config.refresh
+  const { clock, state } = lanes
+  // No longer than rows are kept for the judge.
+  const from = clock.roundOf(plan.cutTs - Math.max(everyMs, 2 * evalWindowMs))
+  const targets = targetCounts(state, project.codec, from, clock.roundOf(plan.cutTs))
+  return { bundle, codes, traffic: Float64Array.from(content.ids, (id) => targets.get(id) ?? 0) }
 }

@@ -112,6 +112,17 @@ export function samplesOfRounds(state: State, codec: Codec, from: number, until:
   return [...rows].sort(([a, { eventTs: x }], [b, { eventTs: y }]) => x - y || (a < b ? -1 : 1)).map(([, sample]) => sample)
 }
 
+/** Samples of the rounds `[from, until)` by their target. */
+export function targetCounts(state: State, codec: Codec, from: number, until: number): Map<string, number> {
+  const counts = new Map<string, number>()
+  for (const [key, value] of state.range(rowPrefix(from), rowPrefix(until))) {
+    if (key.endsWith('/waited')) continue // stands in its own round, too
+    const { targetId } = codec.decode('distill-samples', value) as DistillSample
+    counts.set(targetId, (counts.get(targetId) ?? 0) + 1)
+  }
+  return counts
+}
+
 /** When each item was first liked, milliseconds. */
 export function* firstLiked(state: State): Iterable<readonly [itemId: string, eventTs: number]> {
   for (const [key, value] of state.range(sincePrefix, sinceEnd)) yield [key.slice(sincePrefix.length), readFloat(value)]

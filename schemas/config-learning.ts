@@ -142,10 +142,40 @@ export const semanticIds = z
       defaults.semanticIds.churnBudget,
       'Largest share of items whose semantic ID may change in a refresh. Higher: less distortion, more churn for consumers.',
     ),
+    churnBudgetFirstCode: option(
+      share.nullable(),
+      defaults.semanticIds.churnBudgetFirstCode,
+      'Largest share of items whose first code may change in a refresh, beside `churnBudget`; null: no bound of its own. Higher: less distortion, more churn.',
+    ),
+    churnBudgetPrefixes: option(
+      z.array(share.nullable()).min(1).max(16).nullable(),
+      defaults.semanticIds.churnBudgetPrefixes,
+      'Largest share of items any of whose first 1, 2, … codes may change in a refresh, one bound per length, a null for no bound; null: none at all. For models that key on prefixes. Higher: less distortion, more churn.',
+    ),
+    churnBudgetLevels: option(
+      z.array(share.nullable()).min(1).max(16).nullable(),
+      defaults.semanticIds.churnBudgetLevels,
+      'Largest share of items whose code of each level may change in a refresh, first level first, a null for no bound; null: none at all. For models that key on single codes. Higher: less distortion, more churn.',
+    ),
+    churnBudgetTraffic: option(
+      share.nullable(),
+      defaults.semanticIds.churnBudgetTraffic,
+      'Largest share of traffic whose items may change their semantic ID in a refresh: items weigh as many positive interactions as they had in the last `refresh.everyMs`, or in two `refresh.evalWindowMs` if that is longer; null: no bound. Higher: less distortion, more churn.',
+    ),
     distortionCeiling: option(
       z.number().min(1),
       defaults.semanticIds.distortionCeiling,
-      'Most distortion after a refresh, relative to a free fit on the same vectors. Above it the refresh is refused instead of letting IDs decay silently: raise the churn budget or this ceiling. Higher: refused less often, IDs describe items less well.',
+      'Most distortion after a refresh, relative to a free fit on the same vectors. Above it the refresh is refused instead of letting IDs decay silently: raise the churn budget or this ceiling, or declare a re-base (`idSpace`). Higher: refused less often, IDs describe items less well.',
+    ),
+    idSpace: option(
+      name.nullable(),
+      defaults.semanticIds.idSpace,
+      'Name of the space that IDs are comparable in; null: that of the first codebooks. Another name than the live one declares a re-base: the next refresh fits anew, by `levels` as they are then, and IDs before and after cannot be compared.',
+    ),
+    relabel: option(
+      z.enum(['none', 'first', 'all']),
+      defaults.semanticIds.relabel,
+      'Whether a re-base renames codes so that most items keep the old code of the first level, or of every level on its own. Nearly all whole IDs change all the same.',
     ),
     seed: option(
       z.int().min(0).max(0xffff_ffff).nullable(),
@@ -203,6 +233,38 @@ export const refresh = z
       'How long a kept version goes on receiving updates, so that a rollback is instant. Higher: more writing.',
       'ms',
     ),
+    watch: z
+      .strictObject({
+        minItems: option(
+          count,
+          defaults.refresh.watch.minItems,
+          'New items (content after the cut of the live version) from which on they are judged. Higher: surer, later.',
+          'items',
+        ),
+        errorRatio: option(
+          z.number().min(1).nullable(),
+          defaults.refresh.watch.errorRatio,
+          'A refresh is proposed when the mean error of new items is more than so many times that of the others; null: never for that. Higher: later.',
+        ),
+        headShare: option(
+          share.nullable(),
+          defaults.refresh.watch.headShare,
+          'A refresh is proposed when more than this share of the new items has one and the same first code; null: never for that. Higher: later.',
+        ),
+        capacity: option(
+          count,
+          defaults.refresh.watch.capacity,
+          'Items that may share a semantic ID before its bucket counts as over-full. Higher: fewer do.',
+          'items',
+        ),
+        occupancyRise: option(
+          share.nullable(),
+          defaults.refresh.watch.occupancyRise,
+          'A refresh is proposed when new items raise the share of items in over-full buckets by more than this; null: never for that. Higher: later.',
+        ),
+      })
+      .prefault({})
+      .meta({ description: 'What is watched at the end of every round while items come; it proposes a refresh and starts none.' }),
   })
   .prefault({})
   .meta({ description: 'When new versions are built.' })

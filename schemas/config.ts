@@ -136,6 +136,11 @@ export function findConflicts(config: Config): Problem[] {
     if (view.prefix !== 'full' && !head.prefixes.includes(view.prefix))
       report(`views.${name}.prefix`, `must be \`full\` or one of head.prefixes, ${head.prefixes.join(', ')} (got ${view.prefix})`)
   }
+  for (const key of ['churnBudgetPrefixes', 'churnBudgetLevels'] as const) {
+    const bounds = semanticIds[key]?.length ?? 0
+    if (bounds > semanticIds.levels.length)
+      report(`semanticIds.${key}`, `must have at most one bound for each of the ${semanticIds.levels.length} levels (got ${bounds})`)
+  }
   if (semanticIds.view !== null && views[semanticIds.view] === undefined)
     report('semanticIds.view', `must be one of the views ${Object.keys(views).join(', ')} (got ${semanticIds.view})`)
   if (store.driver === 'lmdb' && store.mapSizeBytes < store.maxBytes)

@@ -91,6 +91,7 @@ export async function rebaseCodebooks(input: RebaseInput, { idSpace, fit: option
       policy: {
         kind: 're-base',
         rebase: true,
+        idSpace,
         idSpaceBefore: input.idSpace,
         fvu,
         churn: changes ?? null,

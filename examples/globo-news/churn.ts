@@ -1,7 +1,7 @@
 /**
  * `npm run eval:churn -- --data DIR [--json FILE] [--refreshes 10]`: what a refresh of semantic IDs costs and changes. Heads are trained on
- * two successive windows of globo-news, the second from scratch and warm-started; every policy is held beside the reference figures.
- * Then refreshes in a row, to see whether distortion piles up. Exits with 1 when a budget is not reached within the tolerance.
+ * successive windows of globo-news, from scratch and warm-started; every policy is held beside the reference figures. Then refreshes in
+ * a row, to see whether distortion piles up. Exits with 1 when a budget is not reached within the tolerance.
  */
 import { writeFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
@@ -9,7 +9,7 @@ import { planEvaluation, scoreVectors } from '../../distill/index.ts'
 import type { EvaluationPlan } from '../../distill/index.ts'
 import { churn, ParentCodes, refreshCodebooks, type Fit } from '../../semantic-ids/index.ts'
 import { firstFit, frozen, frozenRotated, ours, retrain, warmStart, type Move, type Outcome } from './churn-policies.ts'
-import { fromScratch, warmStarted, windowsFrom, type HeadVectors, type Window } from './churn-windows.ts'
+import { fromScratch, warmStarted, windowsFrom, type HeadVectors } from './churn-windows.ts'
 import { cutTs, loadGlobo, type Globo } from './protocol.ts'
 
 const sizes = [64, 64, 64]
@@ -17,7 +17,11 @@ const dim = 128
 /** Ends of the head's prefixes. */
 const ends = [32, 64, 128]
 const toleranceFvu = 0.005
+/** End of the first window: where settings are chosen by the protocol, three hours before the cut. */
+const firstUntil = cutTs - 3 * 3_600_000
 const recallAt = 50
+/** Clicks between two refreshes in a row. */
+const refreshClicks = 24_000
 
 /** Churn and FVU that an independent implementation measured. */
 const reference: Readonly<Record<string, Readonly<Record<string, readonly [churn: number, fvu: number]>>>> = {
@@ -60,24 +64,44 @@ if (values.data === undefined) {
   process.exitCode = 2
 } else await evaluate(await loadGlobo(values.data), Number(values.refreshes), values.json)
 
-async function evaluate(globo: Globo, refreshes: number, file: string | undefined): Promise<void> {
+/** A refresh: heads before and after, and until when their clicks go. */
+interface Case {
+  readonly name: string
+  readonly before: HeadVectors
+  readonly after: HeadVectors
+  readonly publishedUntil: number
+  readonly until: number
+}
+
+/** The reference's two cases, heads on growing windows; and a harder one, a window of as many clicks that follows. */
+async function casesOf(globo: Globo): Promise<Case[]> {
+  const day = { from: -Infinity, until: cutTs }
+  const first = await fromScratch(globo, { from: -Infinity, until: firstUntil }, 0)
+  const warm = await warmStarted(globo, day, 1, first.head)
+  const second = await fromScratch(globo, day, 1)
   const clicks = globo.clicks.times.findIndex((time) => time >= cutTs)
-  const [second] = windowsFrom(globo, cutTs, clicks, 1)
-  const first = await fromScratch(globo, { from: -Infinity, until: cutTs }, 0)
-  const results: Record<string, unknown> = { clicks, windows: [cutTs, second!.until] }
+  const [next] = windowsFrom(globo, cutTs, clicks, 1)
+  const third = await fromScratch(globo, next!, 2)
+  return [
+    { name: 'trained from scratch', before: first, after: second, publishedUntil: firstUntil, until: cutTs },
+    { name: 'warm-started', before: first, after: warm, publishedUntil: firstUntil, until: cutTs },
+    { name: 'trained from scratch on other clicks', before: second, after: third, publishedUntil: cutTs, until: next!.until },
+  ]
+}
+
+async function evaluate(globo: Globo, refreshes: number, file: string | undefined): Promise<void> {
+  const results: Record<string, unknown> = {}
   let isReached = true
-  for (const [name, next] of [
-    ['trained from scratch', () => fromScratch(globo, second!, 1)],
-    ['warm-started', () => warmStarted(globo, second!, 1, first.head)],
-  ] as const) {
-    const move = await moveOf(globo, second!, first, await next())
-    const { rows, curve } = await judge(globo, second!, move, name)
-    print(`head ${name}: ${move.known} published items, ${move.ids.length - move.known} new`, rows)
-    results[name] = { known: move.known, fresh: move.ids.length - move.known, rows, curve }
+  const cases = await casesOf(globo)
+  for (const one of cases) {
+    const move = await moveOf(globo, one)
+    const { rows, curve } = await judge(globo, one, move)
+    print(`head ${one.name}: ${move.known} published items, ${move.ids.length - move.known} new`, rows)
+    results[one.name] = { known: move.known, fresh: move.ids.length - move.known, rows, curve }
     isReached &&= rows.every(({ verdict }) => verdict !== 'MISS')
   }
   for (const mode of ['warm-started', 'from scratch'] as const) {
-    const debt = await inARow(globo, first, refreshes, Math.round(clicks / 4), mode)
+    const debt = await inARow(globo, cases[0]!.after, refreshes, mode)
     console.log(`\n${refreshes} refreshes in a row at a budget of 10 %, heads ${mode}`)
     console.log('  step    items   churn  since first   FVU  free fit  ratio')
     for (const { step, items, churned, sinceFirst, fvu, freeFvu } of debt) {
@@ -103,15 +127,15 @@ function rowsOf(vectors: Float32Array, items: readonly number[]): Float32Array {
   return out
 }
 
-async function moveOf(globo: Globo, window: Window, first: HeadVectors, next: HeadVectors): Promise<Move> {
-  const { items, known } = catalogue(globo, window.until, cutTs)
+async function moveOf(globo: Globo, { before: first, after, publishedUntil, until }: Case): Promise<Move> {
+  const { items, known } = catalogue(globo, until, publishedUntil)
   const ids = items.map((item) => globo.itemIds[item]!)
   const before = rowsOf(first.vectors, items)
   const published = await firstFit(before.subarray(0, known * dim), ids.slice(0, known), dim, sizes)
-  return { dim, ids, before, after: rowsOf(next.vectors, items), ...published, known, ends }
+  return { dim, ids, before, after: rowsOf(after.vectors, items), ...published, known, ends }
 }
 
-async function judge(globo: Globo, window: Window, move: Move, name: string): Promise<{ rows: Row[]; curve: Outcome['curve'] }> {
+async function judge(globo: Globo, { name, publishedUntil, until }: Case, move: Move): Promise<{ rows: Row[]; curve: Outcome['curve'] }> {
   const policies: [string, () => Outcome | Promise<Outcome>][] = [
     ['retrain', () => retrain(move)],
     ['frozen, not aligned', () => frozen(move)],
@@ -123,19 +147,16 @@ async function judge(globo: Globo, window: Window, move: Move, name: string): Pr
     ['ours 20 %', () => ours(move, 0.2)],
     ['ours 10 %, old items alone', () => ours(move, 0.1, true)],
   ]
-  const { items } = catalogue(globo, window.until, cutTs)
-  const plan = planEvaluation(globo.clicks, sinceOf(globo, items), {
-    from: window.until,
-    until: window.until + 6 * 3_600_000,
-    maxEvents: 8000,
-  })
+  const { items } = catalogue(globo, until, publishedUntil)
+  const plan = planEvaluation(globo.clicks, sinceOf(globo, items), { from: until, until: until + 6 * 3_600_000, maxEvents: 8000 })
   const rows: Row[] = []
   let curve: Outcome['curve']
-  const recalls = async (vectors: Float32Array): Promise<{ newRecall: number; allRecall: number }> => recallOf(globo, plan, items, vectors)
+  const recalls = async (vectors: Float32Array): Promise<{ newRecall: number; allRecall: number }> =>
+    recallOf(globo, plan, items, publishedUntil, vectors)
   for (const [policy, run] of policies) {
     const result = await run()
     curve = policy === 'ours 10 %' ? result.curve : curve
-    const wanted = reference[name]![policy] ?? null
+    const wanted = reference[name]?.[policy] ?? null
     const isBudget = /^ours \d+ %$/.test(policy)
     rows.push({
       policy,
@@ -173,6 +194,7 @@ async function recallOf(
   { since, itemIds }: Globo,
   plan: EvaluationPlan,
   items: readonly number[],
+  publishedUntil: number,
   vectors: Float32Array,
 ): Promise<{ newRecall: number; allRecall: number }> {
   const all = new Float32Array(itemIds.length * dim)
@@ -182,7 +204,7 @@ async function recallOf(
   for (const [event, rank] of ranks.entries()) {
     const hit = rank < recallAt ? 1 : 0
     hits += hit
-    if (since[plan.order[plan.targets[event]!]!]! < cutTs) continue
+    if (since[plan.order[plan.targets[event]!]!]! < publishedUntil) continue
     fresh++
     freshHits += hit
   }
@@ -200,13 +222,7 @@ interface Step {
 }
 
 /** Refreshes after windows of some clicks, each from what the one before left. */
-async function inARow(
-  globo: Globo,
-  first: HeadVectors,
-  count: number,
-  clicks: number,
-  mode: 'warm-started' | 'from scratch',
-): Promise<Step[]> {
+async function inARow(globo: Globo, first: HeadVectors, count: number, mode: 'warm-started' | 'from scratch'): Promise<Step[]> {
   const { items: firstItems } = catalogue(globo, cutTs, cutTs)
   const firstIds = firstItems.map((item) => globo.itemIds[item]!)
   const published = await firstFit(rowsOf(first.vectors, firstItems), firstIds, dim, sizes)
@@ -215,7 +231,7 @@ async function inARow(
   let parents = ParentCodes.of(firstIds, published.codes, sizes.length)
   let head = first.head
   const steps: Step[] = []
-  for (const [step, window] of windowsFrom(globo, cutTs, clicks, count).entries()) {
+  for (const [step, window] of windowsFrom(globo, cutTs, refreshClicks, count).entries()) {
     const next = await (mode === 'warm-started' ? warmStarted(globo, window, step + 2, head) : fromScratch(globo, window, step + 2))
     head = next.head
     const { items } = catalogue(globo, window.until, cutTs)

@@ -111,3 +111,50 @@ test('a refresh that breaks the distortion ceiling is refused; its number is no 
   strictEqual((await it.record(3))!.parent, 1)
   strictEqual(await measuredChurn(it, 1, 3, itemIds(wantedItems + 60)), 0, 'no ID may change with a budget of 0')
 })
+
+test('bounds per level and on traffic are kept; curve, churn and distortion stand in the record of the version', async (t) => {
+  const bounds = { churnBudget: 1, churnBudgetLevels: [null, 0.2], churnBudgetTraffic: 0.3 }
+  const it = await TestProject.open(t, { changes: { semanticIds: bounds, training: { learningRate: 0.3 } } })
+  await withRounds(it, 2)
+  strictEqual((await it.daemon.refresh('now')).outcome, 'live')
+  const [old, next] = [await it.read(known, { version: 1 }), await it.read(known, { version: 2 })]
+  const moved = known.filter((_, i) => old[i]!.sid[1] !== next[i]!.sid[1])
+  const { policy } = (await it.record(2))!.metrics as {
+    policy: {
+      rebase: boolean
+      budget: object
+      fvu: number
+      freeFvu: number
+      churn: { perLevel: number[]; trafficWeighted: number }
+      curve: { churn: number; fvu: number; within: boolean; trafficWeighted: number }[]
+    }
+  }
+  deepStrictEqual([policy.rebase, policy.budget], [false, { full: 1, perLevel: [null, 0.2], trafficWeighted: 0.3 }])
+  strictEqual(policy.churn.perLevel[1], moved.length / known.length, 'what the record says is what readers see')
+  ok(policy.churn.perLevel[1]! <= 0.2 && policy.churn.trafficWeighted <= 0.3, JSON.stringify(policy.churn))
+  ok(
+    policy.curve.some((point) => point.trafficWeighted !== point.churn),
+    'items weigh by what users did with them',
+  )
+  ok(policy.curve.length > 1 && !policy.curve[0]!.within, 'the bounds were what held it')
+  const allowed = policy.curve.filter(({ within }) => within)
+  strictEqual(policy.fvu.toFixed(6), Math.min(...allowed.map(({ fvu }) => fvu)).toFixed(6))
+})
+
+test('another ID space in the configuration declares a re-base: new levels, said so, and refreshed in its space from then on', async (t) => {
+  const it = await TestProject.open(t, { changes: { ...onDisk } })
+  await it.bootstrap()
+  await it.feed(items(10, startTs + hourMs, wantedItems))
+  await it.advance(startTs + 2 * hourMs)
+  await it.stop()
+  const second = { idSpace: 'second', levels: [6, 5, 4], relabel: 'first' } as const
+  await it.start({ adjust: (config) => ({ ...config, semanticIds: { ...config.semanticIds, ...second, churnBudget: 0 } }) })
+  const policyOf = async (version: number) => (await it.record(version))!.metrics['policy'] as Record<string, unknown>
+  deepStrictEqual([(await it.daemon.refresh('rebase')).version, await it.live()], [2, 2])
+  const { kind, rebase, idSpace, idSpaceBefore, relabel } = await policyOf(2)
+  deepStrictEqual([kind, rebase, idSpace, idSpaceBefore], ['re-base', true, 'second', 'codebooks/v1'])
+  ok(/whole ID/.test((relabel as { limit: string }).limit))
+  deepStrictEqual([...new Set((await it.read(known)).map((feature) => feature!.sid.length))], [3])
+  strictEqual((await it.daemon.refresh('again')).version, 3)
+  deepStrictEqual([(await policyOf(3))['kind'], await measuredChurn(it, 2, 3, known)], ['refresh', 0])
+})

@@ -1,0 +1,129 @@
+/**
+ * The codebooks of a build: a first fit, a refresh within the churn budget, or a declared re-base.
+ * Invariant: a function of (catalogue and interactions as of the cut, heads, parent bundle, configuration).
+ */
+
+import { semanticIdView } from '../schemas/index.ts'
+import { bundleOf, fitCodebooks, ParentCodes, rebaseCodebooks, refreshCodebooks } from '../semantic-ids/index.ts'
+import type { Bundle, BundleOrigin, ChurnBudget, FitOptions } from '../semantic-ids/index.ts'
+import { bundleName } from './bundles.ts'
+import type { ControlBody } from './control-records.ts'
+import type { ContentRows } from './embedder.ts'
+import type { Project } from './project.ts'
+
+/** What is quantized, and on whose behalf. */
+export interface BundleInput {
+  readonly project: Project
+  readonly plan: ControlBody<'build'>
+  /** Every item that exists before the cut. */
+  readonly content: ContentRows
+  /** The semantic-ID view's stored numbers by the new head, row-major float32, shape [items, dim]. */
+  readonly vectors: Float32Array
+  readonly dim: number
+}
+
+/** The live version's side of a refresh. */
+export interface LiveIds {
+  readonly bundle: Bundle
+  /** IDs at the cut by the live head and bundle, row-major, shape [items, levels]. */
+  readonly codes: Uint16Array
+  /** Positive interactions of each item lately, shape [items]. */
+  readonly traffic: Float64Array
+}
+
+/** Codebooks where there were none. */
+export async function firstBundle(input: BundleInput): Promise<Bundle> {
+  const { project, plan, content, vectors, dim } = input
+  const fit = await fitCodebooks(vectors, content.ids, dim, fitOptions(project))
+  return bundleOf({
+    codebooks: fit.codebooks,
+    settings: fit.settings,
+    delta: 0,
+    parents: ParentCodes.empty(fit.codebooks.sizes.length),
+    origin: {
+      parent: null,
+      idSpace: project.config.semanticIds.idSpace ?? bundleName(plan.version),
+      input: originInput(input),
+      training: fit.training,
+      policy: { kind: 'first-fit', rebase: false, fvu: fit.fvu },
+    },
+  })
+}
+
+/** The next codebooks: refreshed, or fitted anew where the configuration names another ID space. */
+export async function nextBundle(input: BundleInput, live: LiveIds): Promise<Bundle> {
+  const { idSpace } = input.project.config.semanticIds
+  const before = live.bundle.origin.idSpace
+  return idSpace === null || idSpace === before ? refreshedBundle(input, live) : rebasedBundle(input, live, idSpace)
+}
+
+async function refreshedBundle(input: BundleInput, { bundle, codes, traffic }: LiveIds): Promise<Bundle> {
+  const { project, plan, content, vectors } = input
+  const { churnBudget, distortionCeiling, iterations } = project.config.semanticIds
+  const levels = bundle.codebooks.sizes.length
+  const parents = ParentCodes.of(content.ids, codes, levels)
+  const refreshed = await refreshCodebooks(
+    { bundle, parents, ids: content.ids, vectors, weights: traffic },
+    {
+      budget: budgetOf(project, levels),
+      seed: seedOf(project),
+      ceiling: distortionCeiling,
+      iterations,
+      threads: project.config.training.threads,
+    },
+  )
+  return bundleOf({
+    codebooks: refreshed.codebooks,
+    settings: bundle.settings,
+    delta: refreshed.delta,
+    parents,
+    origin: {
+      parent: bundleName(plan.parent!),
+      idSpace: bundle.origin.idSpace,
+      input: originInput(input),
+      training: { algorithm: 'refit-first sticky-lloyd', seed: seedOf(project) },
+      policy: { ...refreshed.policy, kind: 'refresh', churnBudget, distortionCeiling },
+    },
+  })
+}
+
+async function rebasedBundle(input: BundleInput, { bundle, codes, traffic }: LiveIds, idSpace: string): Promise<Bundle> {
+  const { project, content, vectors, dim } = input
+  const parents = ParentCodes.of(content.ids, codes, bundle.codebooks.sizes.length)
+  const rebased = await rebaseCodebooks(
+    { dim, idSpace: bundle.origin.idSpace, parents, ids: content.ids, vectors, weights: traffic },
+    { idSpace, fit: fitOptions(project), relabel: project.config.semanticIds.relabel },
+  )
+  return bundleOf({
+    codebooks: rebased.codebooks,
+    settings: rebased.settings,
+    delta: 0,
+    parents: ParentCodes.empty(rebased.codebooks.sizes.length),
+    origin: { parent: null, idSpace, input: originInput(input), training: rebased.training, policy: rebased.policy },
+  })
+}
+
+/** Bounds of the configuration; those of levels that the IDs do not have yet come with a re-base. */
+function budgetOf({ config }: Project, levels: number): ChurnBudget {
+  const { churnBudget, churnBudgetFirstCode, churnBudgetPrefixes, churnBudgetLevels, churnBudgetTraffic } = config.semanticIds
+  return {
+    full: churnBudget,
+    ...(churnBudgetFirstCode !== null && { firstCode: churnBudgetFirstCode }),
+    ...(churnBudgetPrefixes !== null && { prefix: churnBudgetPrefixes.slice(0, levels) }),
+    ...(churnBudgetLevels !== null && { perLevel: churnBudgetLevels.slice(0, levels) }),
+    ...(churnBudgetTraffic !== null && { trafficWeighted: churnBudgetTraffic }),
+  }
+}
+
+function fitOptions(project: Project): FitOptions {
+  const { levels, normalize, iterations } = project.config.semanticIds
+  return { sizes: levels, seed: seedOf(project), iterations, normalize, threads: project.config.training.threads }
+}
+
+function seedOf({ config }: Project): number {
+  return config.semanticIds.seed ?? config.seed
+}
+
+function originInput({ project, plan, dim }: BundleInput): BundleOrigin['input'] {
+  return { view: semanticIdView(project.config), head: plan.head, cutTs: plan.cutTs, dim }
+}
