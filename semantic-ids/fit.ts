@@ -15,7 +15,7 @@ import { fitLevel, type LevelFit, type OnRound } from './fit-level.ts'
 import { sampleOf, type FitSample } from './fit-sample.ts'
 import { fitStateFromBytes, fitStateToBytes, type FitState, type FittedLevel } from './fit-state.ts'
 import { spreadOf, unexplained } from './quality-distortion.ts'
-import { ResidualRule, subtractCodewords } from './residual-rule.ts'
+import { ResidualRule } from './residual-rule.ts'
 import { Crew } from './walk-pool.ts'
 
 export interface FitOptions {
@@ -92,7 +92,7 @@ export interface Fit {
   /** With the penalties of a balanced fit (a level that could not be balanced has none), and the level of `fsqDigits`. */
   readonly codebooks: Codebooks
   readonly settings: EncodeSettings
-  /** Fraction of variance unexplained by the sums of codewords, over the rows fitted on. */
+  /** Fraction of variance unexplained, over the rows fitted on; as `reconstruction` has it. */
   readonly fvu: number
   /** Plain JSON for the manifest (`BundleOrigin.training`). */
   readonly training: Readonly<Record<string, unknown>>
@@ -168,18 +168,16 @@ export async function fitSample(sample: FitSample, dim: number, options: FitOpti
   const run: LevelRun = { dim, options, balance, scale: Math.sqrt(energy / rows), fingerprint, rule, refinement }
   const before = options.resume && resumedState(options.resume, fingerprint)
   const residual = x === sample.vectors || rule.ownResiduals ? x.slice() : x
-  // What the sum of codewords leaves: another thing than the residual where that is brought to unit length.
-  const rest = settings.normalizeResiduals ? x.slice() : residual
+  const lengths = new Float64Array(rows).fill(1)
   const levels: FittedLevel[] = []
   for (const level of sizes.keys()) {
-    rule.ready(residual)
+    rule.ready(residual, lengths)
     const { codes, ...fitted } = await nextLevel(residual, level, levels, before, run)
     levels.push(fitted)
     await rule.leave(x, residual, levels, codes)
-    if (rest !== residual) subtractCodewords(rest, dim, fitted.codebook, codes)
   }
   let left = 0
-  for (let at = 0; at < rest.length; at++) left += rest[at]! * rest[at]!
+  for (let at = 0; at < residual.length; at++) left += (lengths[Math.floor(at / dim)]! * residual[at]!) ** 2
   const fvu = unexplained(left, variance, energy)
   rule.ready(residual)
   const fsq = fsqDigits && fitFsq(residual, dim, fsqDigits)

@@ -34,9 +34,19 @@ export class ResidualRule {
     return this.#settings.normalizeResiduals === true || this.#settings.beam! > 1
   }
 
-  /** Brings residuals to the length that a level sees, in place. */
-  ready(residual: Float32Array): void {
-    if (this.#settings.normalizeResiduals) normalizeRows(residual, this.#dim)
+  /**
+   * Brings residuals to the length that a level sees, in place.
+   * @param lengths - multiplied by the length that each row had, shape [rows]: what is left in the scale of the vectors
+   */
+  ready(residual: Float32Array, lengths?: Float64Array): void {
+    if (!this.#settings.normalizeResiduals) return
+    const dim = this.#dim
+    for (let row = 0; row < (lengths?.length ?? 0); row++) {
+      let squares = 0
+      for (let at = row * dim; at < (row + 1) * dim; at++) squares += residual[at]! * residual[at]!
+      lengths![row] = lengths![row]! * Math.sqrt(squares)
+    }
+    normalizeRows(residual, dim)
   }
 
   /** Codes of rows of residuals (made ready), row-major float32, shape [n, dim], in one level. */

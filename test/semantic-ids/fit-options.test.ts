@@ -144,7 +144,7 @@ test('levels are fitted on what the encode rule leaves: by beam, and with residu
   )
   const [greedy, beam, unit] = fits as [Fit, Fit, Fit]
   deepStrictEqual([greedy.settings.beam, beam.settings.beam, unit.settings.normalizeResiduals], [undefined, 4, true])
-  for (const fit of [greedy, beam]) {
+  for (const fit of [greedy, beam, unit]) {
     const { fvu } = reconstruction(vectors, encode(vectors, fit.codebooks, fit.settings), fit.codebooks, fit.settings)
     ok(Math.abs(fit.fvu - fvu) < 1e-6, `the fit says ${fit.fvu}, the codes ${fvu}`)
   }
