@@ -16,6 +16,7 @@ import { reportError, reportUsage } from './output.ts'
 import { refreshCommand } from './refresh.ts'
 import { runCommand } from './run.ts'
 import { schemasCommand } from './schemas.ts'
+import { sidCommand } from './sid.ts'
 import { versionsCommand } from './versions.ts'
 
 function packageVersion(): string {
@@ -40,6 +41,7 @@ function buildProgram(): Command {
     importCommand,
     distillCommand,
     embedCommand,
+    sidCommand,
     refreshCommand,
     versionsCommand,
     getCommand,

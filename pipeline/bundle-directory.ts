@@ -228,11 +228,10 @@ async function digestOf(file: string): Promise<Digest> {
   return { bytes, sha256: hash.digest('hex') }
 }
 
-/** @throws SIDESTREAM_USAGE_INVALID */
-async function requireFree(target: string): Promise<void> {
+/** Refuses a place that holds something, before work is done for it. @throws SIDESTREAM_USAGE_INVALID */
+export async function requireFree(target: string): Promise<void> {
   const entries = await readdir(target).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return []
-    if (error.code === 'ENOTDIR') return ['']
     throw fileError(target, error)
   })
   if (entries.length === 0) return

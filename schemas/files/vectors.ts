@@ -34,6 +34,8 @@ export interface ReadVectorsOptions {
   readonly vectorColumn?: string
   /** Vectors of one batch. Higher: more memory. @default 1024 */
   readonly batchRows?: number
+  /** Called before each batch is given. @param share - of the file that has been read, up to 1 */
+  readonly onRead?: (share: number) => void
   readonly signal?: AbortSignal
 }
 
@@ -44,10 +46,10 @@ export const readVectorsDefaults = { idColumn: 'item_id', vectorColumn: 'vector'
  * @throws SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_FILE_INVALID (cut, wrong sizes, missing ids, numbers that are not finite)
  */
 export async function* readVectors(file: string, options: ReadVectorsOptions = {}): AsyncGenerator<VectorBatch, void, undefined> {
-  const { idColumn, vectorColumn, batchRows, signal } = { ...readVectorsDefaults, ...options }
+  const { idColumn, vectorColumn, batchRows, onRead, signal } = { ...readVectorsDefaults, ...options }
   const format = fileFormat(file)
   if (format !== 'f32' && format !== 'npy') {
-    yield* readTableVectors(file, idColumn, vectorColumn, batchRows, signal)
+    yield* readTableVectors(file, { idColumn, vectorColumn, batchRows, onRead, signal })
     return
   }
   const source = await openVectors(file, options)
@@ -57,6 +59,7 @@ export async function* readVectors(file: string, options: ReadVectorsOptions = {
       const rows = Math.min(batchRows, source.rows - start)
       const vectors = new Float32Array(rows * source.dim)
       await source.read(start, rows, vectors)
+      onRead?.((start + rows) / source.rows)
       yield { start, ids: source.ids.slice(start, start + rows), dim: source.dim, vectors }
     }
   } finally {
@@ -64,12 +67,14 @@ export async function* readVectors(file: string, options: ReadVectorsOptions = {
   }
 }
 
+interface TableOptions extends Required<Pick<ReadVectorsOptions, 'idColumn' | 'vectorColumn' | 'batchRows'>> {
+  readonly onRead: ReadVectorsOptions['onRead']
+  readonly signal: AbortSignal | undefined
+}
+
 async function* readTableVectors(
   file: string,
-  idColumn: string,
-  vectorColumn: string,
-  batchRows: number,
-  signal: AbortSignal | undefined,
+  { idColumn, vectorColumn, batchRows, onRead, signal }: TableOptions,
 ): AsyncGenerator<VectorBatch, void, undefined> {
   let dim: number | undefined
   for await (const batch of readColumns(file, { columns: [idColumn, vectorColumn], batchRows, ...(signal && { signal }) })) {
@@ -85,6 +90,7 @@ async function* readTableVectors(
       vectors ??= new Float32Array(batch.rows * dim)
       vectors.set(vector, i * dim)
     }
+    onRead?.(batch.share)
     if (vectors !== undefined) yield { start: batch.start, ids, dim: dim!, vectors }
   }
 }

@@ -1,0 +1,11 @@
+/** `sidestream sid`: semantic IDs over files. */
+
+import { Command } from 'commander'
+import { sidEncodeCommand } from './sid/encode.ts'
+import { sidFitCommand } from './sid/fit.ts'
+
+export function sidCommand(): Command {
+  const command = new Command('sid').description('Semantic IDs over files: fit a bundle, encode, judge, refresh under a churn budget.')
+  for (const own of [sidFitCommand, sidEncodeCommand]) command.addCommand(own())
+  return command
+}

@@ -1,0 +1,68 @@
+/** Options of several `sid` commands. */
+
+import { availableParallelism } from 'node:os'
+import type { Command } from 'commander'
+import { SidestreamError } from '../../schemas/index.ts'
+import type { VectorFile } from '../../pipeline/index.ts'
+import { once, wholeNumber } from '../options.ts'
+
+export interface VectorOptions {
+  readonly in?: string
+  readonly ids?: string
+  readonly idColumn?: string
+  readonly vectorColumn?: string
+}
+
+export const vectorFileText = 'vectors: .parquet or .csv with columns item_id, vector; .f32 with its JSON and ids; .npy with ids'
+
+/** `--in` and how it is read. */
+export function vectorOptions(command: Command, need: 'required' | 'optional' = 'required'): Command {
+  const flags = '--in <file>'
+  if (need === 'required') command.requiredOption(flags, vectorFileText, once('--in'))
+  else command.option(flags, vectorFileText, once('--in'))
+  return command
+    .option('--ids <file>', 'ids of a .f32 or .npy file, one a line, where they do not stand beside it', once('--ids'))
+    .option('--id-column <name>', 'column of the item in a table (item_id)', once('--id-column'))
+    .option('--vector-column <name>', 'column of the vector in a table (vector)', once('--vector-column'))
+}
+
+/** What the options say of the file. */
+export function vectorFile(file: string, { ids, idColumn, vectorColumn }: VectorOptions): VectorFile {
+  return {
+    in: file,
+    ...(ids !== undefined && { ids }),
+    ...(idColumn !== undefined && { idColumn }),
+    ...(vectorColumn !== undefined && { vectorColumn }),
+  }
+}
+
+export function threadsOption(command: Command): Command {
+  return command.option(
+    '--threads <number>',
+    'worker threads; the result does not depend on them',
+    wholeNumber('--threads', 1),
+    availableParallelism(),
+  )
+}
+
+/** Whole numbers between commas, such as 256,256,256. @throws SIDESTREAM_USAGE_INVALID */
+export function wholeNumbers(what: string, least: number, most: number): (text: string) => number[] {
+  return (text) => {
+    const values = text.split(',').map((part) => (part.trim() === '' ? NaN : Number(part)))
+    if (!values.every((value) => Number.isInteger(value) && value >= least && value <= most)) {
+      throw new SidestreamError(
+        'SIDESTREAM_USAGE_INVALID',
+        `${what} must be whole numbers from ${least} to ${most} between commas, such as 256,256,256, not "${text}"`,
+      )
+    }
+    return values
+  }
+}
+
+/** Ends an interrupted command with a message instead of the abort itself. @param advice - what is left and what to do */
+export function interrupted(signal: AbortSignal, advice: string): (error: unknown) => never {
+  return (error) => {
+    if (!signal.aborted) throw error
+    throw new SidestreamError('SIDESTREAM_CLOSED', `interrupted: ${advice}`, { cause: error })
+  }
+}

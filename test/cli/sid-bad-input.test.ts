@@ -1,0 +1,176 @@
+/** `sid fit` and `sid encode` on input that cannot be meant, and where nothing can be written. */
+import { deepStrictEqual, match, strictEqual } from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { sidFitFiles } from '../../pipeline/index.ts'
+import { run, runFailing, runJson, runWithSmallFiles, useBuiltProgram } from './command.ts'
+import { clustered, writeVectors } from './vector-files.ts'
+
+useBuiltProgram()
+let home = ''
+const items = clustered(200, 4, 5)
+
+before(async () => {
+  home = await mkdtemp(join(tmpdir(), 'sidestream-sid-bad-'))
+  await writeVectors(home, 'vectors.parquet', items)
+  await sidFitFiles({ in: join(home, 'vectors.parquet'), sizes: [4, 4], out: join(home, 'bundle') })
+})
+
+after(() => rm(home, { recursive: true, force: true }))
+
+const fit = (input: string, ...further: string[]): string[] => [
+  'sid',
+  'fit',
+  '--in',
+  input,
+  '--levels',
+  '4,4',
+  '--out',
+  'refused',
+  ...further,
+]
+const encode = (input: string, out = 'codes.parquet', bundle = 'bundle'): string[] => [
+  'sid',
+  'encode',
+  '--bundle',
+  bundle,
+  '--in',
+  input,
+  '--out',
+  out,
+]
+
+test('options that cannot be meant are refused with what to do', async () => {
+  for (const [flags, message] of [
+    [
+      fit('vectors.parquet', '--levels', '4,,4'),
+      /--levels must be whole numbers from 1 to 65536 between commas, such as 256,256,256, not "4,,4"/,
+    ],
+    [fit('vectors.parquet', '--levels', '0'), /whole numbers from 1/],
+    [fit('vectors.parquet', '--fsq', '1,5'), /--fsq must be whole numbers from 2/],
+    [fit('vectors.parquet', '--beam', '2', '--normalize-residuals'), /unit residuals exclude a beam/],
+    [fit('vectors.parquet', '--capacity', '2', '--fsq', '3'), /no nearest codes to move to: leave the capacity or that level out/],
+    [fit('vectors.parquet', '--method', 'rq-vae', '--raw', '--beam', '2'), /takes no raw, beam: leave that out, or fit by rq-kmeans/],
+    [fit('vectors.parquet', '--epochs', '3'), /epochs belong to rq-vae/],
+    [fit('vectors.parquet', '--method', 'pq'), /Allowed choices are rq-kmeans, rq-vae/],
+    [fit('vectors.parquet', '--sead', '3'), /unknown option '--sead'/],
+    [fit('vectors.parquet', '--in', 'other.parquet'), /--in is given twice/],
+    [[...fit('vectors.parquet'), '--out', 'bundle'], /--out is given twice/],
+    [
+      ['sid', 'fit', '--in', 'vectors.parquet', '--levels', '4', '--out', 'bundle'],
+      /bundle is not empty: write the bundle to another directory/,
+    ],
+    [encode('vectors.parquet', 'codes.f32'), /codes are written as \.parquet or \.csv, not to codes\.f32: \.f32 holds vectors/],
+    [encode('vectors.parquet', 'vectors.parquet'), /vectors\.parquet holds the vectors: write the codes to another file/],
+  ] as const) {
+    match((await runFailing(flags, home, 2)).message, message)
+  }
+  strictEqual(existsSync(join(home, 'refused')), false)
+})
+
+test('files that cannot be used are named, with row and reason', async () => {
+  const row = (cells: string): string => `item_id,vector\na,1|2|3|4\n${cells}\n`
+  const files: Record<string, string> = {
+    'nan.csv': row('b,1|NaN|3|4'),
+    'infinite.csv': row('b,1|2|3|1e39'),
+    'ragged.csv': row('b,1|2|3'),
+    'twice.csv': row('b,1|2|3|4\na,4|3|2|1'),
+    'empty.csv': 'item_id,vector\n',
+    'columns.csv': 'id,embedding\na,1|2|3|4\n',
+    'three.csv': 'item_id,vector\na,1|2|3\n',
+  }
+  for (const [name, text] of Object.entries(files)) await writeFile(join(home, name), text)
+  await writeVectors(home, 'cut.parquet', items)
+  await truncate(join(home, 'cut.parquet'), 900)
+  await writeVectors(home, 'cut.f32', items)
+  await truncate(join(home, 'cut.f32'), 900)
+  await writeVectors(home, 'alone.npy', items)
+  await rm(join(home, 'alone.ids.txt'))
+  for (const [flags, code, message] of [
+    [fit('nan.csv'), 'SIDESTREAM_FILE_INVALID', /nan\.csv: row 2, column vector: must hold finite float32 numbers; dimension 2 does not/],
+    [fit('infinite.csv'), 'SIDESTREAM_FILE_INVALID', /infinite\.csv: row 2.*dimension 4 does not/],
+    [fit('ragged.csv'), 'SIDESTREAM_FILE_INVALID', /ragged\.csv: row 2.*must have 4 dimensions, this one has 3/],
+    [fit('twice.csv'), 'SIDESTREAM_ID_INVALID', /twice\.csv: the item "a" stands in row 1 and again in row 3: give each item once/],
+    [fit('empty.csv'), 'SIDESTREAM_ITEMS_TOO_FEW', /empty\.csv: holds no vectors/],
+    [fit('columns.csv'), 'SIDESTREAM_FILE_INVALID', /lacks the columns item_id, vector; it has id, embedding/],
+    [fit('cut.parquet'), 'SIDESTREAM_FILE_INVALID', /cut\.parquet: cut short or damaged/],
+    [fit('cut.f32'), 'SIDESTREAM_FILE_INVALID', /200 rows of 4 dimensions are declared, 56\.25 are there/],
+    [fit('alone.npy'), 'SIDESTREAM_FILE_INVALID', /needs its ids, one a line, in .*alone\.ids\.txt/],
+    [fit('gone.parquet'), 'SIDESTREAM_FILE_UNREADABLE', /gone\.parquet: there is no such file/],
+    [fit('vectors.txt'), 'SIDESTREAM_FILE_INVALID', /its name must end with one of/],
+    [encode('three.csv'), 'SIDESTREAM_SHAPE_MISMATCH', /three\.csv: its vectors have 3 dimensions, the bundle takes 4/],
+    [encode('nan.csv'), 'SIDESTREAM_FILE_INVALID', /row 2/],
+    [encode('vectors.parquet', 'nowhere/codes.parquet'), 'SIDESTREAM_FILE_UNREADABLE', /there is no directory nowhere to write to/],
+    [encode('vectors.parquet', 'codes.parquet', 'no-bundle'), 'SIDESTREAM_ARTIFACT_MISSING', /no-bundle holds no manifest\.json/],
+  ] as const) {
+    const failed = await runFailing(flags, home, 1)
+    strictEqual(failed.code, code, failed.message)
+    match(failed.message, message)
+  }
+  const found = await readdir(home)
+  deepStrictEqual(
+    found.filter((name) => name.startsWith('refused') || name.startsWith('codes') || name.startsWith('.')),
+    [],
+  )
+})
+
+test('ids and columns of other names are taken when they are named', async () => {
+  const cells = Array.from({ length: 30 }, (_, i) => `n${i},${i}|${i % 3}`)
+  await writeFile(join(home, 'named.csv'), `article,embedding\n${cells.join('\n')}\n`)
+  const named = ['--id-column', 'article', '--vector-column', 'embedding']
+  await runJson(['sid', 'fit', '--in', 'named.csv', ...named, '--levels', '3', '--out', 'named'], home)
+  await runJson([...encode('named.csv', 'named.codes.csv', 'named'), ...named], home)
+  match(await readFile(join(home, 'named.codes.csv'), 'utf8'), /^item_id,sid\nn0,[012]\n/)
+  await writeVectors(home, 'apart.f32', items)
+  await writeFile(join(home, 'other-ids.txt'), items.ids.map((id) => `my-${id}\n`).join(''))
+  await runJson([...encode('apart.f32', 'apart.csv'), '--ids', 'other-ids.txt'], home)
+  match(await readFile(join(home, 'apart.csv'), 'utf8'), /^item_id,sid\nmy-item-0,/)
+})
+
+test('fewer items than codes, identical vectors and dims without variance make a bundle that says so', async () => {
+  await writeFile(join(home, 'few.csv'), 'item_id,vector\na,1|0\nb,0|1\nc,1|1\n')
+  const few = await run(['sid', 'fit', '--in', 'few.csv', '--levels', '8,8', '--out', 'few'], home)
+  strictEqual(few.code, 0, few.stderr)
+  match(few.stdout, /3 distinct IDs.*fewer items than codes, the spare codes stay empty \(level 1: 3 items for 8 codes/s)
+  await writeFile(join(home, 'same.csv'), `item_id,vector\n${Array.from({ length: 50 }, (_, i) => `i${i},0.5|0.5|0`).join('\n')}\n`)
+  const same = await runJson(['sid', 'fit', '--in', 'same.csv', '--levels', '4,4', '--out', 'same'], home)
+  deepStrictEqual([same['distinct'], same['maxBucket'], same['fvu']], [1, 50, 0])
+  await writeFile(join(home, 'zero.csv'), `item_id,vector\n${Array.from({ length: 50 }, (_, i) => `i${i},0|0`).join('\n')}\n`)
+  strictEqual((await runJson(['sid', 'fit', '--in', 'zero.csv', '--levels', '4,4', '--out', 'zero'], home))['distinct'], 1)
+})
+
+test('a bundle with a changed byte, or without one of its files, is not used', async () => {
+  await runJson(['sid', 'fit', '--in', 'vectors.parquet', '--levels', '4,4', '--out', 'changed'], home)
+  for (const part of ['codebooks.f32', 'item_to_sid.parquet', 'metrics.json']) {
+    const file = join(home, 'changed', part)
+    const whole = await readFile(file)
+    const changed = Buffer.from(whole)
+    changed[changed.length >> 1]! ^= 1
+    await writeFile(file, changed)
+    const failed = await runFailing(encode('vectors.parquet', 'codes.parquet', 'changed'), home, 1)
+    strictEqual(failed.code, 'SIDESTREAM_ARTIFACT_CORRUPT')
+    match(failed.message, new RegExp(`${part.replace('.', '\\.')} has changed: its SHA-256 differs from the manifest: restore it`))
+    await rm(file)
+    match((await runFailing(encode('vectors.parquet', 'codes.parquet', 'changed'), home, 1)).message, /is missing: restore it/)
+    await writeFile(file, whole)
+  }
+})
+
+test('where nothing can be written, nothing is left', { skip: process.platform === 'win32' }, async () => {
+  await writeFile(join(home, 'a-file'), '')
+  match(
+    (await runFailing([...fit('vectors.parquet').slice(0, -1), 'a-file/bundle'], home, 1)).message,
+    /a-file.*is a file, or stands below one/,
+  )
+  match((await runFailing([...fit('vectors.parquet').slice(0, -1), '/proc/bundle'], home, 1)).message, /\/proc/)
+  await mkdir(join(home, 'small'))
+  const large = clustered(3000, 64, 5)
+  await writeVectors(home, 'large.f32', large)
+  const full = await runWithSmallFiles(['sid', 'fit', '--in', 'large.f32', '--levels', '256,256', '--out', 'small/bundle'], home, 20)
+  strictEqual(full.code, 1, full.stderr)
+  match(full.stderr, /SIDESTREAM_DISK_FULL/)
+  deepStrictEqual(await readdir(join(home, 'small')), [])
+})
