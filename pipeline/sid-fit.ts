@@ -23,6 +23,7 @@ import {
 import type { Bundle, CollisionReport, Quantizer } from '../semantic-ids/index.ts'
 import { requireFree, writeBundleDirectory } from './bundle-directory.ts'
 import { itemBatches, spaceName } from './sid-bundle.ts'
+import { DistinctItems } from './sid-items.ts'
 import { StateFile } from './sid-fit-state.ts'
 import { allVectors, vectorBatches, vectorDim } from './sid-vectors.ts'
 import type { OnRows, VectorFile } from './sid-vectors.ts'
@@ -283,45 +284,6 @@ function withinCapacity(
       levels,
     ),
     collisions: resolved.report,
-  }
-}
-
-/** The items of a file, each once. */
-class DistinctItems {
-  readonly #file: string
-  /** Rows from 0, in the order of the file. */
-  readonly #rowOf = new Map<string, number>()
-
-  constructor(file: string) {
-    this.#file = file
-  }
-
-  /** @throws SIDESTREAM_ID_INVALID for an item that stands twice */
-  note(ids: readonly string[]): void {
-    for (const id of ids) {
-      const row = this.#rowOf.size
-      const before = this.#rowOf.get(id)
-      if (before !== undefined) {
-        throw new SidestreamError(
-          'SIDESTREAM_ID_INVALID',
-          `${this.#file}: the item ${JSON.stringify(id)} stands in row ${before + 1} and again in row ${row + 1}: give each item once`,
-          { file: this.#file, id },
-        )
-      }
-      this.#rowOf.set(id, row)
-    }
-  }
-
-  /** The batches as they are, their items noted. */
-  async *noting<T extends { readonly ids: readonly string[] }>(batches: AsyncIterable<T>): AsyncGenerator<T> {
-    for await (const batch of batches) {
-      this.note(batch.ids)
-      yield batch
-    }
-  }
-
-  ids(): string[] {
-    return [...this.#rowOf.keys()]
   }
 }
 

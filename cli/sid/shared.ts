@@ -3,7 +3,7 @@
 import { availableParallelism } from 'node:os'
 import type { Command } from 'commander'
 import { SidestreamError } from '../../schemas/index.ts'
-import type { VectorFile } from '../../pipeline/index.ts'
+import type { ItemTable, VectorFile } from '../../pipeline/index.ts'
 import { once, wholeNumber } from '../options.ts'
 
 export interface VectorOptions {
@@ -43,6 +43,32 @@ export function threadsOption(command: Command): Command {
     wholeNumber('--threads', 1),
     availableParallelism(),
   )
+}
+
+/** A table with something about items, and `--<name>-columns` for those of other names. */
+export function tableOption(command: Command, name: string, meaning: string, columns: string): Command {
+  return command
+    .option(`--${name} <file>`, `${meaning}: .parquet or .csv with columns ${columns}`, once(`--${name}`))
+    .option(
+      `--${name}-columns <names>`,
+      `other names of these columns, between a comma`,
+      columnPair(`--${name}-columns`),
+      columns.split(','),
+    )
+}
+
+/** What `tableOption` gave; undefined without the file. */
+export function itemTable(file: string | undefined, columns: readonly [string, string]): ItemTable | undefined {
+  return file === undefined ? undefined : { file, columns }
+}
+
+function columnPair(what: string): (text: string) => [string, string] {
+  return (text) => {
+    const [item, value, ...more] = text.split(',').map((part) => part.trim())
+    if (!item || !value || more.length > 0)
+      throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${what} must be two names between a comma, not "${text}"`)
+    return [item, value]
+  }
 }
 
 /** Whole numbers between commas, such as 256,256,256. @throws SIDESTREAM_USAGE_INVALID */

@@ -1,0 +1,166 @@
+/** What files say of items: codes, labels, traffic and pairs, aligned by item. */
+
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { idCell, numberCell, readCodes, readColumns, SidestreamError, textCell } from '../schemas/index.ts'
+import { itemsFile } from './bundle-directory.ts'
+
+/** The items of a file, each once. */
+export class DistinctItems {
+  readonly #file: string
+  /** Rows from 0, in the order of the file. */
+  readonly #rowOf = new Map<string, number>()
+
+  constructor(file: string) {
+    this.#file = file
+  }
+
+  /** @throws SIDESTREAM_ID_INVALID for an item that stands twice */
+  note(ids: readonly string[]): void {
+    for (const id of ids) {
+      const row = this.#rowOf.size
+      const before = this.#rowOf.get(id)
+      if (before !== undefined) {
+        throw new SidestreamError(
+          'SIDESTREAM_ID_INVALID',
+          `${this.#file}: the item ${JSON.stringify(id)} stands in row ${before + 1} and again in row ${row + 1}: give each item once`,
+          { file: this.#file, id },
+        )
+      }
+      this.#rowOf.set(id, row)
+    }
+  }
+
+  /** The batches as they are, their items noted. */
+  async *noting<T extends { readonly ids: readonly string[] }>(batches: AsyncIterable<T>): AsyncGenerator<T> {
+    for await (const batch of batches) {
+      this.note(batch.ids)
+      yield batch
+    }
+  }
+
+  ids(): string[] {
+    return [...this.#rowOf.keys()]
+  }
+}
+
+/** Codes of a file. */
+export interface ItemCodes {
+  readonly ids: readonly string[]
+  /** Row-major, shape [ids.length, levels]. */
+  readonly codes: Uint16Array
+  readonly levels: number
+}
+
+const mostCodes = 65_536
+
+/** Whether a path is a directory, such as that of a bundle. */
+export async function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (info) => info.isDirectory(),
+    () => false,
+  )
+}
+
+/**
+ * All codes of a `codes` file, or of a bundle directory.
+ * @throws SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_FILE_INVALID, SIDESTREAM_ITEMS_TOO_FEW, SIDESTREAM_ID_INVALID for an item that stands twice
+ */
+export async function readItemCodes(path: string, onRead?: (share: number) => void): Promise<ItemCodes> {
+  const file = (await isDirectory(path)) ? join(path, itemsFile) : path
+  const items = new DistinctItems(file)
+  const values: number[][] = []
+  let levels = 0
+  for await (const { ids, sids } of readCodes(file, onRead ? { onRead } : {})) {
+    levels ||= sids[0]!.length
+    const largest = sids.flat().find((code) => code >= mostCodes)
+    if (largest !== undefined)
+      throw new SidestreamError('SIDESTREAM_FILE_INVALID', `${file}: holds the code ${largest}; codes are below ${mostCodes}`, { file })
+    items.note(ids)
+    values.push(sids.flat())
+  }
+  const ids = items.ids()
+  if (ids.length === 0) throw new SidestreamError('SIDESTREAM_ITEMS_TOO_FEW', `${file}: holds no codes`, { file })
+  const codes = new Uint16Array(ids.length * levels)
+  let at = 0
+  for (const batch of values) {
+    codes.set(batch, at)
+    at += batch.length
+  }
+  return { ids, codes, levels }
+}
+
+/** A table with something about items, and its columns. */
+export interface ItemTable {
+  readonly file: string
+  /** Column of the item (of a pair: of one and the other), then of the value. */
+  readonly columns: readonly [string, string]
+}
+
+/**
+ * A label per item; null for items that the table does not hold.
+ * @throws SIDESTREAM_FILE_INVALID, also when it holds none of the items
+ */
+export async function itemLabels(table: ItemTable, rowOf: ReadonlyMap<string, number>): Promise<(string | null)[]> {
+  const labels = Array.from<string | null>({ length: rowOf.size }).fill(null)
+  await eachRow(table, rowOf, (row, value, place) => (labels[row] = textCell(value, place) ?? null))
+  return labels
+}
+
+/** Traffic per item, 0 for items that the table does not hold; an item that stands often has the sum. @throws as `itemLabels` */
+export async function itemTraffic(table: ItemTable, rowOf: ReadonlyMap<string, number>): Promise<Float64Array> {
+  const traffic = new Float64Array(rowOf.size)
+  await eachRow(table, rowOf, (row, value, place) => {
+    const amount = numberCell(value, place)
+    if (amount < 0) {
+      const { file, row: line, column } = place
+      throw new SidestreamError('SIDESTREAM_FILE_INVALID', `${file}: row ${line}, column ${column}: traffic is at least 0 (got ${amount})`)
+    }
+    traffic[row]! += amount
+  })
+  return traffic
+}
+
+/** Pairs of items that both have codes, as row numbers, shape [n, 2]. @throws as `itemLabels` */
+export async function itemPairs(table: ItemTable, rowOf: ReadonlyMap<string, number>): Promise<Uint32Array> {
+  const pairs: number[] = []
+  await eachRow(table, rowOf, (row, value, place) => {
+    const other = rowOf.get(idCell(value, place))
+    if (other !== undefined && other !== row) pairs.push(row, other)
+  })
+  return Uint32Array.from(pairs)
+}
+
+interface Place {
+  readonly file: string
+  readonly row: number
+  readonly column: string
+}
+
+/** Calls `take` for each row whose item has codes. */
+async function eachRow(
+  { file, columns }: ItemTable,
+  rowOf: ReadonlyMap<string, number>,
+  take: (row: number, value: unknown, place: Place) => void,
+): Promise<void> {
+  const [item, value] = columns
+  let met = 0
+  let example: string | undefined
+  for await (const batch of readColumns(file, { columns: [...columns] })) {
+    for (let i = 0; i < batch.rows; i++) {
+      const line = batch.start + i + 1
+      const id = idCell(batch.columns[item]![i], { file, row: line, column: item })
+      example ??= id
+      const row = rowOf.get(id)
+      if (row === undefined) continue
+      met++
+      take(row, batch.columns[value]![i], { file, row: line, column: value })
+    }
+  }
+  if (met > 0) return
+  throw new SidestreamError(
+    'SIDESTREAM_FILE_INVALID',
+    `${file}: none of its items${example === undefined ? '' : ` (such as ${example})`} has codes: check the ids in column ${item}`,
+    { file },
+  )
+}
