@@ -81,7 +81,7 @@ export interface SidFitMetrics {
   readonly sizes: readonly number[]
   /** Share of variance that the codes leave, over the rows fitted on (of an RQ-VAE: that its decoder does not give back). */
   readonly fvu: number
-  /** Mean squared error over all items; null where sums of codewords are no approximation of the vectors. */
+  /** Mean squared error over all items; null behind a network. */
   readonly distortion: number | null
   readonly distinct: number
   readonly uniqueRate: number
@@ -223,7 +223,6 @@ interface EncodedItems {
 async function encodeItems(quantizer: Fitted, ids: readonly string[], files: SidFitFiles): Promise<EncodedItems> {
   const { onProgress, signal, capacity } = files
   const { codebooks, settings, network } = quantizer
-  const isSum = network === undefined && settings.normalizeResiduals !== true
   const levels = codebooks.sizes.length
   const dim = vectorDimOf(codebooks, network)
   const free: Bundle = bundleOf({
@@ -241,7 +240,7 @@ async function encodeItems(quantizer: Fitted, ids: readonly string[], files: Sid
     for await (const batch of encoder.stream(vectors, signal)) {
       codeParts.push(batch.codes)
       if (capacity !== undefined) vectorParts.push(batch.vectors)
-      if (isSum) squares += reconstruction(batch.vectors, batch.codes, codebooks, settings).distortion * batch.ids.length
+      if (network === undefined) squares += reconstruction(batch.vectors, batch.codes, codebooks, settings).distortion * batch.ids.length
     }
   } finally {
     await encoder.close()
@@ -249,7 +248,7 @@ async function encodeItems(quantizer: Fitted, ids: readonly string[], files: Sid
   return {
     ids,
     codes: joined(codeParts, new Uint16Array(ids.length * levels)),
-    distortion: isSum ? squares / ids.length : null,
+    distortion: network === undefined ? squares / ids.length : null,
     vectors: capacity === undefined ? undefined : joined(vectorParts, new Float32Array(ids.length * dim)),
   }
 }
@@ -289,7 +288,7 @@ function withinCapacity(
 
 /** @throws SIDESTREAM_USAGE_INVALID */
 function requireCompatible(files: SidFitFiles): void {
-  const { method, iterations, passes, epochs, normalize, normalizeResiduals, beam, balanced, fsqDigits, capacity } = files
+  const { method, iterations, passes, epochs, normalize, normalizeResiduals, beam, balanced, fsqDigits } = files
   const refuse = (what: string): never => {
     throw new SidestreamError('SIDESTREAM_USAGE_INVALID', what)
   }
@@ -300,8 +299,4 @@ function requireCompatible(files: SidFitFiles): void {
   } else if (epochs !== undefined) refuse('epochs belong to rq-vae; residual k-means takes iterations')
   if (normalizeResiduals === true && (beam ?? 1) > 1)
     refuse('unit residuals exclude a beam: their errors do not add up; leave one of the two out')
-  if (capacity !== undefined && fsqDigits !== undefined)
-    refuse('a finite-scalar last level has no nearest codes to move to: leave the capacity or that level out')
-  if (capacity !== undefined && normalizeResiduals === true)
-    refuse('behind unit residuals there is no nearest last code to move to: leave the capacity or the unit residuals out')
 }

@@ -9,7 +9,7 @@ import { parse } from 'yaml'
 import { z } from 'zod'
 import { semanticIdPage } from '../replay/index.ts'
 import { fileError, SidestreamError, writeParquet, writeWhole } from '../schemas/index.ts'
-import { idSpace, qualityColumns, qualityGate, qualityReport, qualityTable, throughNetwork, vectorDimOf } from '../semantic-ids/index.ts'
+import { idSpace, qualityColumns, qualityGate, qualityReport, qualityTable, vectorDimOf } from '../semantic-ids/index.ts'
 import type {
   AssignmentInput,
   CollisionReport,
@@ -174,15 +174,13 @@ function sideInput({ read, stored, vectors }: Side, ids: readonly string[], file
       `${file}: IDs have ${levels} codes, those of the bundle ${codebooks.sizes.length}: name the bundle that made them`,
     )
   }
-  // Behind unit residuals the sum of codewords is no approximation, so there is no distortion to tell.
-  const isSum = codebooks !== undefined && settings?.normalizeResiduals !== true
   const rows = vectors && alignedRows(vectors, ids)
   return {
     ids,
     codes,
     ...(vectors && rows && { vectors: rows, dim: vectors.dim }),
-    ...(isSum && { codebooks, settings: settings! }),
-    ...(isSum && network && rows && { quantized: throughNetwork(network, rows) }),
+    ...(codebooks && settings && { codebooks, settings }),
+    ...(network && { network }),
   }
 }
 

@@ -7,7 +7,7 @@ import { readSidGate, sidReportFiles } from '../../pipeline/index.ts'
 import type { SidAssignment, SidReported, SidReportFiles } from '../../pipeline/index.ts'
 import { once, plainCommand, wholeNumber } from '../options.ts'
 import { createOutput, exitCodes } from '../output.ts'
-import { itemTable, tableOption, threadsOption, vectorFile, vectorOptions, wholeNumbers } from './shared.ts'
+import { columnsOf, itemTable, tableOption, threadsOption, vectorFile, vectorOptions, wholeNumbers } from './shared.ts'
 import type { VectorOptions } from './shared.ts'
 
 type Gate = NonNullable<SidReportFiles['gate']>
@@ -102,11 +102,6 @@ function previousOf({ previous, previousIn, previousBundle, ...own }: Options): 
   if (alone !== undefined)
     throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${alone} says more of earlier codes: name them with --previous`)
   return {}
-}
-
-/** Names of columns are those of the vectors of now, ids are not. */
-function columnsOf({ idColumn, vectorColumn }: VectorOptions): VectorOptions {
-  return { ...(idColumn !== undefined && { idColumn }), ...(vectorColumn !== undefined && { vectorColumn }) }
 }
 
 /** Thresholds of the file and of the flags, which win. */

@@ -36,6 +36,11 @@ export function vectorFile(file: string, { ids, idColumn, vectorColumn }: Vector
   }
 }
 
+/** Names of columns, for a file beside `--in`: they are those of `--in`, its ids are not. */
+export function columnsOf({ idColumn, vectorColumn }: VectorOptions): VectorOptions {
+  return { ...(idColumn !== undefined && { idColumn }), ...(vectorColumn !== undefined && { vectorColumn }) }
+}
+
 export function threadsOption(command: Command): Command {
   return command.option(
     '--threads <number>',

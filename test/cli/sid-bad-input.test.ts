@@ -52,7 +52,6 @@ test('options that cannot be meant are refused with what to do', async () => {
     [fit('vectors.parquet', '--levels', '0'), /whole numbers from 1/],
     [fit('vectors.parquet', '--fsq', '1,5'), /--fsq must be whole numbers from 2/],
     [fit('vectors.parquet', '--beam', '2', '--normalize-residuals'), /unit residuals exclude a beam/],
-    [fit('vectors.parquet', '--capacity', '2', '--fsq', '3'), /no nearest codes to move to: leave the capacity or that level out/],
     [fit('vectors.parquet', '--method', 'rq-vae', '--raw', '--beam', '2'), /takes no raw, beam: leave that out, or fit by rq-kmeans/],
     [fit('vectors.parquet', '--epochs', '3'), /epochs belong to rq-vae/],
     [fit('vectors.parquet', '--method', 'pq'), /Allowed choices are rq-kmeans, rq-vae/],

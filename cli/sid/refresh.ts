@@ -1,0 +1,200 @@
+/** `sidestream sid refresh`: a bundle renewed within a churn budget. */
+
+import { Option } from 'commander'
+import type { Command } from 'commander'
+import { isSidestreamError, SidestreamError } from '../../schemas/index.ts'
+import { sidCurve, sidRefreshDefaults, sidRefreshFiles } from '../../pipeline/index.ts'
+import type { SidCurvePoint, SidRefreshed, SidRefreshPlan } from '../../pipeline/index.ts'
+import { interruptSignal, once, plainCommand, wholeNumber } from '../options.ts'
+import { createOutput, exitCodes, textTable } from '../output.ts'
+import type { Output } from '../output.ts'
+import { columnsOf, interrupted, itemTable, tableOption, threadsOption, vectorFile, vectorOptions } from './shared.ts'
+import type { VectorOptions } from './shared.ts'
+
+interface Options extends VectorOptions {
+  readonly json: boolean
+  readonly bundle: string
+  readonly codes?: string
+  readonly in: string
+  readonly churnBudget?: number
+  readonly firstCodeBudget?: number
+  readonly levelBudget?: (number | null)[]
+  readonly prefixBudget?: (number | null)[]
+  readonly trafficBudget?: number
+  readonly traffic?: string
+  readonly trafficColumns: [string, string]
+  readonly ceiling?: number
+  readonly rotateFrom?: string
+  readonly rebase: boolean
+  readonly relabel?: 'first' | 'all'
+  readonly seed: number
+  readonly threads: number
+  readonly out: string
+}
+
+export function sidRefreshCommand(): Command {
+  const base = plainCommand('refresh', 'Renew a bundle for moved vectors while at most a share of the items changes its ID.')
+    .requiredOption('--bundle <dir>', 'bundle to renew', once('--bundle'))
+    .option(
+      '--codes <path>',
+      'published codes: .parquet or .csv with columns item_id, sid; or a bundle (that of --bundle)',
+      once('--codes'),
+    )
+  const command = vectorOptions(base)
+    .requiredOption('--out <dir>', 'directory of the new bundle; nothing may stand there', once('--out'))
+    .option('--churn-budget <share>', 'most items that had an ID and change it, 0 to 1', share('--churn-budget'))
+    .option('--first-code-budget <share>', 'most that change the first code', share('--first-code-budget'))
+    .option('--level-budget <shares>', 'most that change code 1, 2, …, between commas; any: no bound', shares('--level-budget'))
+    .option('--prefix-budget <shares>', 'most that change one of the first 1, 2, … codes; any: no bound', shares('--prefix-budget'))
+    .option('--traffic-budget <share>', 'most of the traffic whose items change their ID; takes --traffic', share('--traffic-budget'))
+    .option('--ceiling <factor>', `most distortion, relative to a free fit on the same vectors (${sidRefreshDefaults.ceiling})`, factor)
+    .option('--rotate-from <file>', 'vectors of then: codebooks are rotated to where the items are now, first', once('--rotate-from'))
+    .option('--rebase', 'declare a new ID space instead: everything may change', false)
+    .addOption(
+      new Option('--relabel [levels]', 'with --rebase: rename codes after the old ones, of the first level or of all')
+        .choices(['first', 'all'])
+        .preset('first'),
+    )
+    .option('--seed <number>', 'of the free fit, and of a re-base', wholeNumber('--seed'), sidRefreshDefaults.seed)
+  tableOption(command, 'traffic', 'traffic per item, for --traffic-budget and weighted churn', 'item_id,traffic')
+  return threadsOption(command).action(async (options: Options) => {
+    const { json, bundle, codes, out, seed, threads } = options
+    const output = createOutput(json)
+    const plan = planOf(options)
+    const traffic = itemTable(options.traffic, options.trafficColumns)
+    const signal = interruptSignal()
+    const bar = output.progress('reading')
+    try {
+      const result = await sidRefreshFiles({
+        ...vectorFile(options.in, options),
+        ...{ bundle, out, plan, seed, threads, signal },
+        ...(codes !== undefined && { codes }),
+        ...(traffic && { traffic }),
+        onRows: (rows, read) => bar.update(read, `${rows} vectors`),
+        onStep: (what) => {
+          bar.end()
+          if (!json) output.note(what)
+        },
+      })
+        .catch(interrupted(signal, `no bundle was written to ${out}; give the same command again`))
+        .finally(() => bar.end())
+      output.result({ out, ...result }, refreshText(result, out))
+    } catch (error) {
+      if (!isSidestreamError(error) || error.code !== 'SIDESTREAM_BUDGET_REFUSED') throw error
+      refuse(output, error)
+    }
+  })
+}
+
+/** @throws SIDESTREAM_USAGE_INVALID */
+function planOf(options: Options): SidRefreshPlan {
+  const { churnBudget, firstCodeBudget, levelBudget, prefixBudget, trafficBudget, ceiling, rotateFrom, rebase, relabel, traffic } = options
+  const refuseUsage = (what: string): never => {
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', what)
+  }
+  const bounds = { churnBudget, firstCodeBudget, levelBudget, prefixBudget, trafficBudget, ceiling, rotateFrom }
+  const given = Object.values(bounds).some((value) => value !== undefined)
+  if (rebase) {
+    if (given) refuseUsage('a re-base keeps no budget, no ceiling and no rotation: leave those out, or leave --rebase out')
+    return { kind: 're-base', relabel: relabel ?? 'none' }
+  }
+  if (relabel !== undefined) refuseUsage('--relabel renames the codes of a re-base: add --rebase, or leave it out')
+  if (
+    churnBudget === undefined &&
+    firstCodeBudget === undefined &&
+    levelBudget === undefined &&
+    prefixBudget === undefined &&
+    trafficBudget === undefined
+  )
+    refuseUsage('say how many IDs may change with --churn-budget, such as 0.1 (0: none, 1: all), or declare a new ID space with --rebase')
+  if (trafficBudget !== undefined && traffic === undefined) refuseUsage('--traffic-budget needs traffic per item: add --traffic <file>')
+  return {
+    kind: 'refresh',
+    budget: {
+      full: churnBudget ?? 1,
+      ...(firstCodeBudget !== undefined && { firstCode: firstCodeBudget }),
+      ...(levelBudget !== undefined && { perLevel: levelBudget }),
+      ...(prefixBudget !== undefined && { prefix: prefixBudget }),
+      ...(trafficBudget !== undefined && { trafficWeighted: trafficBudget }),
+    },
+    ...(ceiling !== undefined && { ceiling }),
+    ...(rotateFrom !== undefined && { rotateFrom: vectorFile(rotateFrom, columnsOf(options)) }),
+  }
+}
+
+/** A refusal with its curve: one object for programs, a table and what to do for people. */
+function refuse(output: Output, { code, message, details }: SidestreamError): void {
+  const { curve: tried, budget, ceiling, fvu, freeFvu } = details as { curve: Parameters<typeof sidCurve>[0] } & Record<string, unknown>
+  const curve = sidCurve(tried)
+  if (output.json) output.result({ error: { code, message }, budget, ceiling, fvu, freeFvu, curve }, '')
+  output.note(`${curveText(curve)}\n${code}: ${message}: --churn-budget, --ceiling or --rebase. No bundle was written.`)
+  process.exitCode = exitCodes.refused
+}
+
+function refreshText(result: SidRefreshed, out: string): string {
+  const { kind, items, churn, fvu, freeFvu, uniqueRate, maxBucket, newItems, curve, relabel, idSpace } = result
+  const against = freeFvu === null || freeFvu === 0 ? '' : `, ${(fvu / freeFvu).toFixed(3)} times that of a free fit`
+  return [
+    ...(curve.length === 0 ? [] : [curveText(curve), '']),
+    `${items.known} items had an ID, ${items.fresh} are new, ${items.vanished} have vanished`,
+    ...(churn === null
+      ? []
+      : [
+          `IDs changed: ${percent(churn.full)} (first code ${percent(churn.firstCode)}${churn.trafficWeighted === undefined ? '' : `, of the traffic ${percent(churn.trafficWeighted)}`})`,
+        ]),
+    `variance unexplained (FVU) ${fvu.toFixed(4)}${against}; unique IDs per item ${percent(uniqueRate)}, fullest ID ${maxBucket} items`,
+    ...(newItems === null || newItems.knownDistortion === null
+      ? []
+      : [`squared error of new items ${newItems.distortion.toPrecision(4)}, of the others ${newItems.knownDistortion.toPrecision(4)}`]),
+    ...(relabel === null
+      ? []
+      : [
+          ...relabel.levels.flatMap((level, at) =>
+            level === null ? [] : [`code ${at + 1} as before: ${percent(level.before)}, renamed ${percent(level.after)}`],
+          ),
+          relabel.limit,
+        ]),
+    kind === 're-base' ? `a new ID space, ${idSpace}: readers change over as to another feature` : `ID space ${idSpace}, as before`,
+    `written to ${out}`,
+  ].join('\n')
+}
+
+function curveText(curve: readonly SidCurvePoint[]): string {
+  const weighted = curve.some((point) => point.trafficWeighted !== undefined)
+  return textTable(
+    ['switching cost', 'IDs changed', 'first codes', ...(weighted ? ['of traffic'] : []), 'FVU', 'within budget'],
+    curve.map(({ delta, churn, firstCode, trafficWeighted, fvu, within }) => [
+      delta === null ? 'infinite' : String(Number(delta.toPrecision(4))),
+      percent(churn),
+      percent(firstCode),
+      ...(weighted ? [percent(trafficWeighted ?? 0)] : []),
+      fvu.toFixed(5),
+      within ? 'yes' : 'no',
+    ]),
+  )
+}
+
+function percent(value: number): string {
+  return `${(100 * value).toFixed(2)} %`
+}
+
+/** @throws SIDESTREAM_USAGE_INVALID */
+function share(what: string): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (text.trim() === '' || !(value >= 0 && value <= 1))
+      throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${what} must be a share from 0 to 1, not "${text}"`)
+    return value
+  }
+}
+
+function shares(what: string): (text: string) => (number | null)[] {
+  return (text) => text.split(',').map((part) => (part.trim() === 'any' ? null : share(what)(part)))
+}
+
+function factor(text: string): number {
+  const value = Number(text)
+  if (!(value >= 1 && value < Infinity))
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `--ceiling must be a number of at least 1, such as 1.25, not "${text}"`)
+  return value
+}

@@ -1,0 +1,259 @@
+/**
+ * `sid refresh`: a bundle renewed for moved vectors within a churn budget, or a declared re-base.
+ * Invariants: a refusal leaves no bundle; the codes of a refresh are those that its bundle encodes; a re-base has an ID space of its own.
+ */
+
+import { basename, resolve } from 'node:path'
+import { SidestreamError } from '../schemas/index.ts'
+import {
+  bundleOf,
+  ParentCodes,
+  rebaseCodebooks,
+  refreshCodebooks,
+  refreshDefaults,
+  relabelLimit,
+  usage,
+  vectorDimOf,
+} from '../semantic-ids/index.ts'
+import type { Bundle, ChurnBudget, ChurnReport, CurvePoint, NewItems } from '../semantic-ids/index.ts'
+import { readBundleDirectory, requireFree, writeBundleDirectory } from './bundle-directory.ts'
+import { itemBatches, spaceName } from './sid-bundle.ts'
+import { itemTraffic, readItemCodes } from './sid-items.ts'
+import type { ItemTable } from './sid-items.ts'
+import { allVectors } from './sid-vectors.ts'
+import type { HeldVectors, OnRows, VectorFile } from './sid-vectors.ts'
+
+export interface SidRefreshFiles extends VectorFile {
+  /** Directory of the bundle to renew. */
+  readonly bundle: string
+  /** Published codes: a `codes` file or the directory of a bundle. @default those of `bundle` */
+  readonly codes?: string
+  /** Directory of the new bundle; nothing may stand there. */
+  readonly out: string
+  /** How much may change, or a new ID space in which everything may. */
+  readonly plan: SidRefreshPlan
+  readonly traffic?: ItemTable
+  /** @default 1 */
+  readonly seed?: number
+  /** @default 1 */
+  readonly threads?: number
+  readonly onRows?: OnRows
+  /** @param what - is being done now */
+  readonly onStep?: (what: string) => void
+  readonly signal?: AbortSignal
+}
+
+export type SidRefreshPlan =
+  | {
+      readonly kind: 'refresh'
+      readonly budget: ChurnBudget
+      /** Most distortion relative to a free fit. @default 1.25 */
+      readonly ceiling?: number
+      /** Vectors of then: codebooks are first rotated to where the items are now. */
+      readonly rotateFrom?: VectorFile
+    }
+  | { readonly kind: 're-base'; readonly relabel: 'none' | 'first' | 'all' }
+
+export const sidRefreshDefaults = { seed: 1, ceiling: refreshDefaults.ceiling } as const
+
+/** One switching cost that was tried; `delta: null` never leaves an old code. */
+export type SidCurvePoint = Omit<CurvePoint, 'delta'> & { readonly delta: number | null }
+
+/** What came of it; the bundle's `metrics.json`. */
+export interface SidRefreshed {
+  readonly kind: SidRefreshPlan['kind']
+  readonly idSpace: string
+  readonly items: { readonly known: number; readonly fresh: number; readonly vanished: number }
+  /** Among the items that had an ID; null where IDs cannot be compared. */
+  readonly churn: ChurnReport | null
+  readonly fvu: number
+  /** Of a free fit on the same vectors; null for a re-base, which is one. */
+  readonly freeFvu: number | null
+  readonly distortion: number
+  readonly uniqueRate: number
+  readonly maxBucket: number
+  readonly delta: number | null
+  readonly newItems: NewItems | null
+  /** Every switching cost tried, ascending; empty for a re-base. */
+  readonly curve: readonly SidCurvePoint[]
+  /** Share of items with the old code per level, before and after renaming; null without. */
+  readonly relabel: {
+    readonly levels: readonly ({ readonly before: number; readonly after: number } | null)[]
+    readonly limit: string
+  } | null
+}
+
+/**
+ * Renews a bundle and writes it.
+ * @throws SIDESTREAM_BUDGET_REFUSED with `details.curve`; SIDESTREAM_USAGE_INVALID for bounds that are no shares, a directory that is not
+ *   empty, and bundles that cannot be refreshed; SIDESTREAM_SHAPE_MISMATCH, SIDESTREAM_ID_INVALID, SIDESTREAM_ITEMS_TOO_FEW,
+ *   SIDESTREAM_ARTIFACT_MISSING, SIDESTREAM_ARTIFACT_CORRUPT, SIDESTREAM_FILE_INVALID, SIDESTREAM_FILE_UNREADABLE
+ */
+export async function sidRefreshFiles(files: SidRefreshFiles): Promise<SidRefreshed> {
+  const { plan, onStep, onRows, signal } = files
+  const out = resolve(files.out)
+  await requireFree(out)
+  const stored = await readBundleDirectory(files.bundle)
+  const parent = stored.bundle
+  const published = await readItemCodes(files.codes ?? files.bundle)
+  const parents = ParentCodes.of(published.ids, published.codes, published.levels)
+  const items = await allVectors(files, vectorDimOf(parent.codebooks, parent.network), onRows, signal)
+  const weights = files.traffic && (await itemTraffic(files.traffic, new Map(items.ids.map((id, row) => [id, row]))))
+  const given = { parents, ids: items.ids, vectors: items.vectors, ...(weights && { weights }) }
+  onStep?.(plan.kind === 'refresh' ? 'searching the switching cost' : 'fitting anew')
+  const { bundle, codes, ...result } =
+    plan.kind === 'refresh' ? await refreshed(parent, stored.manifest.name, given, plan, files) : await rebased(parent, given, plan, files)
+  const { sizes } = bundle.codebooks
+  const { uniqueRate, maxBucket } = usage(codes, sizes)
+  const metrics: SidRefreshed = { ...result, kind: plan.kind, idSpace: bundle.origin.idSpace, uniqueRate, maxBucket }
+  onStep?.('writing')
+  await writeBundleDirectory(out, { bundle, items: itemBatches(items.ids, codes, sizes.length), metrics: { ...metrics } })
+  return metrics
+}
+
+interface Given {
+  readonly parents: ParentCodes
+  readonly ids: readonly string[]
+  readonly vectors: Float32Array
+  readonly weights?: Float64Array
+}
+
+interface Renewed extends Omit<SidRefreshed, 'kind' | 'idSpace' | 'uniqueRate' | 'maxBucket'> {
+  readonly bundle: Bundle
+  readonly codes: Uint16Array
+}
+
+async function refreshed(
+  parent: Bundle,
+  name: string,
+  given: Given,
+  { budget, ceiling, rotateFrom }: Extract<SidRefreshPlan, { kind: 'refresh' }>,
+  { in: file, seed = sidRefreshDefaults.seed, threads = 1, signal }: SidRefreshFiles,
+): Promise<Renewed> {
+  const { dim } = parent.codebooks
+  const earlier = rotateFrom && (await earlierVectors(await allVectors(rotateFrom, dim), given, rotateFrom.in))
+  const found = await refreshCodebooks(
+    { bundle: parent, ...given },
+    {
+      ...{ budget, seed, threads },
+      ...(ceiling !== undefined && { ceiling }),
+      ...(earlier && { rotation: { earlier } }),
+      ...(signal && { signal }),
+    },
+  )
+  const bundle = bundleOf({
+    codebooks: found.codebooks,
+    settings: parent.settings,
+    delta: found.delta,
+    parents: given.parents,
+    origin: {
+      parent: name,
+      idSpace: parent.origin.idSpace,
+      input: { file: basename(file), dim, items: given.ids.length },
+      training: { algorithm: 'refit-first sticky-lloyd', seed },
+      policy: found.policy,
+    },
+  })
+  const { codes, items, churn, fvu, freeFvu, distortion } = found
+  return {
+    ...{ bundle, codes, items, churn, fvu, freeFvu, distortion },
+    delta: finite(found.delta),
+    newItems: found.newItems ?? null,
+    curve: sidCurve(found.curve),
+    relabel: null,
+  }
+}
+
+async function rebased(
+  parent: Bundle,
+  given: Given,
+  { relabel }: Extract<SidRefreshPlan, { kind: 're-base' }>,
+  { in: file, seed = sidRefreshDefaults.seed, threads = 1, signal }: SidRefreshFiles,
+): Promise<Renewed> {
+  if (parent.network !== undefined) {
+    throw new SidestreamError(
+      'SIDESTREAM_USAGE_INVALID',
+      'a bundle with a network (RQ-VAE) is not re-based from its codebooks: train it anew with sid fit --method rq-vae',
+    )
+  }
+  const { codebooks, settings, origin } = parent
+  const { dim, sizes, levels, penalties, fsq } = codebooks
+  const rebase = await rebaseCodebooks(
+    { ...given, dim, idSpace: origin.idSpace },
+    {
+      idSpace: `after ${origin.idSpace}`,
+      relabel,
+      fit: {
+        ...{ seed, threads, sizes: sizes.slice(0, levels.length), normalize: settings.normalize },
+        ...(settings.normalizeResiduals && { normalizeResiduals: true }),
+        ...(settings.beam !== undefined && { beam: settings.beam }),
+        ...(penalties && { balance: {} }),
+        ...(fsq && { fsqDigits: fsq.digits }),
+        ...(signal && { signal }),
+      },
+    },
+  )
+  const bundle = bundleOf({
+    codebooks: rebase.codebooks,
+    settings: rebase.settings,
+    delta: 0,
+    parents: ParentCodes.empty(sizes.length),
+    origin: {
+      parent: null,
+      idSpace: spaceName(rebase.codebooks.levels),
+      input: { file: basename(file), dim, items: given.ids.length },
+      training: rebase.training,
+      policy: rebase.policy,
+    },
+  })
+  const { codes, fvu, distortion, churn, relabel: names } = rebase
+  const known = given.ids.length - missing(given)
+  return {
+    ...{ bundle, codes, fvu, distortion },
+    items: { known, fresh: given.ids.length - known, vanished: given.parents.rows - known },
+    churn: churn ?? null,
+    freeFvu: null,
+    delta: 0,
+    newItems: null,
+    curve: [],
+    relabel: names
+      ? {
+          levels: names.levels.map((level) => (level ? { before: level.agreementBefore, after: level.agreementAfter } : null)),
+          limit: relabelLimit,
+        }
+      : null,
+  }
+}
+
+/** Items without an earlier ID. */
+function missing({ parents, ids }: Given): number {
+  const old = parents.lookup(ids)
+  return ids.filter((_, row) => old[row * parents.levels]! < 0).length
+}
+
+/** Vectors of then in the order of the items now. @throws SIDESTREAM_FILE_INVALID when a published item has none */
+async function earlierVectors(held: HeldVectors, { parents, ids }: Given, file: string): Promise<Float32Array> {
+  const { dim } = held
+  const rowOf = new Map(held.ids.map((id, row) => [id, row]))
+  const old = parents.lookup(ids)
+  const out = new Float32Array(ids.length * dim)
+  for (const [row, id] of ids.entries()) {
+    const from = rowOf.get(id)
+    if (from !== undefined) out.set(held.vectors.subarray(from * dim, (from + 1) * dim), row * dim)
+    else if (old[row * parents.levels]! >= 0)
+      throw new SidestreamError(
+        'SIDESTREAM_FILE_INVALID',
+        `${file}: lacks the earlier vector of ${JSON.stringify(id)}, which has codes: give it`,
+      )
+  }
+  return out
+}
+
+/** A curve as plain JSON. */
+export function sidCurve(curve: readonly CurvePoint[]): SidCurvePoint[] {
+  return curve.map((point) => ({ ...point, delta: finite(point.delta) }))
+}
+
+function finite(delta: number): number | null {
+  return delta === Infinity ? null : delta
+}

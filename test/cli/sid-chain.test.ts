@@ -1,0 +1,272 @@
+/** Fit, report, refresh under a budget, and report beside the codes of before, as a user calls them. */
+import { deepStrictEqual, match, ok, strictEqual } from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { readBundleDirectory, sidFitFiles } from '../../pipeline/index.ts'
+import { readCodes, readColumns } from '../../schemas/index.ts'
+import { run, runFailing, runJson, useBuiltProgram } from './command.ts'
+import { clustered, moved, writeVectors } from './vector-files.ts'
+
+useBuiltProgram()
+let home = ''
+const items = clustered(800, 6, 8)
+const gone = ['item-3', 'item-400']
+const fresh = ['new-1', 'new-2', 'new-3']
+const later = moved(items, 0.08, gone, fresh)
+
+before(async () => {
+  home = await mkdtemp(join(tmpdir(), 'sidestream-sid-chain-'))
+  await writeVectors(home, 'then.parquet', items)
+  await writeVectors(home, 'now.csv', later)
+  await writeVectors(home, 'now.npy', later)
+  await writeVectors(home, 'far.f32', moved(items, 0.6))
+  const rows = items.ids.map((id, row) => `${id},${row % 8},${800 - row},${items.ids[(row + 8) % 800]}`)
+  await writeFile(join(home, 'about.csv'), `item_id,label,traffic,other\n${rows.join('\n')}\n`)
+  await sidFitFiles({ in: join(home, 'then.parquet'), sizes: [8, 8, 8], out: join(home, 'first') })
+})
+
+after(() => rm(home, { recursive: true, force: true }))
+
+async function codesIn(name: string): Promise<Map<string, string>> {
+  const codes = new Map<string, string>()
+  for await (const { ids, sids } of readCodes(join(home, name))) for (const [i, id] of ids.entries()) codes.set(id, sids[i]!.join('-'))
+  return codes
+}
+
+interface Curve {
+  readonly curve: readonly { readonly delta: number | null; readonly churn: number; readonly fvu: number; readonly within: boolean }[]
+}
+
+interface Report {
+  readonly figures: Readonly<Record<string, number>>
+  readonly leftOut: object
+  readonly verdict: string | null
+  readonly items: number
+}
+
+const refresh = (out: string, ...further: string[]): string[] => [
+  'sid',
+  'refresh',
+  '--bundle',
+  'first',
+  '--in',
+  'now.csv',
+  '--out',
+  out,
+  ...further,
+]
+const report = (codes: string, ...further: string[]): string[] => ['sid', 'report', '--codes', codes, '--out', 'report', ...further]
+
+test('the chain: report, refresh within its budget, encode, report beside the codes of before', async () => {
+  const first = (await runJson(
+    report(
+      'first',
+      '--in',
+      'then.parquet',
+      '--labels',
+      'about.csv',
+      '--traffic',
+      'about.csv',
+      '--pairs',
+      'about.csv',
+      '--pairs-columns',
+      'item_id,other',
+    ),
+    home,
+  )) as unknown as Report
+  for (const figure of ['uniqueRate', 'fvu', 'prefix1.purity', 'tail.prefix2.hitRecall', 'prefix1.coOccurrenceRecall'])
+    ok(first.figures[figure]! > 0, figure)
+  strictEqual(first.verdict, null)
+
+  const renewed = (await runJson(refresh('second', '--churn-budget', '0.1', '--traffic', 'about.csv'), home)) as unknown as Curve & {
+    churn: { full: number; trafficWeighted: number }
+    items: object
+  }
+  deepStrictEqual(renewed.items, { known: 798, fresh: 3, vanished: 2 })
+  ok(renewed.churn.full <= 0.1 && renewed.churn.full > 0)
+  ok(renewed.churn.trafficWeighted > 0)
+  ok(renewed.curve.length > 3)
+  ok(renewed.curve.some(({ within }) => !within))
+  const { manifest } = await readBundleDirectory(join(home, 'second'))
+  const { manifest: parent } = await readBundleDirectory(join(home, 'first'))
+  strictEqual(manifest.about['parent'], 'first')
+  strictEqual(manifest.about['idSpace'], parent.about['idSpace'])
+
+  await runJson(['sid', 'encode', '--bundle', 'second', '--in', 'now.npy', '--out', 'second.csv'], home)
+  const codes = await codesIn('second/item_to_sid.parquet')
+  deepStrictEqual(await codesIn('second.csv'), codes)
+  const old = await codesIn('first/item_to_sid.parquet')
+  const known = later.ids.filter((id) => old.has(id))
+  const changed = known.filter((id) => old.get(id) !== codes.get(id)).length / known.length
+  strictEqual(changed, renewed.churn.full)
+
+  const beside = (await runJson(
+    report('second', '--in', 'now.csv', '--previous', 'first', '--previous-in', 'then.parquet', '--max', 'churn.full=0.1'),
+    home,
+  )) as unknown as Report
+  deepStrictEqual([beside.items, beside.leftOut, beside.verdict], [798, { onlyNow: 3, onlyBefore: 2 }, 'pass'])
+  strictEqual(beside.figures['churn.full'], changed)
+  const json = JSON.parse(await readFile(join(home, 'report/report.json'), 'utf8')) as {
+    figures: { figure: string; before: number | null }[]
+  }
+  ok(json.figures.find(({ figure }) => figure === 'fvu')!.before! > 0)
+  let rows = 0
+  for await (const batch of readColumns(join(home, 'report/report.parquet'), { columns: ['figure', 'value', 'before'] })) rows += batch.rows
+  strictEqual(rows, json.figures.length)
+  const page = await readFile(join(home, 'report/report.html'), 'utf8')
+  match(page, /<title>Semantic IDs of second<\/title>/)
+  match(page, /Passed: none of 1 thresholds failed/)
+})
+
+test('a threshold that fails exits with 3, and the report is there all the same', async () => {
+  await writeFile(join(home, 'gate.yaml'), 'uniqueRate: { min: 0.01 }\nlevel1.dead: { max: 0 }\n')
+  const failed = (await runJson(
+    report('first', '--no-neighbors', '--gate', 'gate.yaml', '--min', 'uniqueRate=0.999'),
+    home,
+    3,
+  )) as unknown as Report & {
+    gate: { figure: string; verdict: string }[]
+  }
+  strictEqual(failed.verdict, 'fail')
+  deepStrictEqual(
+    failed.gate.map(({ figure, verdict }) => [figure, verdict]),
+    [
+      ['uniqueRate', 'fail'],
+      ['level1.dead', 'pass'],
+    ],
+  )
+  const { code, stdout } = await run(report('first', '--no-neighbors', '--min', 'uniqueRate=0.999'), home)
+  strictEqual(code, 3)
+  match(stdout, /failed: uniqueRate 0\.\d+, min 0\.999\nthresholds: 1 of 1 failed\nwritten to report/)
+  match(await readFile(join(home, 'report/report.html'), 'utf8'), /Failed: 1 of 1 thresholds/)
+})
+
+test('a budget of 0 keeps every ID, of 1 takes the best, bounds per level and on traffic hold', async () => {
+  const still = (await runJson(refresh('still', '--churn-budget', '0', '--ceiling', '9'), home)) as unknown as Curve & {
+    churn: { full: number }
+    fvu: number
+  }
+  strictEqual(still.churn.full, 0)
+  const old = await codesIn('first/item_to_sid.parquet')
+  for (const [id, sid] of await codesIn('still/item_to_sid.parquet')) ok(!old.has(id) || old.get(id) === sid, id)
+  const free = (await runJson(refresh('free', '--churn-budget', '1'), home)) as unknown as typeof still
+  ok(free.fvu < still.fvu)
+  const bounded = (await runJson(
+    refresh('bounded', '--level-budget', '0.01,any,0.2', '--traffic', 'about.csv', '--traffic-budget', '0.1', '--ceiling', '9'),
+    home,
+  )) as unknown as { churn: { perLevel: number[]; trafficWeighted: number } }
+  ok(bounded.churn.perLevel[0]! <= 0.01 && bounded.churn.perLevel[2]! <= 0.2 && bounded.churn.trafficWeighted <= 0.1)
+  const rotated = (await runJson(
+    refresh('rotated', '--churn-budget', '0.1', '--rotate-from', 'then.parquet'),
+    home,
+  )) as unknown as typeof still
+  ok(rotated.churn.full <= 0.1)
+})
+
+test('a refusal shows the curve and what to do, exits with 3 and leaves no bundle', async () => {
+  const flags = ['sid', 'refresh', '--bundle', 'first', '--in', 'far.f32', '--churn-budget', '0', '--out', 'refused']
+  const { code, stderr, stdout } = await run(flags, home)
+  strictEqual(code, 3)
+  strictEqual(stdout, '')
+  match(
+    stderr,
+    /switching cost +IDs changed.*infinite +0\.00 %.*SIDESTREAM_BUDGET_REFUSED: within the churn budget of 0 .* --churn-budget, --ceiling or --rebase/s,
+  )
+  const answer = (await runJson(flags, home, 3)) as unknown as Curve & { error: { code: string } }
+  strictEqual(answer.error.code, 'SIDESTREAM_BUDGET_REFUSED')
+  strictEqual(answer.curve.at(-1)!.delta, null)
+  deepStrictEqual(
+    (await readdir(home)).filter((name) => name.includes('refused')),
+    [],
+  )
+})
+
+test('a re-base is an ID space of its own, and says what renaming cannot do', async () => {
+  const { code, stdout, stderr } = await run(refresh('based', '--rebase', '--relabel'), home)
+  strictEqual(code, 0, stderr)
+  match(stdout, /code 1 as before: .* renamed .*\nrelabelling renames codes.*\na new ID space, [0-9a-f]{16}: readers change over/)
+  const { manifest } = await readBundleDirectory(join(home, 'based'))
+  const { manifest: parent } = await readBundleDirectory(join(home, 'first'))
+  strictEqual(manifest.about['parent'], null)
+  ok(manifest.about['idSpace'] !== parent.about['idSpace'])
+})
+
+test('an item that vanished and came back is known again while its codes are given', async () => {
+  await runJson(refresh('without', '--churn-budget', '0.2'), home)
+  const back = ['sid', 'refresh', '--bundle', 'without', '--in', 'then.parquet', '--churn-budget', '0.2', '--ceiling', '9']
+  const forgotten = (await runJson([...back, '--out', 'forgotten'], home)) as { items?: object }
+  deepStrictEqual(forgotten.items, { known: 798, fresh: 2, vanished: 3 })
+  const rows = [
+    ...(await codesIn('without/item_to_sid.parquet')),
+    ...[...(await codesIn('first/item_to_sid.parquet'))].filter(([id]) => gone.includes(id)),
+  ]
+  await writeFile(join(home, 'published.csv'), `item_id,sid\n${rows.map(([id, sid]) => `${id},${sid.replaceAll('-', '|')}`).join('\n')}\n`)
+  const remembered = (await runJson([...back, '--codes', 'published.csv', '--out', 'remembered'], home)) as { items?: object }
+  deepStrictEqual(remembered.items, { known: 800, fresh: 0, vanished: 3 })
+})
+
+test('a refresh and a report give the same bytes again, whatever the threads', async () => {
+  for (const [threads, out] of [
+    ['1', 'x'],
+    ['3', 'y'],
+  ] as const) {
+    await runJson(refresh(`${out}/bundle`, '--churn-budget', '0.1', '--threads', threads), home)
+    await runJson(['sid', 'report', '--codes', `${out}/bundle`, '--in', 'now.csv', '--threads', threads, '--out', `${out}/report`], home)
+  }
+  for (const name of ['bundle/manifest.json', 'bundle/metrics.json', 'report/report.json', 'report/report.parquet', 'report/report.html'])
+    strictEqual(await readFile(join(home, 'x', name), 'hex'), await readFile(join(home, 'y', name), 'hex'), name)
+})
+
+test('what cannot be compared, judged or refreshed is named', async () => {
+  await writeFile(join(home, 'twice.csv'), 'item_id,sid\na,1|2\nb,0|1\na,1|1\n')
+  await writeFile(join(home, 'two.csv'), 'item_id,sid\nitem-1,1|2\nitem-2,0|1\n')
+  await writeFile(join(home, 'ragged.csv'), 'item_id,sid\na,1|2\nb,0\n')
+  await writeFile(join(home, 'none.csv'), 'item_id,sid\n')
+  await writeFile(join(home, 'strangers.csv'), 'item_id,sid,label,traffic\nz,1|2|3,x,-1\n')
+  await writeFile(join(home, 'negative.csv'), 'item_id,traffic\nitem-1,-1\n')
+  await writeFile(join(home, 'bad-gate.yaml'), 'uniqueRate: { least: 1 }\n')
+  await writeVectors(home, 'half.csv', clustered(400, 6, 8))
+  await writeVectors(home, 'wide.csv', clustered(10, 7, 2))
+  const usage = 2
+  for (const [flags, exit, message] of [
+    [report('twice.csv'), 1, /twice\.csv: the item "a" stands in row 1 and again in row 3/],
+    [report('ragged.csv'), 1, /ragged\.csv: row 2, column sid: must have 2 levels as the rows before/],
+    [report('none.csv'), 1, /none\.csv: holds no codes/],
+    [report('gone.csv'), 1, /gone\.csv: there is no such file/],
+    [report('first', '--in', 'half.csv'), 1, /half\.csv: lacks the vector of "item-400", which has codes in first/],
+    [report('first', '--in', 'wide.csv'), 1, /wide\.csv: its vectors have 7 dimensions, the bundle takes 6/],
+    [report('first', '--previous', 'two.csv'), 1, /IDs have 3 codes now and had 2 before: codes of two shapes cannot be compared/],
+    [report('first', '--previous', 'strangers.csv'), 1, /first and strangers\.csv have no item in common: check the ids/],
+    [report('two.csv', '--bundle', 'first'), 1, /two\.csv: IDs have 2 codes, those of the bundle 3: name the bundle that made them/],
+    [
+      report('first', '--labels', 'strangers.csv'),
+      1,
+      /strangers\.csv: none of its items \(such as z\) has codes: check the ids in column item_id/,
+    ],
+    [report('first', '--traffic', 'negative.csv'), 1, /negative\.csv: row 1, column traffic: traffic is at least 0 \(got -1\)/],
+    [report('first', '--gate', 'bad-gate.yaml'), 1, /bad-gate\.yaml: must hold thresholds by figure/],
+    [report('first', '--min', 'purity'), usage, /a threshold is a figure and a number, such as uniqueRate=0\.7, not "purity"/],
+    [report('first', '--no-neighbors', '--min', 'prefix1.purity=1'), usage, /has no figure prefix1\.purity/],
+    [report('first', '--previous-in', 'then.parquet'), usage, /--previous-in says more of earlier codes: name them with --previous/],
+    [report('first', '--labels', 'about.csv', '--labels-columns', 'label'), usage, /--labels-columns must be two names between a comma/],
+    [refresh('no'), usage, /say how many IDs may change with --churn-budget, such as 0\.1/],
+    [refresh('no', '--churn-budget', '1.5'), usage, /--churn-budget must be a share from 0 to 1, not "1\.5"/],
+    [refresh('no', '--level-budget', '0.1,0.1,0.1,0.1'), usage, /has 4 bounds, but an ID has 3 codes/],
+    [refresh('no', '--rebase', '--churn-budget', '0.1'), usage, /a re-base keeps no budget/],
+    [refresh('no', '--churn-budget', '0.1', '--relabel'), usage, /--relabel renames the codes of a re-base: add --rebase/],
+    [refresh('no', '--churn-budget', '0.1', '--traffic-budget', '0.1'), usage, /needs traffic per item: add --traffic/],
+    [refresh('first', '--churn-budget', '0.1'), usage, /first is not empty/],
+    [refresh('no', '--churn-budget', '0.1', '--codes', 'two.csv'), 1, /do not fit codebooks of \[8, 8, 8\]/],
+    [
+      refresh('no', '--churn-budget', '0.1', '--rotate-from', 'half.csv'),
+      1,
+      /half\.csv: lacks the earlier vector of "item-40\d", which has codes/,
+    ],
+  ] as const) {
+    match((await runFailing(flags, home, exit)).message, message)
+  }
+  strictEqual(existsSync(join(home, 'no')), false)
+})
