@@ -31,6 +31,7 @@ test('help names every command', async () => {
     'import',
     'distill',
     'embed',
+    'sid',
     'refresh',
     'versions',
     'get',
