@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { FreshnessSummary } from '../features/index.ts'
 import type { Judgement } from '../distill/index.ts'
 import { isRetryable, SidestreamError } from '../schemas/index.ts'
+import type { DriftStatus } from './drift-watch.ts'
 import type { ControlCommand } from './control-records.ts'
 import { ingestLag } from './ingest.ts'
 import type { Ingest } from './ingest.ts'
@@ -59,6 +60,8 @@ export interface DaemonStatus {
   readonly training: TrainingStatus | null
   /** The newest judgment that control holds; null before the first, and without the role distill. */
   readonly judged: JudgedStatus | null
+  /** How the live codebooks stood at the end of the newest round, and whether a refresh is proposed; null before. */
+  readonly drift: DriftStatus | null
   /** From log append to readable, of records appended while a version was live. */
   readonly freshness: FreshnessSummary
 }
@@ -155,6 +158,7 @@ export class Daemon {
       sets: this.owner?.sets ?? null,
       training: trainingStatus(this.owner?.trained),
       judged: judgedStatus(this.owner),
+      drift: this.owner?.drift.newest ?? null,
       freshness: this.versions.freshness.summary(),
     }
   }

@@ -84,6 +84,8 @@ function registryOf(daemon: Daemon): Registry {
   ])
   const trained = gauge('training_rows_per_second', 'Rows of the newest round by the time it took')
   const judged = gauge('judged', 'Figures of the newest judgment, of the candidate and of what it was held against', ['set', 'figure'])
+  const drift = gauge('semantic_id_drift', 'How the live codebooks serve new items, at the end of the newest round', ['figure'])
+  const proposed = gauge('refresh_proposed', '1 when drift of the semantic IDs proposes a refresh')
   const freshness = gauge('freshness_ms', 'From log append to readable, milliseconds', ['quantile'])
   registry.setDefaultLabels({})
   live.reset()
@@ -109,6 +111,9 @@ function registryOf(daemon: Daemon): Registry {
     for (const [set, figures] of Object.entries(status.judged?.figures ?? {})) {
       for (const [figure, value] of Object.entries(figures ?? {})) if (value !== null) judged.set({ set, figure }, value)
     }
+    drift.reset()
+    for (const [figure, value] of Object.entries(status.drift?.figures ?? {})) if (value !== null) drift.set({ figure }, value)
+    proposed.set((status.drift?.reasons.length ?? 0) > 0 ? 1 : 0)
     for (const [quantile, ms] of [
       ['0.5', status.freshness.p50Ms],
       ['0.99', status.freshness.p99Ms],

@@ -11,6 +11,7 @@ import { bootstrapCut } from './bootstrap.ts'
 import type { ControlLog } from './control.ts'
 import { requireSameCommand } from './control-records.ts'
 import type { ControlCommand, ControlEntry } from './control-records.ts'
+import { DriftWatch } from './drift-watch.ts'
 import { ingestLag } from './ingest.ts'
 import { decidedPositions, ownerTopics, refuseStrangeStore } from './owner-checks.ts'
 import { OwnerCommands } from './owner-commands.ts'
@@ -55,6 +56,8 @@ export class Owner {
   readonly sets: Record<string, FilterCounts> = {}
   /** The newest round that this process has trained, and how long it took. */
   trained: (Pick<TrainedRound, 'round' | 'sources' | 'mined'> & { readonly ms: number }) | undefined
+  /** How the live codebooks serve new items. */
+  readonly drift: DriftWatch
   readonly #project: Project
   readonly #versions: Versions
   readonly #training: RoundTraining
@@ -76,6 +79,7 @@ export class Owner {
     this.lanes = lanes
     this.control = control
     this.#training = new RoundTraining(project, lanes)
+    this.drift = new DriftWatch(project, lanes.state)
     this.#events = events
     this.#onFatal = onFatal
     this.#timer = setInterval(() => this.#changed(), idleCheckMs)
@@ -294,6 +298,8 @@ export class Owner {
     this.trained = { round, sources: trained.sources, mined: trained.mined, ms: performance.now() - started }
     lanes.closedTs = await closedUntil(this.#project, lanes)
     await this.#forget(round)
+    const live = await this.#versions.live()
+    if (live !== undefined) await this.drift.look(live, lanes.clock.endOf(round))
     this.#events.onRound?.(trained)
   }
 
