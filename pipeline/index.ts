@@ -47,6 +47,8 @@ export { itemsFile, readBundleDirectory, writeBundleDirectory } from './bundle-d
 export type { BundleContents, BundleItems, BundleManifest, StoredBundle } from './bundle-directory.ts'
 export { sidFitDefaults, sidFitFiles, sidFitMethods } from './sid-fit.ts'
 export type { SidFitFiles, SidFitMethod, SidFitMetrics, SidFitProgress } from './sid-fit.ts'
+export { sidFeatureFiles } from './sid-features.ts'
+export type { SidFeatureFiles, SidFeatures } from './sid-features.ts'
 export { sidEncodeFiles } from './sid-encode.ts'
 export type { SidEncoded, SidEncodeFiles } from './sid-encode.ts'
 export { sidCurve, sidRefreshDefaults, sidRefreshFiles } from './sid-refresh.ts'

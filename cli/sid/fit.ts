@@ -115,7 +115,9 @@ function fitText({ items, sizes, fvu, distinct, uniqueRate, maxBucket, levels, c
     ...(tooFew.length > 0 ? [`fewer items than codes, the spare codes stay empty (${tooFew.join('; ')})`] : []),
     ...(collisions === null
       ? []
-      : [`capacity ${collisions.capacity}: ${collisions.moved} items moved, ${collisions.unresolved} found no room`]),
+      : [
+          `capacity ${collisions.capacity}, identical vectors in one place: ${collisions.moved} items moved, ${collisions.unresolved} found no room`,
+        ]),
     `written to ${out}`,
   ].join('\n')
 }

@@ -99,8 +99,18 @@ function asyncBuffer(source: RandomAccessFile): AsyncBuffer {
   }
 }
 
-/** Type of a written column. `list<…>` takes arrays or typed arrays. */
-export type ParquetType = 'string' | 'int32' | 'int64' | 'double' | 'float' | 'boolean' | 'list<float>' | 'list<int32>' | 'list<string>'
+/** Type of a written column. `list<…>` takes arrays or typed arrays; `int64` in a list takes bigints. */
+export type ParquetType =
+  | 'string'
+  | 'int32'
+  | 'int64'
+  | 'double'
+  | 'float'
+  | 'boolean'
+  | 'list<float>'
+  | 'list<int32>'
+  | 'list<int64>'
+  | 'list<string>'
 
 /** A column to write. */
 export interface ParquetColumn {
