@@ -101,6 +101,10 @@ class TrainingProgress {
   }
 
   readonly show: OnProgress = (progress) => {
+    if (progress.phase === 'providers') {
+      this.end()
+      this.#output.note(progress.passedOver)
+    }
     if (progress.phase === 'judge') {
       this.end()
       this.#output.note('judging what was trained')

@@ -8,7 +8,7 @@
 import { parentPort } from 'node:worker_threads'
 import * as ort from 'onnxruntime-node'
 import type { DType, Tensor } from './tensor.ts'
-import type { Answer, Message, SessionOptions, TensorMap, WorkerResult } from './worker-protocol.ts'
+import type { Answer, Message, PassedOver, SessionOptions, TensorMap, WorkerResult } from './worker-protocol.ts'
 
 interface OpenSession {
   readonly session: ort.InferenceSession
@@ -19,6 +19,8 @@ interface OpenSession {
   readonly state: Record<string, ort.Tensor>
 }
 
+// What it would write to stderr by itself comes as an error as well, and holds paths of the machine.
+ort.env.logLevel = 'fatal'
 const statePrefix = 'state/'
 const nextPrefix = 'next/'
 const sessions = new Map<number, OpenSession>()
@@ -41,6 +43,7 @@ port.on('message', (message: Message) => {
 })
 
 async function handle(message: Message): Promise<WorkerResult> {
+  if (message.kind === 'try-providers') return tryProviders(message.model, message.providers)
   if (message.kind === 'open') {
     const session = await createSession(message.model, message.options)
     const state = message.sharesStateOf === undefined ? {} : sessions.get(message.sharesStateOf)?.state
@@ -73,11 +76,40 @@ async function createSession(model: Uint8Array, options: Required<SessionOptions
     return await ort.InferenceSession.create(model, ortOptions(options))
   } catch (error) {
     if (options.providers.join() === 'cpu') throw error
-    const known = ort.listSupportedBackends().map(({ name }) => name)
+    const known = knownProviders()
     const message = `execution providers ${options.providers.join(', ')}: ${(error as Error).message}`
     const hint = `this build of ONNX Runtime knows ${known.join(', ')}, and some need libraries of their own on the machine`
     throw new Error(`${message}; ${hint}`, { cause: error })
   }
+}
+
+async function tryProviders(model: Uint8Array, providers: readonly string[]): Promise<WorkerResult> {
+  const known = knownProviders()
+  const passedOver: PassedOver[] = []
+  for (const provider of providers) {
+    const why = known.includes(provider) ? await faultOf(model, provider) : 'this build of ONNX Runtime does not know it'
+    if (why !== undefined) passedOver.push({ provider, why })
+  }
+  return { tensors: {}, passedOver, known }
+}
+
+/** Why a provider cannot open a model; undefined when it can. */
+async function faultOf(model: Uint8Array, provider: string): Promise<string | undefined> {
+  try {
+    const session = await ort.InferenceSession.create(model, ortOptions({ threads: 1, optimization: 'all', providers: [provider] }))
+    await session.release()
+    return undefined
+  } catch (error) {
+    // ONNX Runtime begins some with where in its own source they arose.
+    return (error as Error).message
+      .trim()
+      .split('\n')[0]!
+      .replace(/^.* was false\. /, '')
+  }
+}
+
+function knownProviders(): string[] {
+  return ort.listSupportedBackends().map(({ name }) => name)
 }
 
 async function run(open: OpenSession, feeds: TensorMap, outputs: readonly string[] | undefined): Promise<TensorMap> {

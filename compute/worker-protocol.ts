@@ -13,14 +13,23 @@ export interface SessionOptions {
    */
   readonly optimization?: 'all' | 'basic'
   /**
-   * ONNX Runtime's execution providers, tried in this order for every node; what none of them knows runs on the CPU. Numbers differ
-   * from one to the other in their last bits.
+   * ONNX Runtime's execution providers, tried in this order for every node; what none of them knows runs on the CPU. One that cannot
+   * be had is an error (`findProviders` says which can). Numbers differ from one to the other in their last bits.
    * @default ['cpu']
    */
   readonly providers?: readonly string[]
 }
 
+/** An execution provider that cannot compute here. */
+export interface PassedOver {
+  readonly provider: string
+  /** In one line. */
+  readonly why: string
+}
+
 export type Request =
+  /** Opens the model by each provider alone. */
+  | { readonly kind: 'try-providers'; readonly model: Uint8Array; readonly providers: readonly string[] }
   | {
       readonly kind: 'open'
       readonly session: number
@@ -54,4 +63,7 @@ export interface WorkerResult {
   readonly reclaimed?: TensorMap
   readonly inputNames?: readonly string[]
   readonly outputNames?: readonly string[]
+  /** Of the providers that were tried: those that failed, and those that this build of ONNX Runtime knows. */
+  readonly passedOver?: readonly PassedOver[]
+  readonly known?: readonly string[]
 }

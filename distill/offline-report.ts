@@ -1,5 +1,6 @@
 /** The report of an offline run: what was read, trained on and found, as plain JSON. */
 
+import type { PassedOver } from '../compute/index.ts'
 import type { Head, HeadSpec } from './head.ts'
 import type { ParetoCurve } from './interpolation.ts'
 import type { ItemMap } from './item-map.ts'
@@ -39,7 +40,10 @@ export interface OfflineReport {
   /** Rows of ID embeddings by what became of them. */
   readonly idEmbeddings: OfflineData['teachers']['counts']
   readonly head: HeadSpec
+  /** Options of the trainer, with the execution providers that it used. */
   readonly trainer: Required<TrainerOptions>
+  /** Execution providers that were wanted and cannot be used, and why. */
+  readonly passedOver: readonly PassedOver[]
   readonly plan: readonly StageOptions[]
   readonly seed: number
   /** Whether it began from a given head. */
@@ -84,13 +88,14 @@ export interface ReportInput {
   readonly start: Head | undefined
   readonly trace: TrainingTrace
   readonly trainer: Required<TrainerOptions>
+  readonly passedOver: readonly PassedOver[]
   readonly head: Head
   readonly stopped: StoppedAt | null
 }
 
 /** All but what was looked at afterwards. */
 export function reportOf(input: ReportInput): Omit<OfflineReport, keyof Seen> {
-  const { data, plan, rows, options, start, trace, trainer, head, stopped } = input
+  const { data, plan, rows, options, start, trace, trainer, passedOver, head, stopped } = input
   const stages = summarizeStages(trace, plan.stages)
   return {
     items: data.items.size,
@@ -118,6 +123,7 @@ export function reportOf(input: ReportInput): Omit<OfflineReport, keyof Seen> {
     idEmbeddings: data.teachers.counts,
     head: head.spec,
     trainer,
+    passedOver,
     plan: plan.stages,
     seed: options.seed ?? offlineDefaults.seed,
     warmStart: start !== undefined,

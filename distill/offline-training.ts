@@ -28,6 +28,8 @@ export type OfflineProgress =
       /** lambda* of the source, when it was mined. */
       readonly lambda: number | null
     }
+  /** Execution providers that were wanted are passed over: which, why, and what is used. */
+  | { readonly phase: 'providers'; readonly passedOver: string }
   | { readonly phase: 'judge'; readonly done: number }
 
 /** Everything needed to go on. */

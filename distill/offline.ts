@@ -4,6 +4,7 @@
  * was kept, stopped and gone on with ends with the same bits.
  */
 
+import { passedOverText } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import { createHead, headSpec, type Head, type HeadOptions } from './head.ts'
@@ -76,6 +77,8 @@ export async function distillOffline(input: OfflineInput): Promise<OfflineResult
   const trainerOptions = { ...trainerDefaults, ...options.trainer, sources: plan.sources }
   const trainer = await Trainer.create(from?.checkpoint.head ?? start, trainerOptions, from?.checkpoint.training)
   try {
+    const { used, passedOver } = trainer.providers
+    if (passedOver.length > 0) onProgress({ phase: 'providers', passedOver: passedOverText(trainer.providers) })
     const checkpointNow = async (): Promise<Checkpoint> => {
       const checkpoint = await trainer.checkpoint({
         trainedUntil: data.trainedUntil,
@@ -97,7 +100,8 @@ export async function distillOffline(input: OfflineInput): Promise<OfflineResult
       options,
       start: input.start,
       trace,
-      trainer: trainerOptions,
+      trainer: { ...trainerOptions, providers: used },
+      passedOver,
       head,
       stopped: stopped && {
         stage: stopped.name,

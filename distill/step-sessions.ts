@@ -3,7 +3,15 @@
  * Invariant: every source's plain graph is open from the start, so a saved state is taken up, and saved again, whole.
  */
 
-import { ComputeWorker, optimizerPrefix, TrainingSession, type Graph, type Tensor } from '../compute/index.ts'
+import {
+  ComputeWorker,
+  findProviders,
+  optimizerPrefix,
+  TrainingSession,
+  type FoundProviders,
+  type Graph,
+  type Tensor,
+} from '../compute/index.ts'
 import type { Head } from './head.ts'
 import { plainStep, stepGraph, type StepOptions, type StepVariant } from './source-graph.ts'
 import type { TrainingSource } from './sources.ts'
@@ -15,37 +23,48 @@ interface SessionOptions extends StepOptions {
 
 export class StepSessions {
   readonly worker: ComputeWorker
+  readonly providers: FoundProviders
   readonly #head: Head
   readonly #options: SessionOptions
   readonly #first: TrainingSession
   readonly #open = new Map<string, Promise<TrainingSession>>()
 
-  private constructor(head: Head, worker: ComputeWorker, first: TrainingSession, source: TrainingSource, options: SessionOptions) {
+  private constructor(
+    head: Head,
+    worker: ComputeWorker,
+    providers: FoundProviders,
+    first: TrainingSession,
+    source: TrainingSource,
+    options: SessionOptions,
+  ) {
     this.#head = head
+    this.providers = providers
     this.worker = worker
     this.#options = options
     this.#first = first
     this.#open.set(sessionKey(source.name, plainStep), Promise.resolve(first))
   }
 
-  /** Opens every source at once, so that a saved state is taken up whole. */
+  /** Opens every source at once, so that a saved state is taken up whole, by those of the providers that can be used. */
   static async open(
     head: Head,
     sources: readonly TrainingSource[],
     options: SessionOptions,
     state: Readonly<Record<string, Tensor>> | undefined,
   ): Promise<StepSessions> {
-    const { threads, providers } = options
+    const { threads } = options
     const worker = new ComputeWorker({ name: 'training' })
     const [main, ...others] = sources.map((source) => stepGraph(head, source, plainStep, options))
     try {
+      const found = await findProviders(worker, options.providers)
+      const providers = found.used
       const first = await TrainingSession.create(main!, {
         threads,
         providers,
         worker,
         ...(state ? { state: withStarts(main!, head, state) } : {}),
       })
-      const sessions = new StepSessions(head, worker, first, sources[0]!, options)
+      const sessions = new StepSessions(head, worker, found, first, sources[0]!, { ...options, providers })
       for (const [i, graph] of others.entries()) {
         const session = await first.withGraph(graph, { threads, providers, ...(state ? { state } : {}) })
         sessions.#open.set(sessionKey(sources[i + 1]!.name, plainStep), Promise.resolve(session))

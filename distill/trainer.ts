@@ -5,7 +5,7 @@
  * one that wrote it would have; when training diverges, the state of the last good stretch is what is left.
  */
 
-import { adamWDefaults, optimizerPrefix, type ComputeWorker, type Schedule, type Tensor } from '../compute/index.ts'
+import { adamWDefaults, optimizerPrefix, type ComputeWorker, type FoundProviders, type Schedule, type Tensor } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import {
   buildBatch,
@@ -92,7 +92,8 @@ export interface TrainerOptions {
    */
   readonly threads?: number
   /**
-   * ONNX Runtime's execution providers, such as cuda, tried in order; equal bits are promised for equal ones only.
+   * ONNX Runtime's execution providers, such as cuda, tried in order; one that cannot be used is passed over. Equal bits are promised
+   * for equal ones only.
    * @default ['cpu']
    */
   readonly providers?: readonly string[]
@@ -236,10 +237,11 @@ export class Trainer {
     step: number,
   ) {
     this.#head = head
-    this.#options = options
+    // What a checkpoint and the comparison of losses have: the providers that are used.
+    this.#options = { ...options, providers: sessions.providers.used }
     this.#sources = sources
     this.#sessions = sessions
-    this.#comparison = new LossComparison(head, sessions.worker, options)
+    this.#comparison = new LossComparison(head, sessions.worker, this.#options)
     this.#step = step
   }
 
@@ -287,6 +289,11 @@ export class Trainer {
   /** The thread it trains in, for whatever else looks at the head between two steps. */
   get worker(): ComputeWorker {
     return this.#sessions.worker
+  }
+
+  /** Execution providers that it trains by, and those that were wanted and cannot be used. */
+  get providers(): FoundProviders {
+    return this.#sessions.providers
   }
 
   /** The head it was made from. */

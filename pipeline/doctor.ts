@@ -1,7 +1,7 @@
 /** Checks everything a configuration names, one finding each; a failed check says what to do. */
 
 import { access, constants, readFile, statfs } from 'node:fs/promises'
-import { Graph, Session, tensorOf, toModel } from '../compute/index.ts'
+import { ComputeWorker, findProviders, Graph, passedOverText, Session, tensorOf, toModel } from '../compute/index.ts'
 import { fileError, parseConfig } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
 import type { LogDriver } from '../connectors/index.ts'
@@ -104,15 +104,16 @@ async function readText(path: string): Promise<string> {
 async function checkCompute(providers: readonly string[]): Promise<string> {
   const graph = new Graph({ name: 'doctor' })
   graph.output('y', graph.mul(graph.input('x', 'float32', [1]), graph.scalar(2)))
-  const session = await Session.create(toModel(graph), { name: 'doctor', providers })
+  const worker = new ComputeWorker({ name: 'doctor' })
   try {
+    const found = await findProviders(worker, providers)
+    const session = await Session.create(toModel(graph), { name: 'doctor', providers: found.used, worker })
     const { y } = await session.run({ x: tensorOf('float32', [1], [21]) })
     if (y?.data[0] !== 42) throw new Error(`ONNX Runtime computed ${String(y?.data[0])} for 2 x 21: reinstall onnxruntime-node`)
-    return providers.join() === 'cpu'
-      ? 'ONNX Runtime computes in a worker thread'
-      : `ONNX Runtime computes in a worker thread by ${providers.join(', ')}`
+    if (found.passedOver.length > 0) return `ONNX Runtime computes in a worker thread; ${passedOverText(found)}`
+    return `ONNX Runtime computes in a worker thread${providers.join() === 'cpu' ? '' : ` by ${providers.join(', ')}`}`
   } finally {
-    await session.close()
+    await worker.close()
   }
 }
 

@@ -4,6 +4,7 @@
  * after a crash writes the same artifact.
  */
 
+import { passedOverText } from '../compute/index.ts'
 import { buildTeacherBatch, createHead, decodeCheckpoint, encodeCheckpoint, fitStatistics, headSpec } from '../distill/index.ts'
 import { nobodyTaught, prepareRound, prepareSets, runStages, Trainer, withTaught } from '../distill/index.ts'
 import type {
@@ -338,6 +339,8 @@ export class RoundTraining {
     const newest = (await listCheckpoints(this.#project)).at(-1)
     const checkpoint = await readCheckpoint(this.#project, newest ?? bootstrapHead, { training: true })
     this.#trainer = await Trainer.create(checkpoint.head, { ...trainerOptions(config), sources }, checkpoint.training)
+    const { providers } = this.#trainer
+    if (providers.passedOver.length > 0) this.#project.logger.warn({}, passedOverText(providers))
     this.#sources = wanted
     this.#taught = checkpoint.taught ?? nobodyTaught
     return this.#trainer

@@ -268,7 +268,7 @@ export const training = z
         .min(1)
         .max(8),
       defaults.training.providers,
-      'Execution providers of ONNX Runtime for training, tried in order; what none of them knows runs on the CPU. Equal weights are promised for equal ones. Published vectors are always computed on the CPU.',
+      'Execution providers of ONNX Runtime for training, tried in order. One that cannot be used is passed over with a warning; that none of them can is an error. Operations that those used do not know run on the CPU. Equal weights are promised for equal ones. Published vectors are always computed on the CPU.',
     ),
     teachers: z
       .record(name, teacher)

@@ -184,6 +184,31 @@ test('input that the heap cannot hold is refused with what to set, before the pr
   )
 })
 
+const hasCuda = existsSync('/dev/nvidiactl')
+
+test(
+  'execution providers that this machine lacks are passed over and told; none left is an error',
+  { skip: hasCuda && 'has CUDA' },
+  async () => {
+    const trainedBy = (name: string, providers: string): Promise<void> =>
+      writeConfig(home, name, { 'training: {': `training: { providers: ${providers},` })
+    await trainedBy('cuda.yaml', '[cuda, cpu]')
+    await trainedBy('nosuch.yaml', '[nosuch]')
+    const { code, stderr } = await run(distill('on-cpu', {}, '--config', 'cuda.yaml'), home)
+    strictEqual(code, 0, stderr)
+    const [told, ...others] = stderr.split('\n').filter((line) => /cuda/i.test(line))
+    match(told!, /^execution provider cuda cannot be used \(.+\); computed by cpu$/)
+    deepStrictEqual([others, stderr.includes('\x1b['), stderr.includes('libonnxruntime')], [[], false, false], stderr)
+    const report = JSON.parse(await readFile(join(home, 'on-cpu', 'report.json'), 'utf8'))
+    deepStrictEqual([report.trainer.providers, report.passedOver[0].provider], [['cpu'], 'cuda'])
+    const kept = JSON.parse(await readFile(join(home, 'on-cpu', 'head.artifact', 'training.json'), 'utf8'))
+    deepStrictEqual(kept.options.providers, ['cpu'])
+    const refused = await runFailing(distill('never-trained', {}, '--config', 'nosuch.yaml'), home, 1)
+    strictEqual(refused.code, 'SIDESTREAM_SESSION_FAILED')
+    match(refused.message, /nosuch cannot be used .*name cpu as well/)
+  },
+)
+
 test('places that cannot be written or read are told, and nothing is lost there', async () => {
   match((await runFailing(distill('interactions.csv'), home, 1)).message, /interactions\.csv: is a file/)
   match((await runFailing(distill('again', {}, '--out', 'other'), home, 2)).message, /--out is given twice/)

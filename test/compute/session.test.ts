@@ -3,7 +3,7 @@ import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
-import { ComputeWorker, Graph, Session, tensor, tensorOf, tensorRows, toModel } from '../../compute/index.ts'
+import { ComputeWorker, findProviders, Graph, passedOverText, Session, tensor, tensorOf, tensorRows, toModel } from '../../compute/index.ts'
 import type { TensorMap } from '../../compute/index.ts'
 
 const door = new URL('../../compute/index.ts', import.meta.url).href
@@ -86,6 +86,20 @@ test('a bad feed and a bad model fail with the code and the cause, and the sessi
 
 test('an execution provider that cannot be had is named, with those that ONNX Runtime knows', async () => {
   await rejects(Session.create(doubling(), { providers: ['nosuch'] }), { code: 'SIDESTREAM_SESSION_FAILED', message: /nosuch.*knows.*cpu/ })
+})
+
+test('of the providers that are wanted, those that cannot be used are passed over with the reason', async (t) => {
+  const worker = new ComputeWorker()
+  t.after(() => worker.close())
+  deepStrictEqual(await findProviders(worker, ['cpu']), { used: ['cpu'], passedOver: [] })
+  const found = await findProviders(worker, ['nosuch', 'cpu'])
+  deepStrictEqual(found, { used: ['cpu'], passedOver: [{ provider: 'nosuch', why: 'this build of ONNX Runtime does not know it' }] })
+  strictEqual(
+    passedOverText(found),
+    'execution provider nosuch cannot be used (this build of ONNX Runtime does not know it); computed by cpu',
+  )
+  const message = /nosuch cannot be used .*knows .*cpu.*name cpu as well/
+  await rejects(findProviders(worker, ['nosuch']), { code: 'SIDESTREAM_SESSION_FAILED', message })
 })
 
 test('close answers what is under way, then refuses', async () => {
