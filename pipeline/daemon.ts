@@ -37,6 +37,14 @@ export interface TrainingStatus {
   readonly rowsPerSecond: number
 }
 
+/** Rounds that were passed over because training diverged; the last good head stays. */
+export interface DivergedStatus {
+  /** Of those that control holds. */
+  readonly rounds: number
+  /** Why the newest round was passed over; null when it was not. */
+  readonly newest: string | null
+}
+
 /** The newest judgment of a head. */
 export interface JudgedStatus {
   readonly checkpoint: string
@@ -58,6 +66,8 @@ export interface DaemonStatus {
   readonly sets: Owner['sets'] | null
   /** The newest round that this process has trained; null before the first. */
   readonly training: TrainingStatus | null
+  /** Null without the role distill, and while this process stands by. */
+  readonly diverged: DivergedStatus | null
   /** The newest judgment that control holds; null before the first, and without the role distill. */
   readonly judged: JudgedStatus | null
   /** How the live codebooks stood at the end of the newest round, and whether a refresh is proposed; null before. */
@@ -157,6 +167,7 @@ export class Daemon {
       owner: this.owner === undefined ? null : { ...this.owner.lanes.counts, late: this.owner.lanes.clock.late },
       sets: this.owner?.sets ?? null,
       training: trainingStatus(this.owner?.trained),
+      diverged: divergedStatus(this.owner),
       judged: judgedStatus(this.owner),
       drift: this.owner?.drift.newest ?? null,
       freshness: this.versions.freshness.summary(),
@@ -257,6 +268,12 @@ function judgedStatus(owner: Owner | undefined): JudgedStatus | null {
   if (newest === undefined) return null
   const { checkpoint, verdict, report } = newest.body
   return { checkpoint, verdict, figures: (report as Judgement).metrics }
+}
+
+function divergedStatus(owner: Owner | undefined): DivergedStatus | null {
+  if (owner === undefined) return null
+  const reasons = owner.control.all('trained').map(({ body }) => body.diverged)
+  return { rounds: reasons.filter((reason) => reason !== null).length, newest: reasons.at(-1) ?? null }
 }
 
 function trainingStatus(trained: Owner['trained']): TrainingStatus | null {

@@ -83,6 +83,9 @@ function registryOf(daemon: Daemon): Registry {
     'figure',
   ])
   const trained = gauge('training_rows_per_second', 'Rows of the newest round by the time it took')
+  const roundDiverged = gauge('training_diverged', '1 when the newest round was passed over because training diverged, else 0')
+  const diverged = gauge('training_diverged_rounds', 'Rounds that were passed over because training diverged')
+  const refused = gauge('judged_refused', '1 when the newest judgment refused its head, else 0')
   const judged = gauge('judged', 'Figures of the newest judgment, of the candidate and of what it was held against', ['set', 'figure'])
   const drift = gauge('semantic_id_drift', 'How the live codebooks serve new items, at the end of the newest round', ['figure'])
   const proposed = gauge('refresh_proposed', '1 when drift of the semantic IDs proposes a refresh')
@@ -107,6 +110,11 @@ function registryOf(daemon: Daemon): Registry {
       for (const [source, value] of Object.entries(lambda)) training.set({ source, figure: 'lambda' }, value)
       trained.set(rowsPerSecond)
     }
+    if (status.diverged !== null) {
+      roundDiverged.set(status.diverged.newest === null ? 0 : 1)
+      diverged.set(status.diverged.rounds)
+    }
+    if (status.judged !== null) refused.set(status.judged.verdict === 'refused' ? 1 : 0)
     judged.reset() // a figure that could not be measured this time is not shown with what it was
     for (const [set, figures] of Object.entries(status.judged?.figures ?? {})) {
       for (const [figure, value] of Object.entries(figures ?? {})) if (value !== null) judged.set({ set, figure }, value)

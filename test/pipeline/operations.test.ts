@@ -1,7 +1,7 @@
 /** What an operator sees: dead letters, metrics and health, the doctor. */
 import { deepStrictEqual, match, ok, rejects, strictEqual } from 'node:assert/strict'
 import { once } from 'node:events'
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -93,10 +93,62 @@ test('metrics and health over HTTP', async (t) => {
   }
   strictEqual((await it.daemon.refresh('now')).version, 2)
   const after = await (await get('/metrics', 'a-secret')).text()
+  // Of the newest round and its sample sets what status says, to the number.
+  const { training, sets, judged } = await it.daemon.status()
+  const { rows, steps, loss } = training!.sources['seq2item']!
+  ok(rows > 0 && steps > 0 && loss > 0)
+  for (const [figure, value] of Object.entries({ rows, steps, loss }))
+    ok(after.includes(`sidestream_training{source="seq2item",figure="${figure}"} ${value}\n`), figure)
+  ok(after.includes(`sidestream_training_rows_per_second ${training!.rowsPerSecond}\n`) && training!.rowsPerSecond > 0)
+  ok(after.includes(`sidestream_sample_sets{set="plain",outcome="rows"} ${sets!['plain']!.rows}\n`) && sets!['plain']!.rows > 0)
+  match(after, /^sidestream_training_diverged 0$/m)
+  match(after, /^sidestream_training_diverged_rounds 0$/m)
+  strictEqual(judged!.verdict, 'passed')
+  match(after, /^sidestream_judged_refused 0$/m)
+  const page = await readFile(new URL('../../docs/reference/metrics.md', import.meta.url), 'utf8')
+  for (const [, name] of after.matchAll(/^# HELP (\S+)/gm)) ok(page.includes(`\`${name}`), `${name} is not on the page`)
   for (const set of ['candidate', 'raw', 'live']) match(after, new RegExp(`^sidestream_judged\\{set="${set}",figure="nmi"\\} [01]`, 'm'))
   ok(!/figure="kendall"/.test(after), 'there are no ID embeddings')
 
   await rejects(startMetrics(it.project, it.daemon), { code: 'SIDESTREAM_ADDRESS_IN_USE' })
+})
+
+test('a round that diverged and a head that was refused are seen in status and metrics', async (t) => {
+  const port = await freePort()
+  const wild = { ...onDisk, metrics: { port }, guard: { mode: 'enforce', minNeighborRecall: 1 }, training: { learningRate: 1, batch: 128 } }
+  const it = await TestProject.open(t, { changes: wild })
+  const metrics = async (): Promise<string> => {
+    const server = (await startMetrics(it.project, it.daemon))!
+    const text = await (await fetch(`${server.url}/metrics`)).text()
+    await server.close()
+    return text
+  }
+  const known = itemIds(150)
+  const round = async (hour: number): Promise<void> => {
+    await it.feed(clicks(300, startTs + hour * hourMs, known))
+    await it.advance(startTs + (hour + 1) * hourMs)
+  }
+  await it.bootstrap(150)
+  for (const hour of [1, 2]) await round(hour)
+  strictEqual((await it.daemon.refresh('one')).outcome, 'refused')
+  const { judged, diverged } = await it.daemon.status()
+  deepStrictEqual([judged!.verdict, diverged], ['refused', { rounds: 0, newest: null }])
+  match(await metrics(), /^sidestream_judged_refused 1$/m)
+
+  await it.stop()
+  await it.start({ adjust: (config) => ({ ...config, training: { ...config.training, learningRate: 1e30, warmupSteps: 0 } }) })
+  await round(3)
+  const { diverged: now } = await it.daemon.status()
+  strictEqual(now!.rounds, 1)
+  match(now!.newest!, /^training diverged at step \d+/)
+  const text = await metrics()
+  match(text, /^sidestream_training_diverged 1$/m)
+  match(text, /^sidestream_training_diverged_rounds 1$/m)
+
+  await it.stop()
+  await it.start()
+  await round(4)
+  deepStrictEqual((await it.daemon.status()).diverged, { rounds: 1, newest: null })
 })
 
 test('without a port there are no metrics', async (t) => {
