@@ -108,7 +108,7 @@ function outcome(move: Move, codebooks: Codebooks, codes: Uint16Array, seen = mo
   return {
     churn: churn(move.codes, codes.subarray(0, known * levels), levels),
     fvu: figures(0).fvu,
-    newError: figures(known).distortion,
+    newError: known === move.ids.length ? NaN : figures(known).distortion,
     decoded: decode(codes, codebooks),
     codebooks,
     seen,

@@ -1,12 +1,12 @@
 /**
  * `npm run eval:churn -- --data DIR [--json FILE] [--refreshes 10]`: what a refresh of semantic IDs costs and changes. Heads are trained on
- * successive windows of globo-news, from scratch and warm-started; every policy is held beside the reference figures. Then refreshes in
- * a row, to see whether distortion piles up. Exits with 1 when a budget is not reached within the tolerance.
+ * successive windows of globo-news, from scratch and warm-started; every policy is held beside the reference figures. Those were measured
+ * on vectors of another head, so what is judged is the FVU above a retrain's. Then refreshes in a row, to see whether distortion piles
+ * up. Exits with 1 when a budget is not reached within the tolerance.
  */
 import { writeFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
-import { planEvaluation, scoreVectors } from '../../distill/index.ts'
-import type { EvaluationPlan } from '../../distill/index.ts'
+import { cosineNeighbors } from '../../compute/index.ts'
 import { churn, ParentCodes, refreshCodebooks, type Fit } from '../../semantic-ids/index.ts'
 import { firstFit, frozen, frozenRotated, ours, retrain, warmStart, type Move, type Outcome } from './churn-policies.ts'
 import { fromScratch, warmStarted, windowsFrom, type HeadVectors } from './churn-windows.ts'
@@ -23,7 +23,7 @@ const recallAt = 50
 /** Clicks between two refreshes in a row. */
 const refreshClicks = 24_000
 
-/** Churn and FVU that an independent implementation measured. */
+/** Churn and FVU that an independent implementation measured, on vectors of its own head. */
 const reference: Readonly<Record<string, Readonly<Record<string, readonly [churn: number, fvu: number]>>>> = {
   'trained from scratch': {
     retrain: [1, 0.349],
@@ -49,7 +49,7 @@ interface Row {
   readonly firstCode: number
   readonly fvu: number
   readonly newError: number
-  /** Recall of clicks on new items by decoded IDs. */
+  /** Neighbors found by decoded IDs, of new items and of all. */
   readonly newRecall: number
   readonly allRecall: number
   readonly reference: readonly [churn: number, fvu: number] | null
@@ -73,7 +73,7 @@ interface Case {
   readonly until: number
 }
 
-/** The reference's two cases, heads on growing windows; and a harder one, a window of as many clicks that follows. */
+/** The reference's two cases: heads on growing windows, all articles published. Then with new items, and on the clicks that follow, as many. */
 async function casesOf(globo: Globo): Promise<Case[]> {
   const day = { from: -Infinity, until: cutTs }
   const first = await fromScratch(globo, { from: -Infinity, until: firstUntil }, 0)
@@ -82,9 +82,11 @@ async function casesOf(globo: Globo): Promise<Case[]> {
   const clicks = globo.clicks.times.findIndex((time) => time >= cutTs)
   const [next] = windowsFrom(globo, cutTs, clicks, 1)
   const third = await fromScratch(globo, next!, 2)
+  const everything = { publishedUntil: Infinity, until: Infinity }
   return [
-    { name: 'trained from scratch', before: first, after: second, publishedUntil: firstUntil, until: cutTs },
-    { name: 'warm-started', before: first, after: warm, publishedUntil: firstUntil, until: cutTs },
+    { name: 'trained from scratch', before: first, after: second, ...everything },
+    { name: 'warm-started', before: first, after: warm, ...everything },
+    { name: 'trained from scratch, new items', before: first, after: second, publishedUntil: firstUntil, until: cutTs },
     { name: 'trained from scratch on other clicks', before: second, after: third, publishedUntil: cutTs, until: next!.until },
   ]
 }
@@ -95,7 +97,7 @@ async function evaluate(globo: Globo, refreshes: number, file: string | undefine
   const cases = await casesOf(globo)
   for (const one of cases) {
     const move = await moveOf(globo, one)
-    const { rows, curve } = await judge(globo, one, move)
+    const { rows, curve } = await judge(one.name, move)
     print(`head ${one.name}: ${move.known} published items, ${move.ids.length - move.known} new`, rows)
     results[one.name] = { known: move.known, fresh: move.ids.length - move.known, rows, curve }
     isReached &&= rows.every(({ verdict }) => verdict !== 'MISS')
@@ -135,7 +137,7 @@ async function moveOf(globo: Globo, { before: first, after, publishedUntil, unti
   return { dim, ids, before, after: rowsOf(after.vectors, items), ...published, known, ends }
 }
 
-async function judge(globo: Globo, { name, publishedUntil, until }: Case, move: Move): Promise<{ rows: Row[]; curve: Outcome['curve'] }> {
+async function judge(name: string, move: Move): Promise<{ rows: Row[]; curve: Outcome['curve'] }> {
   const policies: [string, () => Outcome | Promise<Outcome>][] = [
     ['retrain', () => retrain(move)],
     ['frozen, not aligned', () => frozen(move)],
@@ -147,16 +149,15 @@ async function judge(globo: Globo, { name, publishedUntil, until }: Case, move: 
     ['ours 20 %', () => ours(move, 0.2)],
     ['ours 10 %, old items alone', () => ours(move, 0.1, true)],
   ]
-  const { items } = catalogue(globo, until, publishedUntil)
-  const plan = planEvaluation(globo.clicks, sinceOf(globo, items), { from: until, until: until + 6 * 3_600_000, maxEvents: 8000 })
+  const all = Uint32Array.from(move.ids.keys())
+  const truth = await cosineNeighbors(move.after, dim, all, { k: recallAt })
   const rows: Row[] = []
   let curve: Outcome['curve']
-  const recalls = async (vectors: Float32Array): Promise<{ newRecall: number; allRecall: number }> =>
-    recallOf(globo, plan, items, publishedUntil, vectors)
   for (const [policy, run] of policies) {
     const result = await run()
     curve = policy === 'ours 10 %' ? result.curve : curve
     const wanted = reference[name]?.[policy] ?? null
+    const free = reference[name]?.['retrain']![1] ?? NaN
     const isBudget = /^ours \d+ %$/.test(policy)
     rows.push({
       policy,
@@ -164,51 +165,24 @@ async function judge(globo: Globo, { name, publishedUntil, until }: Case, move: 
       firstCode: result.churn.firstCode,
       fvu: result.fvu,
       newError: result.newError,
-      ...(await recalls(result.decoded)),
+      ...recallOf(truth, await cosineNeighbors(result.decoded, dim, all, { k: recallAt }), move.known),
       reference: wanted,
-      verdict: isBudget && wanted ? (result.fvu <= wanted[1] + toleranceFvu ? 'PASS' : 'MISS') : null,
+      verdict: isBudget && wanted ? (result.fvu - rows[0]!.fvu <= wanted[1] - free + toleranceFvu ? 'PASS' : 'MISS') : null,
     })
   }
-  rows.push({
-    policy: 'vectors themselves',
-    churn: NaN,
-    firstCode: NaN,
-    fvu: 0,
-    newError: 0,
-    ...(await recalls(move.after)),
-    reference: null,
-    verdict: null,
-  })
   return { rows, curve }
 }
 
-/** When each item of the catalogue came; never for all others. */
-function sinceOf({ since }: Globo, items: readonly number[]): Float64Array {
-  const out = new Float64Array(since.length).fill(Infinity)
-  for (const item of items) out[item] = since[item]!
-  return out
-}
-
-/** Share of clicks whose item is among the best 50: on items that are new since the first window, and on all. */
-async function recallOf(
-  { since, itemIds }: Globo,
-  plan: EvaluationPlan,
-  items: readonly number[],
-  publishedUntil: number,
-  vectors: Float32Array,
-): Promise<{ newRecall: number; allRecall: number }> {
-  const all = new Float32Array(itemIds.length * dim)
-  for (const [row, item] of items.entries()) all.set(vectors.subarray(row * dim, (row + 1) * dim), item * dim)
-  const { ranks } = await scoreVectors(plan, all, dim)
-  let [fresh, freshHits, hits] = [0, 0, 0]
-  for (const [event, rank] of ranks.entries()) {
-    const hit = rank < recallAt ? 1 : 0
-    hits += hit
-    if (since[plan.order[plan.targets[event]!]!]! < publishedUntil) continue
-    fresh++
-    freshHits += hit
+/** Share of the 50 nearest items by vector that are among the 50 nearest by decoded ID: of new items, and of all. */
+function recallOf(truth: Int32Array, near: Int32Array, known: number): Pick<Row, 'newRecall' | 'allRecall'> {
+  let [hits, freshHits] = [0, 0]
+  for (let at = 0; at < truth.length; at += recallAt) {
+    const found = new Set(near.subarray(at, at + recallAt))
+    const own = truth.subarray(at, at + recallAt).reduce((sum, row) => sum + (found.has(row) ? 1 : 0), 0)
+    hits += own
+    if (at >= known * recallAt) freshHits += own
   }
-  return { newRecall: freshHits / fresh, allRecall: hits / ranks.length }
+  return { newRecall: freshHits / (truth.length - known * recallAt), allRecall: hits / truth.length }
 }
 
 interface Step {
