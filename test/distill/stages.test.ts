@@ -1,7 +1,7 @@
 /** Training in stages: each with its own sources, rates and negatives; stopped where it is kept, it ends with the same bits. */
-import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
+import { deepStrictEqual, notDeepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Tensor } from '../../compute/index.ts'
+import { optimizerPrefix, type Tensor } from '../../compute/index.ts'
 import {
   contentPairs,
   decodeCheckpoint,
@@ -196,6 +196,60 @@ test('a stage balanced by tasks draws the source that is like them more often, a
   const resumed = await run({ stages: [stage], tasks: { held: near }, from: at, onBalanced }, decodeCheckpoint(parts))
   strictEqual(balances.length, 1)
   deepStrictEqual(bits(resumed.checkpoint), bits(through.checkpoint))
+})
+
+test('a stage compares its sources by the head at its own start', async () => {
+  const first: StageOptions = { name: 'first', sources: ['seq2item'], passes: 3, learningRate: 1e-2 }
+  const task: StageOptions = {
+    name: 'task',
+    sources: ['tags', 'seq2item'],
+    steps: 1,
+    learningRate: 1e-3,
+    balance: { by: 'tasks', temperature: 0.1 },
+  }
+  const balancesOf = async (own: readonly StageOptions[], from?: Checkpoint): Promise<SourceBalance[]> => {
+    const balances: SourceBalance[] = []
+    const onBalanced = (_: StagePosition, balance: SourceBalance): void => void balances.push(balance)
+    await run({ stages: own, tasks: { held: rows.tags.slice(0, 20) }, onBalanced }, from)
+    return balances
+  }
+  const { head } = (await run({ stages: [first] })).checkpoint
+  const [[untrained, later], [ofEnd]] = [
+    await balancesOf([task, first, { ...task, name: 'again' }]),
+    await balancesOf([task], { head, position: { ...position, step: 0 } }),
+  ]
+  notDeepStrictEqual(later, untrained)
+  const [[inOrder]] = [await balancesOf([first, task])]
+  deepStrictEqual(inOrder, ofEnd, 'as if that head had been begun from')
+})
+
+test('a stage begins with fresh moments, unless it goes on where training was', async () => {
+  const first: StageOptions = { name: 'first', sources: ['seq2item'], passes: 2, learningRate: 1e-2 }
+  const second: StageOptions = { ...first, name: 'second' }
+  const going: StageOptions = { ...second, continues: { warmupSteps: 1 } }
+  const forgotten = ({ training, ...checkpoint }: Checkpoint): Checkpoint => ({
+    ...checkpoint,
+    training: {
+      ...training!,
+      tensors: new Map(
+        Array.from(training!.tensors, ([name, tensor]) => [
+          name,
+          name.startsWith(optimizerPrefix) ? { ...tensor, data: tensor.data.slice().fill(0 as never) } : tensor,
+        ]),
+      ),
+    },
+  })
+  const from = { stage: 1, name: 'second', done: 0 }
+  const both = async (last: StageOptions) => {
+    const through = await run({ stages: [first, last] })
+    const end = decodeCheckpoint(through.kept.find(({ at }) => at.stage === 1 && at.done === 0)!.parts)
+    const without = await run({ stages: [first, last], from }, forgotten(end))
+    return [bits(through.checkpoint), bits(without.checkpoint)] as const
+  }
+  const [fresh, freshWithout] = await both(second)
+  deepStrictEqual(fresh, freshWithout, 'nothing of the first stage but its head')
+  const [gone, goneWithout] = await both(going)
+  notDeepStrictEqual(gone, goneWithout)
 })
 
 test('the auxiliary pairs are each item and its nearest neighbor in content, whatever the head has learned', async () => {
