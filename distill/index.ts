@@ -127,7 +127,7 @@ export type { ContentVectors, Modality, ModalityStatistics, StatisticsOptions } 
 export { batchFeeds, plainStep, sourceLoss, stepGraph } from './source-graph.ts'
 export type { SourceLoss, StepOptions, StepVariant } from './source-graph.ts'
 export { fusedSide, trainingSources } from './sources.ts'
-export type { ModalityPattern, SourceKind, SourceOptions, TrainingSource } from './sources.ts'
+export type { ModalityPattern, SourceKind, SourceOptions, SourceOverride, TrainingSource } from './sources.ts'
 export { stepOrder, stepsPerPass } from './step-order.ts'
 export type { PlannedStep, SourceRows, StepOrderOptions } from './step-order.ts'
 export { createMiner, minerDefaults } from './miner.ts'

@@ -9,8 +9,8 @@
 import { Graph, TrainingSession, type ComputeWorker, type Tensor } from '../compute/index.ts'
 import type { Batch } from './batches.ts'
 import { createHead, type Head } from './head.ts'
-import { batchFeeds, sourceLoss, type StepOptions } from './source-graph.ts'
-import type { TrainingSource } from './sources.ts'
+import { batchFeeds, plainStep, sourceLoss, type StepOptions } from './source-graph.ts'
+import type { SourceOverride, TrainingSource } from './sources.ts'
 
 /** Batches that are looked at, the newest. */
 export const comparedBatches = 8
@@ -57,16 +57,16 @@ export class LossComparison {
   /**
    * Undefined as soon as two batches are no worse than at the plan's beginning, or no worse than without training: a head that
    * trains well costs four forward passes.
-   * @param batches - `comparedBatches` of them, the newest first, each made when it is asked for
+   * @param batches - `comparedBatches` of them, the newest first, each made when it is asked for, with what the plan changes in its loss
    */
   async worse(
-    batches: Iterable<{ readonly source: TrainingSource; readonly batch: Batch }>,
+    batches: Iterable<{ readonly source: TrainingSource; readonly override: SourceOverride; readonly batch: Batch }>,
     { now, begun }: ComparedHeads,
   ): Promise<WorseLoss | undefined> {
     const losses: WorseLoss[] = []
     let spared = 0
-    for (const { source, batch } of batches) {
-      const { graph, session } = await this.#session(source)
+    for (const { source, override, batch } of batches) {
+      const { graph, session } = await this.#session(source, override)
       const { learningRate: _, ...feeds } = batchFeeds(batch, this.#untrained, source, 0)
       const lossWith = async (head: State): Promise<number> => {
         const state = Object.fromEntries([...graph.states.keys()].map((name) => [name, (name.startsWith('logTau.') ? now : head)[name]!]))
@@ -82,16 +82,17 @@ export class LossComparison {
     return { now: mean('now'), begun: mean('begun'), untrained: mean('untrained') }
   }
 
-  #session(source: TrainingSource): Promise<{ readonly graph: Graph; readonly session: TrainingSession }> {
-    let open = this.#open.get(source.name)
-    if (open === undefined) this.#open.set(source.name, (open = this.#create(source)))
+  #session(source: TrainingSource, override: SourceOverride): Promise<{ readonly graph: Graph; readonly session: TrainingSession }> {
+    const key = JSON.stringify([source.name, override])
+    let open = this.#open.get(key)
+    if (open === undefined) this.#open.set(key, (open = this.#create(source, override)))
     return open
   }
 
-  async #create(source: TrainingSource): Promise<{ readonly graph: Graph; readonly session: TrainingSession }> {
+  async #create(source: TrainingSource, override: SourceOverride): Promise<{ readonly graph: Graph; readonly session: TrainingSession }> {
     const { threads, providers } = this.#options
     const graph = new Graph({ name: `loss of ${source.name}` })
-    graph.output('loss', sourceLoss(graph, this.#untrained, source, this.#options).loss)
+    graph.output('loss', sourceLoss(graph, this.#untrained, source, this.#options, { ...plainStep, ...override }).loss)
     return { graph, session: await TrainingSession.create(graph, { threads, providers, worker: this.#worker }) }
   }
 }

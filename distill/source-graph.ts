@@ -14,10 +14,10 @@ import { appendTeacher, createTeacher, idToItemNce, teacherInputs, type TeacherO
 import { infoNce, matryoshkaNce, prefixView, temperature, type InfoNceInputs } from './losses.ts'
 import { appendPooler, headPooler, poolerShapeDefaults, type PoolerShape } from './pooler.ts'
 import { cosent, modalityNce, totalLoss, type CosentOutputs, type LossTerms, type ModalityInputs } from './pair-losses.ts'
-import { fusedSide, type TrainingSource } from './sources.ts'
+import { fusedSide, type SourceOverride, type TrainingSource } from './sources.ts'
 
-/** What a stage changes in a source's step. */
-export interface StepVariant {
+/** What a stage changes in a source's step. Whatever it is, its graph trains no parameter that the plain one does not know. */
+export interface StepVariant extends SourceOverride {
   /** Hard negatives of a row, the most; 0: none. */
   readonly hardNegatives: number
   /** Whether in-batch negatives at or above lambda* are left out as well. */
@@ -78,7 +78,7 @@ export function sourceLoss(
     return idLoss(graph, head, source, variant, { students: graph.gather(items, targetRows), targetRows, prefixWeights })
   const pool = graph.input('pool', 'float32', ['rows', 'items'])
   const weights = graph.input('weights', 'float32', ['rows'])
-  const logTau = temperature(graph, source.name, source)
+  const logTau = contrastTemperature(graph, source, variant)
   // A user's short view is the mean of the items' short views, exactly as a reader makes it.
   const sides = (rows: Value): Pick<InfoNceInputs, 'queries' | 'targets'> => ({
     queries: graph.matmul(pool, rows),
@@ -96,8 +96,9 @@ export function sourceLoss(
     (prefix) => ({ ...ofPrefix(prefix), logTau, allowed, weights, ...(hard ? { hard: hard(prefix) } : {}) }),
     { prefixes: head.spec.prefixes, prefixWeights },
   )
+  const losses = { ...source.losses, ...variant.losses }
   const terms: LossTerms = { nce, ...(source.kind === 'pairs' ? pairTerms() : {}) }
-  return { loss: totalLoss(graph, terms, source.losses), terms: { ...terms }, tau: graph.exp(logTau) }
+  return { loss: totalLoss(graph, terms, losses), terms: { ...terms }, tau: graph.exp(logTau) }
 
   /** What pairs train beside the contrast of the prefixes; a term of weight 0 is left out. */
   function pairTerms(): Omit<LossTerms, 'nce'> {
@@ -108,7 +109,9 @@ export function sourceLoss(
       const rows = graph.l2norm(projection)
       return { ...sides(rows), queryPresence: column(presence.queries, m), targetPresence: column(presence.targets, m), logTau }
     })
-    const { losses, scored, tauMode, cosentTau } = source
+    const { scored, cosentTau } = source
+    // Where the source alone has no CoSENT, nothing of it is kept from stage to stage.
+    const tauMode = source.losses.cosent > 0 ? source.tauMode : 'fixed'
     const any = (of: Value): Value => graph.cast(graph.less(graph.scalar(0), graph.reduceSum(of, [1])), 'float32')
     const side = (name: string): ModalityInputs => {
       if (name === fusedSide) return { ...whole, queryPresence: any(presence.queries), targetPresence: any(presence.targets) }
@@ -139,6 +142,11 @@ export function sourceLoss(
   }
 }
 
+/** ln of the temperature of the contrasts: the stage's, or the source's own. */
+function contrastTemperature(graph: Graph, source: TrainingSource, { tau }: SourceOverride): Value {
+  return temperature(graph, source.name, tau === undefined ? source : { tau, tauMode: 'fixed' })
+}
+
 /** What the transformer adds to the mean of a history, [rows, dims]. */
 function poolerCorrection(
   graph: Graph,
@@ -167,7 +175,7 @@ function idLoss(
   const all = appendTeacher(graph, teacher, teacherInputs(graph, teacher, variant.hardNegatives > 0 ? 'teachers' : 'rows'))
   const hard = hardPlaces(graph, variant)
   const outputs = hard ? ownTeachers(graph, all) : all
-  const logTau = temperature(graph, source.name, source)
+  const logTau = contrastTemperature(graph, source, variant)
   const allowed = allowedInBatch(graph, variant, targetRows, { queries: students, targets: outputs.projected })
   const weights = graph.input('weights', 'float32', ['rows'])
   const away = hard && { items: hard.gathered(all.projected), mask: hard.mask }

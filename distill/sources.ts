@@ -54,6 +54,14 @@ export interface SourceOptions {
   readonly entities?: readonly TeacherEntity[]
 }
 
+/** What a stage changes in the loss of a source. */
+export interface SourceOverride {
+  /** Temperature of the contrastive loss, fixed; a learned one waits where it was. @default the source's */
+  readonly tau?: number
+  /** Of `pairs`. @default the source's, part by part */
+  readonly losses?: Partial<LossWeights>
+}
+
 /** Options with every default resolved. */
 export interface TrainingSource {
   readonly name: string

@@ -20,7 +20,7 @@ import {
   type VectorSample,
 } from './source-balance.ts'
 import { drawSource } from './source-draw.ts'
-import type { TrainingSource } from './sources.ts'
+import type { SourceOverride, TrainingSource } from './sources.ts'
 import { stepsPerPass, type SourceRows } from './step-order.ts'
 import type { RowsBySource, StepResult, Trainer, TrainingPlan, TrainingResult } from './trainer.ts'
 
@@ -57,6 +57,8 @@ export interface StageOptions {
    * since the head was created. For the rounds of a stream, which are one training without end.
    */
   readonly continues?: { readonly warmupSteps: number }
+  /** What the stage changes in the loss of its sources, by name. @default nothing */
+  readonly overrides?: Readonly<Record<string, SourceOverride>>
   /** Mines hard negatives; none when left out. */
   readonly mining?: Pick<MinerOptions, 'perQuery' | 'maskInBatch' | 'every' | 'sampleRows' | 'poolItems'>
   /**
@@ -213,6 +215,7 @@ async function runStage(
           ),
         }
       : {}),
+    ...(stage.overrides ? { overrides: stage.overrides } : {}),
     ...(input.teachers ? { teachers: input.teachers } : {}),
     onStep: (step, stepResult) => input.onStep?.(at(step - begun + 1), total, stepResult),
     ...(input.shouldStop ? { shouldStop: input.shouldStop } : {}),

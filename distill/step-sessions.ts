@@ -114,6 +114,6 @@ function withStarts({ states }: Graph, { parameters }: Head, saved: Readonly<Rec
   return { ...Object.fromEntries(starts.map(([name, { initial }]) => [name, initial])), ...saved }
 }
 
-function sessionKey(source: string, { hardNegatives, maskInBatch }: StepVariant): string {
-  return `${source} ${hardNegatives} ${maskInBatch}`
+function sessionKey(source: string, { hardNegatives, maskInBatch, tau, losses = {} }: StepVariant): string {
+  return JSON.stringify([source, hardNegatives, maskInBatch, tau ?? null, losses])
 }

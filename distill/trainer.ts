@@ -29,7 +29,7 @@ import { dropModalities } from './modality-dropout.ts'
 import { partnersOf, type Partners } from './positive-pairs.ts'
 import { teachersOf } from './row-sides.ts'
 import { batchFeeds } from './source-graph.ts'
-import { trainingSources, type SourceOptions, type TrainingSource } from './sources.ts'
+import { trainingSources, type SourceOptions, type SourceOverride, type TrainingSource } from './sources.ts'
 import { StepSessions } from './step-sessions.ts'
 import { stepOrder, stepsPerPass, type PlannedStep, type SourceRows } from './step-order.ts'
 
@@ -177,6 +177,8 @@ export interface TrainingPlan {
   /** Which source a step takes, an index into the sources that have rows; all batches of all once a pass, mixed, when left out. */
   readonly draw?: (step: number, sources: readonly SourceRows[]) => number
   readonly mining?: Mining
+  /** What the plan changes in the loss of sources, by name. @default nothing */
+  readonly overrides?: Readonly<Record<string, SourceOverride>>
   /** ID embeddings of the items of a batch; needed by sources of ids. */
   readonly teachers?: (source: Pick<TrainingSource, 'entities'>, itemIds: readonly string[]) => TeacherRows
   /** Told after each step, in order. */
@@ -308,9 +310,9 @@ export class Trainer {
   async trainBatch(batch: Batch, learningRate: number, options: BatchStep = {}): Promise<StepResult> {
     if (this.#diverged) throw this.#diverged
     const step = this.#step++
-    const { source: name = this.#sources[0]!.name, lambda } = options
+    const { source: name = this.#sources[0]!.name, lambda, override } = options
     const source = this.#source(name)
-    const variant = { hardNegatives: batch.hard?.count ?? 0, maskInBatch: lambda !== undefined }
+    const variant = { ...override, hardNegatives: batch.hard?.count ?? 0, maskInBatch: lambda !== undefined }
     const session = await this.#sessions.of(source, variant)
     const { rows, withoutNegatives } = batch
     // Moments and decay of weights would go on without anything to learn. Scores are compared without negatives.
@@ -375,7 +377,7 @@ export class Trainer {
       const build = (source: TrainingSource, rows: readonly TrainingRow[]): Batch =>
         this.#build(source, rows, content, plan, partners.get(source.name), undefined, 0).batch
       const batches = (function* () {
-        for (const { source, rows } of recent) yield { source, batch: build(source, rows) }
+        for (const { source, rows } of recent) yield { source, override: plan.overrides?.[source.name] ?? {}, batch: build(source, rows) }
       })()
       const worse = await this.#comparison.worse(batches, { now: (await this.#current()).state, begun })
       if (worse !== undefined) throw (this.#diverged = headWorse(worse, { step: this.#step - 1, kept: this.#good!.step }))
@@ -461,7 +463,7 @@ export class Trainer {
     source: TrainingSource,
     rows: readonly TrainingRow[],
     content: ContentLookup,
-    { mining, teachers }: TrainingPlan,
+    { mining, teachers, overrides }: TrainingPlan,
     partners: Partners | undefined,
     negatives: NegativesOfBatches | undefined,
     place: number,
@@ -479,7 +481,8 @@ export class Trainer {
     const count = negatives === undefined ? 0 : mining!.hardNegatives
     const hard = count > 0 ? { hard: { count, ofRows: negatives!.hard(place) } } : {}
     const lambda = negatives !== undefined && mining!.maskInBatch ? { lambda: negatives.lambda(name) } : {}
-    const step = { source: name, ...lambda }
+    const override = overrides?.[name]
+    const step = { source: name, ...lambda, ...(override && { override }) }
     if (source.kind !== 'ids') return { batch: buildBatch(rows, content, { ...options, ...hard }), step }
     // Negatives of ID embeddings are ID embeddings: their items do not go through the head.
     const taught = hardTeachers(rows, hard.hard)
@@ -543,6 +546,8 @@ export interface BatchStep {
   readonly source?: string
   /** In-batch negatives at or above it are left out. @default none are */
   readonly lambda?: number
+  /** What is changed in the source's loss. @default nothing */
+  readonly override?: SourceOverride
 }
 
 /** Without the optimizer's moments and clocks. */

@@ -5,7 +5,15 @@
 
 import type { Config } from '../schemas/index.ts'
 import { weigherOf } from '../distill/index.ts'
-import type { OfflineOptions, OfflineTeacherKind, SourceOptions, StageBalance, StageOptions, TeacherEntity } from '../distill/index.ts'
+import type {
+  OfflineOptions,
+  OfflineTeacherKind,
+  SourceOptions,
+  SourceOverride,
+  StageBalance,
+  StageOptions,
+  TeacherEntity,
+} from '../distill/index.ts'
 
 /** Where a training runs, which decides what is meant by null. */
 type TrainingPlace = 'files' | 'rounds'
@@ -74,6 +82,7 @@ function stageOptions(
 ): StageOptions {
   const { name, steps, dropFarthest, hardNegatives, maskInBatch, mineEvery } = own
   const mines = hardNegatives > 0 || maskInBatch
+  const overrides = overridesOf(own)
   return {
     name,
     sources: (own.sources ?? Object.keys(training.sources)).filter((source) => known.has(source)),
@@ -85,8 +94,21 @@ function stageOptions(
     // Rounds are one training without end, unless a stage asks for a curve of its own.
     ...(place === 'rounds' && own.when === 'round' && own.schedule === null && { continues: { warmupSteps: training.warmupSteps } }),
     ...(mines && { mining: { perQuery: hardNegatives, maskInBatch, every: mineEvery, ...training.mining } }),
+    ...(Object.keys(overrides).length > 0 && { overrides }),
     dropFarthest,
   }
+}
+
+/** What a stage changes in the loss of its sources; a weight that is null is the source's. */
+function overridesOf({ temperatures, losses }: Config['training']['stages'][number]): Record<string, SourceOverride> {
+  const names = [...new Set([...Object.keys(temperatures), ...Object.keys(losses)])]
+  return Object.fromEntries(
+    names.map((name) => {
+      const tau = temperatures[name]
+      const weights = Object.entries(losses[name] ?? {}).filter(([, weight]) => weight !== null)
+      return [name, { ...(tau !== undefined && { tau }), ...(weights.length > 0 && { losses: Object.fromEntries(weights) }) }]
+    }),
+  )
 }
 
 function balanceOf(

@@ -40,7 +40,12 @@ export const stageDefaults = {
   maskInBatch: false,
   mineEvery: 1000,
   dropFarthest: 0,
+  temperatures: {},
+  losses: {},
 } as const
+
+/** Of one entry of `training.stages[].losses`: null is the source's. */
+export const stageLossDefaults = { cosent: null, modality: null, lateFusion: null, patterns: null } as const
 
 export const configDefaults = {
   project: 'default',

@@ -9,6 +9,9 @@ import { limits } from './limits.ts'
 
 const defaults = configDefaults.training
 
+/** Weight of a part of a loss. */
+export const lossWeight = z.number().min(0).max(100)
+
 export const pooler = z
   .strictObject({
     layers: option(count.max(16), defaults.pooler.layers, 'Layers of attention. Higher: proportionally longer steps.', 'layers'),

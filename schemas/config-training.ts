@@ -1,16 +1,15 @@
 /**
- * The group `training` of `sidestream.yaml`: rounds, steps, sources and stages, and the rules between them.
+ * The group `training` of `sidestream.yaml`: rounds, steps and sources, and the rules between them.
  * Invariant: objects are strict, and every option says its meaning and what raising it costs.
  */
 import { z } from 'zod'
-import { configDefaults as defaults, sourceDefaults, stageDefaults } from './config-defaults.ts'
+import { configDefaults as defaults, sourceDefaults } from './config-defaults.ts'
 import { count, durationMs, name, option, share, text } from './config-option.ts'
 import { sampleSets } from './config-learning.ts'
-import { balance, mining, pooler, teacher } from './config-training-groups.ts'
+import { balance, lossWeight, mining, pooler, teacher } from './config-training-groups.ts'
+import { stage, stageConflicts } from './config-training-stages.ts'
 import type { DeepReadonly } from './config-option.ts'
 import type { Problem } from './problems.ts'
-
-const lossWeight = z.number().min(0).max(100)
 
 const source = z.strictObject({
   kind: option(
@@ -89,79 +88,6 @@ const source = z.strictObject({
     z.enum(['topic', 'content']),
     sourceDefaults.from,
     "Of `pairs`: `topic` takes the rows of item-pairs (or of the file of pairs) whose `source` is this source's name; `content` pairs every item with its nearest neighbor by content, which keeps what the head knows of content.",
-  ),
-})
-
-const stage = z.strictObject({
-  name: name.meta({ description: 'Name of the stage, in metrics and reports.' }),
-  sources: option(
-    z.array(name).nullable(),
-    stageDefaults.sources,
-    'Sources that the stage trains on; null: all. One without rows is passed over and counted.',
-  ),
-  when: option(
-    z.enum(['start', 'round']),
-    stageDefaults.when,
-    '`start`: once, before the first round. `round`: in every round. The command `distill` runs each once.',
-  ),
-  passes: option(
-    count.max(1000).nullable(),
-    stageDefaults.passes,
-    'How often the rows are gone through; null: `training.epochs` in `distill`, once in a round. Higher: proportionally longer.',
-    'passes',
-  ),
-  steps: option(count.nullable(), stageDefaults.steps, 'Steps of the stage, instead of passes. Higher: proportionally longer.', 'steps'),
-  learningRate: option(
-    z.number().gt(0).max(1).nullable(),
-    stageDefaults.learningRate,
-    'Peak step size of AdamW; null: `training.learningRate`. Higher: faster, and less stable.',
-  ),
-  schedule: option(
-    z.enum(['one-cycle', 'cosine', 'constant']).nullable(),
-    stageDefaults.schedule,
-    'Curve of the rate over the stage; null: `one-cycle` in `distill` and in stages of `start`, `constant` after a warm-up in rounds.',
-  ),
-  warmupShare: option(
-    share.nullable(),
-    stageDefaults.warmupShare,
-    'Share of the steps in which the rate rises; null: 0.3 of `one-cycle`, 0.05 of the other curves. Rounds without a `schedule` warm up by `training.warmupSteps`. Higher: a slower start.',
-  ),
-  balance: option(
-    z.enum(['rows', 'tasks', 'shares']),
-    stageDefaults.balance,
-    'How the sources share the steps. `rows`: each by its number of rows. `tasks`: drawn by how similar each is to the held-out rows. `shares`: drawn by `shares`.',
-  ),
-  balanceTemperature: option(
-    z.number().min(0.001).max(100),
-    stageDefaults.balanceTemperature,
-    'Of `balance: tasks`: temperature of the draw. Higher: sources are drawn more evenly.',
-  ),
-  shares: option(
-    z.record(name, z.number().min(0)),
-    stageDefaults.shares,
-    'Of `balance: shares`: the share of each source, in any scale. A source without one is not drawn.',
-  ),
-  hardNegatives: option(
-    z.int().min(0).max(64),
-    stageDefaults.hardNegatives,
-    'Hard negatives of a row, the most similar items below lambda*. Higher: slower steps, finer differences learned.',
-    'items',
-  ),
-  maskInBatch: option(
-    z.boolean(),
-    stageDefaults.maskInBatch,
-    'Whether in-batch negatives at or above lambda*, probably false ones, are left out.',
-  ),
-  mineEvery: option(
-    count,
-    stageDefaults.mineEvery,
-    'Steps after which lambda* and hard negatives are computed anew. Higher: cheaper, from an older head.',
-    'steps',
-  ),
-  dropFarthest: option(
-    share.lt(1),
-    stageDefaults.dropFarthest,
-    'Share of the pairs that lie farthest apart in content, left out for a clean subset.',
   ),
 })
 
@@ -318,7 +244,7 @@ export interface TrainingSurroundings {
 
 /** Rules between sources, stages and the head, each with the path where it is to be mended. */
 export function trainingConflicts(training: DeepReadonly<Training>, { sets, dim, prefixes, modalities }: TrainingSurroundings): Problem[] {
-  const { sources, stages, teachers, temperature, prefixWeights, pooler, balance } = training
+  const { sources, teachers, temperature, prefixWeights, pooler } = training
   const problems: Problem[] = []
   const report = (path: string, message: string): void => void problems.push({ path, message })
   if (prefixWeights !== null && prefixWeights.length !== prefixes.length)
@@ -328,14 +254,6 @@ export function trainingConflicts(training: DeepReadonly<Training>, { sets, dim,
   const width = pooler.width ?? dim
   if (width % pooler.heads !== 0 && Object.values(sources).some((own) => own.pooler === 'transformer'))
     report('training.pooler.heads', `must divide the width, which is ${width} (got ${pooler.heads})`)
-  for (const [i, { name: stageName, sources: own, balance: by }] of stages.entries()) {
-    const most = (own ?? Object.keys(sources)).length
-    if (by === 'tasks' && most > 1 && most * balance.floor >= 1)
-      report(
-        `training.stages.${i}.balance`,
-        `needs a smaller training.balance.floor: ${most} sources of ${stageName} with ${balance.floor} each leave nothing to balance`,
-      )
-  }
   for (const [key, own] of Object.entries(sources)) {
     const path = `training.sources.${key}`
     const only = (kind: typeof own.kind, option: string, isSet: boolean): void => {
@@ -376,27 +294,6 @@ export function trainingConflicts(training: DeepReadonly<Training>, { sets, dim,
     if (new Set(own.entities).size !== own.entities.length) report(`${path}.entities`, `must not name a kind twice`)
     if (own.scored && own.from === 'content') report(`${path}.scored`, 'must be false for pairs made of content, which have no scores')
   }
-  const known = Object.keys(sources)
-  let hasRounds = false
-  for (const [i, own] of stages.entries()) {
-    const path = `training.stages.${i}`
-    if (stages.findIndex(({ name }) => name === own.name) !== i)
-      report(`${path}.name`, `must not be the name of another stage (got ${own.name})`)
-    for (const source of [...(own.sources ?? []), ...Object.keys(own.shares)]) {
-      if (!known.includes(source))
-        report(
-          `${path}.${own.sources?.includes(source) ? 'sources' : 'shares'}`,
-          `must name sources of training.sources, ${known.join(', ')} (got ${source})`,
-        )
-    }
-    if (own.sources?.length === 0) report(`${path}.sources`, 'must name at least one source, or be null for all')
-    if (own.steps !== null && own.passes !== null) report(`${path}.steps`, 'excludes `passes`: give one of them')
-    if (own.when === 'start' && hasRounds) report(`${path}.when`, 'must be `round` after a stage of rounds: those of `start` stand first')
-    hasRounds ||= own.when === 'round'
-    const drawn = (own.sources ?? known).filter((source) => (own.shares[source] ?? 0) > 0)
-    if (own.balance === 'shares' && drawn.length === 0) report(`${path}.shares`, 'must give one of its sources a share above 0')
-    if (own.balance !== 'shares' && Object.keys(own.shares).length > 0)
-      report(`${path}.shares`, `belongs to \`balance: shares\` (the balance here is ${own.balance})`)
-  }
+  problems.push(...stageConflicts(training))
   return problems
 }

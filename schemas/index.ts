@@ -39,7 +39,14 @@ export { compareSource, dtypes, sidOrigins, valueHeader } from './value-header.t
 export type { SidOrigin, VectorDtype } from './value-header.ts'
 export { checkConfig, contentDims, parseConfig, redactConfig, semanticIdView, viewDims } from './config.ts'
 export type { Config, ConfigInput, ConfigSource, ViewDims } from './config.ts'
-export { configDefaults, gateRuleDefaults, sourceDefaults, stageDefaults, teacherKindDefaults } from './config-defaults.ts'
+export {
+  configDefaults,
+  gateRuleDefaults,
+  sourceDefaults,
+  stageDefaults,
+  stageLossDefaults,
+  teacherKindDefaults,
+} from './config-defaults.ts'
 export { configEnvironment } from './config-options.ts'
 export type { EnvironmentOverride } from './config-options.ts'
 export { readColumns, readColumnsDefaults } from './files/columns.ts'

@@ -53,6 +53,7 @@ const stages: StageOptions[] = [
     learningRate: 2e-3,
     balance: { by: 'shares', shares: { tags: 1, seq2item: 3 } },
     mining: { perQuery: 2, every: 3, sampleRows: 30, poolItems: 20 },
+    overrides: { tags: { tau: 0.05, losses: { modality: 0 } }, seq2item: { tau: 0.1 } },
   },
   { name: 'collaboration', sources: ['seq2item', 'ids'], passes: 1, learningRate: 1e-3, schedule: 'cosine' },
 ]

@@ -146,6 +146,50 @@ test('modalityDropout of a source leaves modalities out while training', async (
   strictEqual(await first(0.2), some)
 })
 
+test('temperatures and losses of a stage are those of its sources there, and nowhere else', async () => {
+  const graded = { kind: 'pairs', scored: true }
+  const runOf = (source: object, ...stages: object[]): Promise<readonly number[]> =>
+    lossesOf({ sources: { graded: { ...graded, ...source } }, stages: stages.map((own, i) => ({ name: `s${i}`, steps: 3, ...own })) })
+  for (const [ofSource, ofStage] of [
+    [{ temperature: 0.05 }, { temperatures: { graded: 0.05 } }],
+    [{ losses: { cosent: 3, modality: 0 } }, { losses: { graded: { cosent: 3, modality: 0 } } }],
+    [{ losses: { cosent: 0 } }, { losses: { graded: { cosent: 0 } } }],
+  ]) {
+    const [plain, wanted, staged] = [await runOf({}, {}, {}), await runOf(ofSource!, {}, {}), await runOf({}, ofStage!, ofStage!)]
+    ok(plain.every((loss, step) => loss !== wanted[step]))
+    deepStrictEqual(staged, wanted, 'as if the source had it')
+    const later = await runOf({}, {}, ofStage!)
+    deepStrictEqual(later.slice(0, 3), plain.slice(0, 3))
+    ok(later.slice(3).every((loss, step) => loss !== plain[3 + step]))
+    const earlier = await runOf({}, ofStage!, {})
+    ok(earlier[3] !== plain[3] && earlier[3] !== wanted[3], 'another head, by the loss of the source')
+    deepStrictEqual(await runOf(ofSource!, { temperatures: { graded: 0.2 }, losses: { graded: { cosent: 0.5, modality: 0.2 } } }, {}), [
+      ...plain.slice(0, 3),
+      ...later.slice(3),
+    ])
+  }
+})
+
+test('a learned temperature waits where it was while a stage has its own', async () => {
+  const sources = { graded: { kind: 'pairs', scored: true, learnTemperature: true } }
+  const stage = (name: string, own: object = {}): object => ({ name, steps: 4, ...own })
+  const held = { temperatures: { graded: 0.05 } }
+  const saved = async (...stages: object[]) => {
+    const { report, out } = await distill({ sources, stages })
+    const tensors = decodeTensors(await readFile(join(out, 'head.artifact', 'training.tensors')))
+    return {
+      taus: report.trace.steps.tau,
+      learned: tensors.get('logTau.graded')!.data[0],
+      cosent: tensors.get('logTau.graded.cosent')!.data[0],
+    }
+  }
+  const [first, both] = [await saved(stage('learns')), await saved(stage('learns'), stage('holds', held))]
+  notStrictEqual(first.taus[3], first.taus[0])
+  ok(both.taus.slice(4).every((tau) => Math.abs(tau! - 0.05) < 1e-7))
+  strictEqual(both.learned, first.learned)
+  notStrictEqual(both.cosent, first.cosent, 'that of CoSENT is learned on')
+})
+
 test('maskHistory of a source decides which rows are negatives of each other', async () => {
   const first = async (own: object): Promise<number> => (await lossesOf(oneStep('seq2item', own)))[0]!
   const plain = await first({})
@@ -206,7 +250,7 @@ test('rounds train with them too, and a pooler of other shape is refused by name
     warmupSteps: 2,
     learningRate: 0.02,
     sources: { clicks: { pooler: 'transformer' } },
-    stages: [{ name: 'mined', hardNegatives: 2, steps: 3 }],
+    stages: [{ name: 'mined', hardNegatives: 2, steps: 3, temperatures: { clicks: 0.05 } }],
     prefixWeights: [0, 2],
     pooler: { layers: 1, width: 6, heads: 2 },
     mining: { sampleRows: 5, poolItems: 3 },
@@ -218,6 +262,7 @@ test('rounds train with them too, and a pooler of other shape is refused by name
   const [trained] = it.control.all('trained').map(({ body }) => body)
   strictEqual(trained!.losses.length, 3)
   strictEqual(trained!.mined![0]!.positives, 5)
+  ok(Math.abs(trained!.sources!['clicks']!.tau! - 0.05) < 1e-7)
   const newest = (await it.project.artifacts.list('heads/round-')).at(-1)!
   const { parts } = await it.project.artifacts.read(newest)
   const { options } = JSON.parse(Buffer.from(parts.get('training.json')!).toString()) as { options: Record<string, unknown> }

@@ -15,6 +15,7 @@ import {
   semanticIdView,
   sourceDefaults,
   stageDefaults,
+  stageLossDefaults,
   teacherKindDefaults,
   viewDims,
 } from '../../schemas/index.ts'
@@ -256,11 +257,16 @@ test('schema and defaults agree: an option has a default exactly when it need no
   const defaults = {
     ...configDefaults,
     guard: { ...configDefaults.guard, gate: { coldPop: gateRuleDefaults } },
-    training: { ...configDefaults.training, stages: [stageDefaults], teachers: { item: teacherKindDefaults } },
+    training: {
+      ...configDefaults.training,
+      stages: [{ ...stageDefaults, losses: { tags: stageLossDefaults } }],
+      teachers: { item: teacherKindDefaults },
+    },
   }
   const entries = new Map<string, unknown>([
     ['guard.gate', {}],
     ['training.stages', configDefaults.training.stages],
+    ['training.stages[].losses', {}],
     ['training.teachers', {}],
   ])
   for (const option of describeConfig()) {
@@ -416,6 +422,18 @@ test('a learned temperature begins within its bounds, wherever it comes from', (
   )
   match(refusal(yaml(0.005, '')), /got 0\.005/)
   strictEqual(parseConfig(yaml(2, ', temperature: 0.5')).training.sources['tags']!.temperature, 0.5)
+})
+
+test('temperatures and losses of a stage belong to its sources, losses to pairs', () => {
+  const yaml = (own: string): string =>
+    `${smallest}training:\n  sources: { seq: {}, tags: { kind: pairs }, near: { kind: pairs, from: content } }\n  stages: [{ name: one, sources: [seq, tags], ${own} }]\n`
+  match(refusal(yaml('temperatures: { near: 0.1 }')), /stages\.0\.temperatures: must name sources of the stage, seq, tags \(got near\)/)
+  match(refusal(yaml('losses: { gone: { cosent: 1 } }')), /stages\.0\.losses: must name sources of the stage, seq, tags \(got gone\)/)
+  match(refusal(yaml('losses: { seq: { modality: 1 } }')), /losses\.seq: belongs to a source of kind pairs \(the kind here is sequences\)/)
+  match(refusal(yaml('temperatures: { seq: 0 }')), /temperatures\.seq/)
+  deepStrictEqual(parseConfig(yaml('losses: { tags: { modality: 0 } }')).training.stages[0]!.losses, {
+    tags: { cosent: null, modality: 0, lateFusion: null, patterns: null },
+  })
 })
 
 test('the page of what the paper leaves open names options that there are, with their defaults', () => {
