@@ -1,11 +1,11 @@
 /** `sid fit` and `sid encode` on input that cannot be meant, and where nothing can be written. */
-import { deepStrictEqual, match, strictEqual } from 'node:assert/strict'
+import { deepStrictEqual, match, rejects, strictEqual } from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { sidFitFiles } from '../../pipeline/index.ts'
+import { sidEncodeFiles, sidFitFiles } from '../../pipeline/index.ts'
 import { run, runFailing, runJson, runWithSmallFiles, useBuiltProgram } from './command.ts'
 import { clustered, writeVectors } from './vector-files.ts'
 
@@ -88,26 +88,39 @@ test('files that cannot be used are named, with row and reason', async () => {
   await truncate(join(home, 'cut.f32'), 900)
   await writeVectors(home, 'alone.npy', items)
   await rm(join(home, 'alone.ids.txt'))
-  for (const [flags, code, message] of [
-    [fit('nan.csv'), 'SIDESTREAM_FILE_INVALID', /nan\.csv: row 2, column vector: must hold finite float32 numbers; dimension 2 does not/],
-    [fit('infinite.csv'), 'SIDESTREAM_FILE_INVALID', /infinite\.csv: row 2.*dimension 4 does not/],
-    [fit('ragged.csv'), 'SIDESTREAM_FILE_INVALID', /ragged\.csv: row 2.*must have 4 dimensions, this one has 3/],
-    [fit('twice.csv'), 'SIDESTREAM_ID_INVALID', /twice\.csv: the item "a" stands in row 1 and again in row 3: give each item once/],
-    [fit('empty.csv'), 'SIDESTREAM_ITEMS_TOO_FEW', /empty\.csv: holds no vectors/],
-    [fit('columns.csv'), 'SIDESTREAM_FILE_INVALID', /lacks the columns item_id, vector; it has id, embedding/],
-    [fit('cut.parquet'), 'SIDESTREAM_FILE_INVALID', /cut\.parquet: cut short or damaged/],
-    [fit('cut.f32'), 'SIDESTREAM_FILE_INVALID', /200 rows of 4 dimensions are declared, 56\.25 are there/],
-    [fit('alone.npy'), 'SIDESTREAM_FILE_INVALID', /needs its ids, one a line, in .*alone\.ids\.txt/],
-    [fit('gone.parquet'), 'SIDESTREAM_FILE_UNREADABLE', /gone\.parquet: there is no such file/],
-    [fit('vectors.txt'), 'SIDESTREAM_FILE_INVALID', /its name must end with one of/],
-    [encode('three.csv'), 'SIDESTREAM_SHAPE_MISMATCH', /three\.csv: its vectors have 3 dimensions, the bundle takes 4/],
-    [encode('nan.csv'), 'SIDESTREAM_FILE_INVALID', /row 2/],
-    [encode('vectors.parquet', 'nowhere/codes.parquet'), 'SIDESTREAM_FILE_UNREADABLE', /there is no directory nowhere to write to/],
-    [encode('vectors.parquet', 'codes.parquet', 'no-bundle'), 'SIDESTREAM_ARTIFACT_MISSING', /no-bundle holds no manifest\.json/],
+  // One through the program; the rest is the same functions without a process each.
+  const through = await runFailing(fit('nan.csv'), home, 1)
+  strictEqual(through.code, 'SIDESTREAM_FILE_INVALID')
+  match(through.message, /nan\.csv: row 2, column vector: must hold finite float32 numbers; dimension 2 does not/)
+  const at = (name: string): string => join(home, name)
+  const fitting = (name: string): Promise<unknown> => sidFitFiles({ in: at(name), sizes: [4, 4], out: at('refused') })
+  const encoding = (name: string, out = 'codes.parquet', bundle = 'bundle'): Promise<unknown> =>
+    sidEncodeFiles({ in: at(name), bundle: at(bundle), out: at(out) })
+  for (const [work, code, message] of [
+    [() => fitting('infinite.csv'), 'SIDESTREAM_FILE_INVALID', /infinite\.csv: row 2.*dimension 4 does not/],
+    [() => fitting('ragged.csv'), 'SIDESTREAM_FILE_INVALID', /ragged\.csv: row 2.*must have 4 dimensions, this one has 3/],
+    [
+      () => fitting('twice.csv'),
+      'SIDESTREAM_ID_INVALID',
+      /twice\.csv: the item "a" stands in row 1 and again in row 3: give each item once/,
+    ],
+    [() => fitting('empty.csv'), 'SIDESTREAM_ITEMS_TOO_FEW', /empty\.csv: holds no vectors/],
+    [() => fitting('columns.csv'), 'SIDESTREAM_FILE_INVALID', /lacks the columns item_id, vector; it has id, embedding/],
+    [() => fitting('cut.parquet'), 'SIDESTREAM_FILE_INVALID', /cut\.parquet: cut short or damaged/],
+    [() => fitting('cut.f32'), 'SIDESTREAM_FILE_INVALID', /200 rows of 4 dimensions are declared, 56\.25 are there/],
+    [() => fitting('alone.npy'), 'SIDESTREAM_FILE_INVALID', /needs its ids, one a line, in .*alone\.ids\.txt/],
+    [() => fitting('gone.parquet'), 'SIDESTREAM_FILE_UNREADABLE', /gone\.parquet: there is no such file/],
+    [() => fitting('vectors.txt'), 'SIDESTREAM_FILE_INVALID', /its name must end with one of/],
+    [() => encoding('three.csv'), 'SIDESTREAM_SHAPE_MISMATCH', /three\.csv: its vectors have 3 dimensions, the bundle takes 4/],
+    [() => encoding('nan.csv'), 'SIDESTREAM_FILE_INVALID', /row 2/],
+    [
+      () => encoding('vectors.parquet', 'nowhere/codes.parquet'),
+      'SIDESTREAM_FILE_UNREADABLE',
+      /there is no directory .*nowhere to write to/,
+    ],
+    [() => encoding('vectors.parquet', 'codes.parquet', 'no-bundle'), 'SIDESTREAM_ARTIFACT_MISSING', /no-bundle holds no manifest\.json/],
   ] as const) {
-    const failed = await runFailing(flags, home, 1)
-    strictEqual(failed.code, code, failed.message)
-    match(failed.message, message)
+    await rejects(work, { code, message })
   }
   const found = await readdir(home)
   deepStrictEqual(
@@ -142,18 +155,20 @@ test('fewer items than codes, identical vectors and dims without variance make a
 })
 
 test('a bundle with a changed byte, or without one of its files, is not used', async () => {
-  await runJson(['sid', 'fit', '--in', 'vectors.parquet', '--levels', '4,4', '--out', 'changed'], home)
+  await sidFitFiles({ in: join(home, 'vectors.parquet'), sizes: [4, 4], out: join(home, 'changed') })
   for (const part of ['codebooks.f32', 'item_to_sid.parquet', 'metrics.json']) {
     const file = join(home, 'changed', part)
     const whole = await readFile(file)
     const changed = Buffer.from(whole)
     changed[changed.length >> 1]! ^= 1
     await writeFile(file, changed)
-    const failed = await runFailing(encode('vectors.parquet', 'codes.parquet', 'changed'), home, 1)
-    strictEqual(failed.code, 'SIDESTREAM_ARTIFACT_CORRUPT')
-    match(failed.message, new RegExp(`${part.replace('.', '\\.')} has changed: its SHA-256 differs from the manifest: restore it`))
+    const encoding = (): Promise<unknown> =>
+      sidEncodeFiles({ in: join(home, 'vectors.parquet'), bundle: join(home, 'changed'), out: join(home, 'codes.parquet') })
+    const message = new RegExp(`${part.replace('.', '\\.')} has changed: its SHA-256 differs from the manifest: restore it`)
+    await rejects(encoding, { code: 'SIDESTREAM_ARTIFACT_CORRUPT', message })
+    if (part === 'codebooks.f32') match((await runFailing(encode('vectors.parquet', 'codes.parquet', 'changed'), home, 1)).message, message)
     await rm(file)
-    match((await runFailing(encode('vectors.parquet', 'codes.parquet', 'changed'), home, 1)).message, /is missing: restore it/)
+    await rejects(encoding, { code: 'SIDESTREAM_ARTIFACT_CORRUPT', message: /is missing: restore it/ })
     await writeFile(file, whole)
   }
 })

@@ -1,11 +1,12 @@
 /** Fit, report, refresh under a budget, and report beside the codes of before, as a user calls them. */
-import { deepStrictEqual, match, ok, strictEqual } from 'node:assert/strict'
+import { deepStrictEqual, match, ok, rejects, strictEqual } from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { readBundleDirectory, sidFitFiles } from '../../pipeline/index.ts'
+import { readBundleDirectory, readSidGate, sidFitFiles, sidRefreshFiles, sidReportFiles } from '../../pipeline/index.ts'
+import type { SidRefreshFiles, SidReportFiles } from '../../pipeline/index.ts'
 import { readCodes, readColumns } from '../../schemas/index.ts'
 import { run, runFailing, runJson, useBuiltProgram } from './command.ts'
 import { clustered, moved, writeVectors } from './vector-files.ts'
@@ -230,43 +231,68 @@ test('what cannot be compared, judged or refreshed is named', async () => {
   await writeFile(join(home, 'bad-gate.yaml'), 'uniqueRate: { least: 1 }\n')
   await writeVectors(home, 'half.csv', clustered(400, 6, 8))
   await writeVectors(home, 'wide.csv', clustered(10, 7, 2))
-  const usage = 2
-  for (const [flags, exit, message] of [
-    [report('twice.csv'), 1, /twice\.csv: the item "a" stands in row 1 and again in row 3/],
-    [report('ragged.csv'), 1, /ragged\.csv: row 2, column sid: must have 2 levels as the rows before/],
-    [report('none.csv'), 1, /none\.csv: holds no codes/],
-    [report('gone.csv'), 1, /gone\.csv: there is no such file/],
-    [report('first', '--in', 'half.csv'), 1, /half\.csv: lacks the vector of "item-400", which has codes in first/],
-    [report('first', '--in', 'wide.csv'), 1, /wide\.csv: its vectors have 7 dimensions, the bundle takes 6/],
-    [report('first', '--previous', 'two.csv'), 1, /IDs have 3 codes now and had 2 before: codes of two shapes cannot be compared/],
-    [report('first', '--previous', 'strangers.csv'), 1, /first and strangers\.csv have no item in common: check the ids/],
-    [report('two.csv', '--bundle', 'first'), 1, /two\.csv: IDs have 2 codes, those of the bundle 3: name the bundle that made them/],
+  const at = (name: string): string => join(home, name)
+  const reporting = (codes: string, own: Partial<SidReportFiles> = {}): Promise<unknown> =>
+    sidReportFiles({ codes: at(codes), out: at('report'), neighbors: false, ...own })
+  const refreshing = (own: Partial<SidRefreshFiles>): Promise<unknown> =>
+    sidRefreshFiles({ bundle: at('first'), in: at('now.csv'), out: at('no'), plan: { kind: 'refresh', budget: { full: 0.1 } }, ...own })
+  for (const [work, message] of [
+    [() => reporting('twice.csv'), /twice\.csv: the item "a" stands in row 1 and again in row 3/],
+    [() => reporting('ragged.csv'), /ragged\.csv: row 2, column sid: must have 2 levels as the rows before/],
+    [() => reporting('none.csv'), /none\.csv: holds no codes/],
+    [() => reporting('gone.csv'), /gone\.csv: there is no such file/],
     [
-      report('first', '--labels', 'strangers.csv'),
-      1,
+      () => reporting('first', { vectors: { in: at('half.csv') } }),
+      /half\.csv: lacks the vector of "item-400", which has codes in .*first/,
+    ],
+    [() => reporting('first', { vectors: { in: at('wide.csv') } }), /wide\.csv: its vectors have 7 dimensions, the bundle takes 6/],
+    [
+      () => reporting('first', { previous: { codes: at('two.csv') } }),
+      /IDs have 3 codes now and had 2 before: codes of two shapes cannot be compared/,
+    ],
+    [
+      () => reporting('first', { previous: { codes: at('strangers.csv') } }),
+      /first and .*strangers\.csv have no item in common: check the ids/,
+    ],
+    [
+      () => reporting('two.csv', { bundle: at('first') }),
+      /two\.csv: IDs have 2 codes, those of the bundle 3: name the bundle that made them/,
+    ],
+    [
+      () => reporting('first', { labels: { file: at('strangers.csv'), columns: ['item_id', 'label'] } }),
       /strangers\.csv: none of its items \(such as z\) has codes: check the ids in column item_id/,
     ],
-    [report('first', '--traffic', 'negative.csv'), 1, /negative\.csv: row 1, column traffic: traffic is at least 0 \(got -1\)/],
-    [report('first', '--gate', 'bad-gate.yaml'), 1, /bad-gate\.yaml: must hold thresholds by figure/],
-    [report('first', '--min', 'purity'), usage, /a threshold is a figure and a number, such as uniqueRate=0\.7, not "purity"/],
-    [report('first', '--no-neighbors', '--min', 'prefix1.purity=1'), usage, /has no figure prefix1\.purity/],
-    [report('first', '--previous-in', 'then.parquet'), usage, /--previous-in says more of earlier codes: name them with --previous/],
-    [report('first', '--labels', 'about.csv', '--labels-columns', 'label'), usage, /--labels-columns must be two names between a comma/],
-    [refresh('no'), usage, /say how many IDs may change with --churn-budget, such as 0\.1/],
-    [refresh('no', '--churn-budget', '1.5'), usage, /--churn-budget must be a share from 0 to 1, not "1\.5"/],
-    [refresh('no', '--level-budget', '0.1,0.1,0.1,0.1'), usage, /has 4 bounds, but an ID has 3 codes/],
-    [refresh('no', '--rebase', '--churn-budget', '0.1'), usage, /a re-base keeps no budget/],
-    [refresh('no', '--churn-budget', '0.1', '--relabel'), usage, /--relabel renames the codes of a re-base: add --rebase/],
-    [refresh('no', '--churn-budget', '0.1', '--traffic-budget', '0.1'), usage, /needs traffic per item: add --traffic/],
-    [refresh('first', '--churn-budget', '0.1'), usage, /first is not empty/],
-    [refresh('no', '--churn-budget', '0.1', '--codes', 'two.csv'), 1, /do not fit codebooks of \[8, 8, 8\]/],
     [
-      refresh('no', '--churn-budget', '0.1', '--rotate-from', 'half.csv'),
-      1,
+      () => reporting('first', { traffic: { file: at('negative.csv'), columns: ['item_id', 'traffic'] } }),
+      /negative\.csv: row 1, column traffic: traffic is at least 0 \(got -1\)/,
+    ],
+    [() => readSidGate(at('bad-gate.yaml')), /bad-gate\.yaml: must hold thresholds by figure/],
+    [() => reporting('first', { gate: { 'prefix1.purity': { min: 1 } } }), /has no figure prefix1\.purity/],
+    [
+      () => refreshing({ plan: { kind: 'refresh', budget: { full: 1, perLevel: [0.1, 0.1, 0.1, 0.1] } } }),
+      /has 4 bounds, but an ID has 3 codes/,
+    ],
+    [() => refreshing({ out: at('first') }), /first is not empty/],
+    [() => refreshing({ codes: at('two.csv') }), /do not fit codebooks of \[8, 8, 8\]/],
+    [
+      () => refreshing({ plan: { kind: 'refresh', budget: { full: 0.1 }, rotateFrom: { in: at('half.csv') } } }),
       /half\.csv: lacks the earlier vector of "item-40\d", which has codes/,
     ],
   ] as const) {
-    match((await runFailing(flags, home, exit)).message, message)
+    await rejects(work, { message })
+  }
+  match((await runFailing(report('first', '--in', 'half.csv'), home, 1)).message, /half\.csv: lacks the vector of "item-400"/)
+  for (const [flags, message] of [
+    [report('first', '--min', 'purity'), /a threshold is a figure and a number, such as uniqueRate=0\.7, not "purity"/],
+    [report('first', '--previous-in', 'then.parquet'), /--previous-in says more of earlier codes: name them with --previous/],
+    [report('first', '--labels', 'about.csv', '--labels-columns', 'label'), /--labels-columns must be two names between a comma/],
+    [refresh('no'), /say how many IDs may change with --churn-budget, such as 0\.1/],
+    [refresh('no', '--churn-budget', '1.5'), /--churn-budget must be a share from 0 to 1, not "1\.5"/],
+    [refresh('no', '--rebase', '--churn-budget', '0.1'), /a re-base keeps no budget/],
+    [refresh('no', '--churn-budget', '0.1', '--relabel'), /--relabel renames the codes of a re-base: add --rebase/],
+    [refresh('no', '--churn-budget', '0.1', '--traffic-budget', '0.1'), /needs traffic per item: add --traffic/],
+  ] as const) {
+    match((await runFailing(flags, home, 2)).message, message)
   }
   strictEqual(existsSync(join(home, 'no')), false)
 })

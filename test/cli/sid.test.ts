@@ -5,7 +5,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { readBundleDirectory } from '../../pipeline/index.ts'
+import { readBundleDirectory, sidFitFiles } from '../../pipeline/index.ts'
 import { readCodes } from '../../schemas/index.ts'
 import { encode } from '../../semantic-ids/index.ts'
 import { noTerminal, run, runJson, runOnTerminal, start, useBuiltProgram } from './command.ts'
@@ -39,7 +39,7 @@ async function bytesIn(directory: string): Promise<Record<string, string>> {
 }
 
 test('fit writes a bundle, and encode gives the codes of the reference in the order of the file, for every kind of file', async () => {
-  const answer = await runJson(['sid', 'fit', '--in', 'vectors.parquet', '--levels', '8,6', '--out', 'first/bundle'], home)
+  const answer = await runJson(['sid', 'fit', '--in', kinds[0]!, '--levels', '8,6', '--out', 'first/bundle'], home)
   strictEqual(answer['items'], 600)
   deepStrictEqual(answer['sizes'], [8, 6])
   const { bundle, metrics, manifest } = await readBundleDirectory(join(home, 'first/bundle'))
@@ -54,7 +54,7 @@ test('fit writes a bundle, and encode gives the codes of the reference in the or
     strictEqual(encoded['items'], 600)
     deepStrictEqual([...(await codesIn(out))], [...wanted], kind)
     const fitted = join('kinds', kind, 'bundle')
-    await runJson(['sid', 'fit', '--in', kind, '--levels', '8,6', '--out', fitted], home)
+    await sidFitFiles({ in: join(home, kind), sizes: [8, 6], out: join(home, fitted) })
     strictEqual(
       await readFile(join(home, fitted, 'codebooks.f32'), 'hex'),
       await readFile(join(home, 'first/bundle/codebooks.f32'), 'hex'),
