@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { Command } from 'commander'
 import { distillDefaults, distillFiles, embedFiles, headModelFile } from '../pipeline/index.ts'
 import type { DistillReport } from '../pipeline/index.ts'
-import { idEmbeddingsText, oddText } from './distill/left-out.ts'
+import { idEmbeddingsText, leftOutText, oddText } from './distill/left-out.ts'
 import { distillPage } from './distill/page.ts'
 import { duration, interruptSignal, once, plainCommand, projectCommand, readConfig, shareOf, wholeNumber } from './options.ts'
 import { createOutput } from './output.ts'
@@ -48,6 +48,10 @@ export function distillCommand(): Command {
     )
     .option('--resume', 'go on with the run in --out', false)
     .option('--keep-every <steps>', 'steps between two checkpoints', wholeNumber('--keep-every', 1), distillDefaults.keepEvery)
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 done, also when stopped in order; 1 failed; 2 wrong options or configuration; 3 refused by the guard.\nGuide: docs/how-to/train-in-stages.md; files: docs/reference/formats.md',
+    )
     .action(async (options: DistillOptions) => {
       const { config, json, timeBudget, idEmbeddings, pairs, start, steps, ...files } = options
       const output = createOutput(json)
@@ -137,9 +141,7 @@ function reportLines(report: DistillReport, out: string, onnx: string): string[]
       ([name, pairs]) => `${pairs} pairs of ${name}: training.sources has no source of pairs with that name`,
     ),
     ...idEmbeddingsText(idEmbeddings),
-    ...Object.entries(leftOut).map(
-      ([what, { rows, first }]) => `${what === 'pairs' ? 'pairs' : 'ID embeddings'}: ${rows} rows left out; the first: ${first}`,
-    ),
+    ...leftOutText(leftOut),
     ...stages.map(
       ({ name, steps, losses, farthest, sources: own }) =>
         `stage ${name}: ${steps} steps, loss per pass ${losses.map((loss) => loss.toFixed(4)).join(', ')}${farthest === 0 ? '' : `; ${farthest} rows left out as farthest apart`}${aloneText(own)}`,
@@ -180,17 +182,27 @@ export function embedCommand(): Command {
     .requiredOption('--out <file>', '.parquet, or .f32 with its JSON and ids beside it', once('--out'))
     .option('--prefix <dims>', 'distilled dims of a short view, one of those trained', wholeNumber('--prefix', 1))
     .option('--refused', 'take a head that the guard refused as well', false)
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 done; 1 failed; 2 wrong options or configuration.\nGuide: docs/how-to/train-in-stages.md; files: docs/reference/formats.md',
+    )
     .action(async (options: EmbedOptions) => {
       const output = createOutput(options.json)
       const bar = output.progress('embedding')
+      const bare: string[] = []
       const items = await embedFiles({
         head: options.head,
         content: options.content,
         out: options.out,
         refused: options.refused,
+        onBare: ({ message }) => void bare.push(message),
         ...(options.prefix !== undefined && { prefix: options.prefix }),
         onProgress: (done, share) => bar.update(share, `${done} items`),
       }).finally(() => bar.end())
-      output.result({ out: options.out, items }, `${items} vectors written to ${options.out}`)
+      const leftOut: DistillReport['leftOut'] = bare.length === 0 ? {} : { content: { rows: bare.length, first: bare[0]! } }
+      output.result(
+        { out: options.out, items, leftOut },
+        [...leftOutText(leftOut), `${items} vectors written to ${options.out}`].join('\n'),
+      )
     })
 }

@@ -15,7 +15,7 @@ export function requireRows(data: OfflineData, rows: OfflineRows, positives: Rea
 
 function missing(data: OfflineData, { counts }: OfflineRows, positives: ReadonlySet<string>): string {
   const { items, interactions, likes, kinds, cutTs, heldOut } = data
-  if (items.size === 0) return 'no item has content; the file of content has no rows, or deletes all items'
+  if (items.size === 0) return 'no item has content; the file of content has no rows, gives none a vector, or deletes all items'
   const all = Object.entries(counts)
   if (all.length !== 1 || all[0]![1].kind !== 'sequences') {
     const told = all.map(([name, { unknown }]) => `${name}: ${unknown} of unknown items`)

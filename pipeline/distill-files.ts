@@ -24,7 +24,7 @@ import {
 import type { Config, ReadRecordsOptions } from '../schemas/index.ts'
 import { openArtifacts } from './compose.ts'
 import { fingerprintOf, keepRun, readRun } from './distill-run.ts'
-import { readDistilled, requireFree, writeEnd, writeLastGood, writeTrained } from './distilled-heads.ts'
+import { afterDivergence, readDistilled, requireFree, writeEnd, writeLastGood, writeTrained } from './distilled-heads.ts'
 import { sampleOptions, setOptions } from './ingest.ts'
 import { judgeOptions } from './judge-options.ts'
 import { headOptions, trainerOptions } from './training.ts'
@@ -148,7 +148,8 @@ function digestOf(head: Head): string[] {
 }
 
 function recordsOf(config: Config, files: DistillFiles, leftOut: Record<string, { rows: number; first: string }>): OfflineRecords {
-  // A bad ID embedding or pair costs itself alone; the main files are refused, since nobody knows what else is wrong with them.
+  // A bad ID embedding or pair costs itself alone, as an item without any vector does; other faults of the main files are refused,
+  // since nobody knows what else is wrong with them.
   const count = (what: string) => (error: SidestreamError) => {
     const { rows, first } = leftOut[what] ?? { rows: 0, first: error.message }
     leftOut[what] = { rows: rows + 1, first }
@@ -157,7 +158,7 @@ function recordsOf(config: Config, files: DistillFiles, leftOut: Record<string, 
   const watched = (file: string): Pick<ReadRecordsOptions, 'onRead'> => ({ onRead: (share) => files.onRead?.(file, share) })
   return {
     interactions: readInteractions(interactions, {}, watched(interactions)),
-    content: readContent(content, config.content.modalities, watched(content)),
+    content: readContent(content, config.content.modalities, { onBare: count('content'), ...watched(content) }),
     ...(pairs !== undefined && { pairs: readItemPairs(pairs, { onInvalid: count('pairs'), ...watched(pairs) }) }),
     ...(idEmbeddings !== undefined && {
       idEmbeddings: readIdEmbeddings(idEmbeddings, { onInvalid: count('idEmbeddings'), ...watched(idEmbeddings) }),
@@ -222,11 +223,7 @@ function withAdvice(error: unknown, out: string): unknown {
   if (error.code === 'SIDESTREAM_DISK_FULL')
     return new SidestreamError(error.code, `${error.message}, with --resume: what was trained is kept`, { cause: error, ...error.details })
   if (error.code !== 'SIDESTREAM_TRAINING_DIVERGED') return error
-  return new SidestreamError(
-    error.code,
-    `${error.message} in ${out}: begin from it with \`--start ${out} --out OTHER\`, with a lower \`learningRate\` or a higher \`temperature\``,
-    { cause: error, ...error.details },
-  )
+  return new SidestreamError(error.code, `${error.message} in ${out}: ${afterDivergence(out)}`, { cause: error, ...error.details })
 }
 
 function writeText(file: string, text: string): Promise<unknown> {

@@ -81,6 +81,12 @@ export function writeLastGood(artifacts: Artifacts, checkpoint: Checkpoint): Pro
   return rewrite(artifacts, names.lastGood, encodeCheckpoint(checkpoint))
 }
 
+/** What to do when training has diverged. */
+export function afterDivergence(out: string): string {
+  const options = `--start ${artifactIn(out, names.lastGood)} --out OTHER`
+  return `begin from its last good head with \`${options}\`, with a lower \`learningRate\` or a higher \`temperature\``
+}
+
 /** Where the plain ONNX file of a head stands. @param artifact - path that `distillFiles` gave */
 export function headModelFile(artifact: string): string {
   return join(artifact, onnxPart)
@@ -154,5 +160,7 @@ export async function requireFree(artifacts: Artifacts, out: string, resume: boo
   ] as const) {
     if (known.includes(name)) throw usage(`holds ${what} already: write to another directory, or remove that one first`)
   }
+  // Gone on with, it would take the same steps again.
+  if (!resume && known.includes(names.lastGood)) throw usage(`holds a run that diverged: ${afterDivergence(out)}, or remove it first`)
   if (!resume && (await hasRun(artifacts))) throw usage('holds a run that has not ended: go on with --resume, or remove it first')
 }

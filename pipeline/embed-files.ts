@@ -15,6 +15,8 @@ export interface EmbedFiles {
   readonly out: string
   /** Distilled dims of a short view. @default the full vector */
   readonly prefix?: number
+  /** Called for an item without any vector, which is left out. @default the file is refused */
+  readonly onBare?: (error: SidestreamError) => void
   /** @param share - of the content file that has been read, up to 1 */
   readonly onProgress?: (items: number, share: number) => void
 }
@@ -33,7 +35,7 @@ export async function embedFiles(files: EmbedFiles): Promise<number> {
   let share = 0
   const batches = embedOffline({
     head,
-    content: readContent(files.content, dims, { onRead: (read) => (share = read) }),
+    content: readContent(files.content, dims, { onRead: (read) => (share = read), ...(files.onBare && { onBare: files.onBare }) }),
     ...(files.prefix !== undefined && { options: { prefix: files.prefix } }),
   })
   const counted = countItems(batches, (items) => files.onProgress?.(items, share))

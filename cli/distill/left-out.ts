@@ -18,6 +18,19 @@ export function oddText({ withVector, items, zeroVectors, trainedUntil }: Distil
 /** Seconds since 1970 that are taken for milliseconds stay below it until the year 5138. */
 const firstPlausibleTs = 1e11
 
+const leftOutNames: Readonly<Record<string, string>> = {
+  content: 'content without any vector',
+  pairs: 'pairs',
+  idEmbeddings: 'ID embeddings',
+}
+
+/** Lines about rows of the files that were left out. */
+export function leftOutText(leftOut: DistillReport['leftOut']): string[] {
+  return Object.entries(leftOut).map(
+    ([what, { rows, first }]) => `${leftOutNames[what] ?? what}: ${rows} row${rows === 1 ? '' : 's'} left out; the first: ${first}`,
+  )
+}
+
 /** One line when ID embeddings were left out, and why; none otherwise. */
 export function idEmbeddingsText({ rows, late, refused, other }: DistillReport['idEmbeddings']): string[] {
   const left = [

@@ -8,7 +8,7 @@ import type { Block, Figure, Section } from '../../replay/index.ts'
 import type { DistillReport } from '../../pipeline/index.ts'
 import { countText, guardText, percentText, timeText } from '../demo/report-text.ts'
 import { guardSection } from '../guard-section.ts'
-import { idEmbeddingsText, oddText } from './left-out.ts'
+import { idEmbeddingsText, leftOutText, oddText } from './left-out.ts'
 import { gateSection, mapSection, paretoSection } from './page-judgement.ts'
 import { balanceSection, lossSection, miningSection, temperatureSection } from './page-training.ts'
 
@@ -148,10 +148,7 @@ function rowSection(report: DistillReport): Section {
       ([name, pairs]) => `${countText(pairs, 'pair')} of ${name}: training.sources has no source of pairs with that name`,
     ),
     ...(teachers.length > 0 ? [] : idEmbeddingsText(idEmbeddings)),
-    ...Object.entries(leftOut).map(
-      ([what, { rows, first }]) =>
-        `${what === 'pairs' ? 'Pairs' : 'ID embeddings'}: ${countText(rows, 'row')} left out; the first: ${first}`,
-    ),
+    ...leftOutText(leftOut),
     ...oddText(report),
     ...(report.duplicates > 0 ? [`${countText(report.duplicates, 'sample')} that were there already`] : []),
   ]

@@ -103,6 +103,11 @@ export interface ContentRow {
 /** The modalities to read: name to dimension. Each stands in the column of its name. */
 export type ModalityDims = Readonly<Record<string, { readonly dim: number }>>
 
+export interface ReadContentOptions extends ReadRecordsOptions {
+  /** Called for a row whose only fault is that no modality has a vector; it is left out. @default it is refused like any other fault */
+  readonly onBare?: (error: SidestreamError) => void
+}
+
 /**
  * Streams content in the order of the file. A modality may be absent in a row, and its column in the file, but not all of them.
  * @throws SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_FILE_INVALID
@@ -110,14 +115,14 @@ export type ModalityDims = Readonly<Record<string, { readonly dim: number }>>
 export async function* readContent(
   file: string,
   modalities: ModalityDims,
-  options: ReadRecordsOptions = {},
+  options: ReadContentOptions = {},
 ): AsyncGenerator<ContentRow[], void, undefined> {
   const names = Object.keys(modalities)
   yield* readRecords(
     file,
     { columns: ['item_id', 'ts'], optional: [...names, 'labels', 'author_id', 'deleted'], anyOf: names },
     options,
-    (cell): ContentRow => {
+    (cell): ContentRow | undefined => {
       const itemId = idCell(...cell('item_id'))
       const eventTs = timeCell(...cell('ts'))
       if (flagCell(...cell('deleted'))) return { itemId, eventTs, content: null }
@@ -126,8 +131,11 @@ export async function* readContent(
         const vector = vectorCell(...cell(name), modalities[name]!.dim, limits.vectorNumber)
         if (vector !== undefined) vectors[name] = vector
       }
-      if (Object.keys(vectors).length === 0)
-        throw cellError(undefined, cell(names.join(', '))[1], 'at least one modality must have a vector')
+      const bare =
+        Object.keys(vectors).length === 0
+          ? cellError(undefined, cell(names.join(', '))[1], 'at least one modality must have a vector')
+          : undefined
+      if (bare !== undefined && options.onBare === undefined) throw bare
       const labels = listCell(...cell('labels'), limits.labels)
       const [author, authorPlace] = cell('author_id')
       const content: ItemContent = {
@@ -137,7 +145,9 @@ export async function* readContent(
         ...(labels.length > 0 && { labels }),
         ...(!isAbsent(author) && { authorId: idCell(author, authorPlace) }),
       }
-      return { itemId, eventTs, content }
+      if (bare === undefined) return { itemId, eventTs, content }
+      options.onBare?.(bare)
+      return undefined
     },
   )
 }
@@ -256,11 +266,12 @@ interface WantedColumns {
 /** A cell and its place, as the cell functions take them. */
 type Cells = (column: string) => [value: unknown, place: CellPlace]
 
+/** @param toRecord - undefined: the row is left out */
 async function* readRecords<T>(
   file: string,
   wanted: WantedColumns,
   options: ReadRecordsOptions,
-  toRecord: (cell: Cells) => T,
+  toRecord: (cell: Cells) => T | undefined,
 ): AsyncGenerator<T[], void, undefined> {
   const { batchRows = defaultBatchRows, onInvalid, onRead, signal } = options
   const { columns, optional = [], anyOf } = wanted
@@ -272,7 +283,8 @@ async function* readRecords<T>(
     for (let i = 0; i < batch.rows; i++) {
       const row = batch.start + i + 1
       try {
-        records.push(toRecord((column) => [batch.columns[column]?.[i], { file, row, column }]))
+        const record = toRecord((column) => [batch.columns[column]?.[i], { file, row, column }])
+        if (record !== undefined) records.push(record)
       } catch (error) {
         if (onInvalid === undefined || !isSidestreamError(error)) throw error
         onInvalid(error, row)

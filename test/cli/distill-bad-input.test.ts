@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 
-import { items, writeContent, writeInteractions } from '../../examples/small-shop/shop.ts'
+import { hashUnit } from '../../compute/index.ts'
+import { items, startTs, writeContent, writeInteractions } from '../../examples/small-shop/shop.ts'
 import { readContent } from '../../schemas/index.ts'
 import { run, runFailing, runJson, runWithSmallFiles, useBuiltProgram } from './command.ts'
 import { writeConfig } from './shop.ts'
@@ -100,15 +101,6 @@ test('a row or file that is broken is named with its place and what is wanted', 
     'short.csv',
     withCell(content, 2, () => '1|2|3', 5),
   )
-  await writeItems(
-    'bare.csv',
-    withCell(
-      withCell(content, 2, () => '', 5),
-      3,
-      () => '',
-      5,
-    ),
-  )
   await writeItems('misnamed.csv', content, 'item_id,ts,txt,img')
   const parquet = await readFile(join(home, 'content.parquet'))
   await writeFile(join(home, 'cut.parquet'), parquet.subarray(0, parquet.length / 2))
@@ -127,7 +119,6 @@ test('a row or file that is broken is named with its place and what is wanted', 
     [{ items: 'nan.csv' }, /nan\.csv: row 6, column text: must hold finite/],
     [{ items: 'large.csv' }, /large\.csv: row 6, column text: must hold numbers of at most 1000000000000 in size.*scale the vectors/],
     [{ items: 'short.csv' }, /short\.csv: row 6, column text: must have 12 dimensions, this one has 3/],
-    [{ items: 'bare.csv' }, /bare\.csv: row 6, column text, image: at least one modality/],
     [{ items: 'misnamed.csv' }, /misnamed\.csv: lacks .* \(text, image\); it has item_id, ts, txt, img: rename a column, or the modality/],
     [{ items: 'cut.parquet' }, /cut\.parquet: cut short or damaged .*; fetch or write it again/],
     [{ items: 'empty.parquet' }, /empty\.parquet: has 0 bytes/],
@@ -140,6 +131,32 @@ test('a row or file that is broken is named with its place and what is wanted', 
     match(told, message)
   }
   deepStrictEqual(await readdir(join(home, 'never')), [])
+})
+
+test('items without any vector are left out, counted and told by distill and embed; deletes stay deletes', async () => {
+  const bare = (id: string, deleted = ''): string[] => [id, String(Date.UTC(2024, 0, 2)), '', '', deleted]
+  const rows = content.map((row, i) => (i === 5 ? bare(row[0]!) : [...row, '']))
+  // Nothing is known of item 5; a later row without vectors takes nothing from item 6, and a delete needs none.
+  const header = 'item_id,ts,text,image,deleted'
+  await writeItems('bare.csv', [...rows, bare('item-6'), bare('item-7', 'true')], header)
+  const { code, stdout, stderr } = await run(distill('bare', { items: 'bare.csv' }), home)
+  strictEqual(code, 0, stderr)
+  const told = /content without any vector: 2 rows left out; the first: bare\.csv: row 6, column text, image: at least one modality must/
+  match(stdout, told)
+  match(await readFile(join(home, 'bare', 'report.html'), 'utf8'), told)
+  const report = JSON.parse(await readFile(join(home, 'bare', 'report.json'), 'utf8'))
+  deepStrictEqual([report.items, report.leftOut.content.rows], [items - 2, 2])
+  const embedded = await runJson(['embed', '--head', 'bare', '--content', 'bare.csv', '--out', 'bare.f32'], home)
+  deepStrictEqual((embedded['leftOut'] as { content: { rows: number } }).content.rows, 2)
+
+  await writeItems(
+    'all-bare.csv',
+    content.map(([id]) => bare(id!)),
+    header,
+  )
+  const refused = await runFailing(distill('nothing', { items: 'all-bare.csv' }), home, 1)
+  strictEqual(refused.code, 'SIDESTREAM_ITEMS_TOO_FEW')
+  match(refused.message, /no item has content; .* gives none a vector/)
 })
 
 test('valid rows that cannot be meant are trained on, and told', async () => {
@@ -171,6 +188,41 @@ test('valid rows that cannot be meant are trained on, and told', async () => {
     match(stdout, message)
     match(await readFile(join(home, out, 'report.html'), 'utf8'), message)
   }
+})
+
+test('a diverging loss ends with 1, keeps the last good head, and says what to begin from', async () => {
+  // Each of 60 users likes an item and its twin: content knows that already, and such a rate and decay forget it.
+  const vectorOf = (item: number): string =>
+    Array.from({ length: 12 }, (_, d) => (hashUnit(3, `${item % 60}/${d}`) - 0.5 + 0.02 * hashUnit(3, `${item}/${d}/own`)).toFixed(4)).join(
+      '|',
+    )
+  const twins = Array.from({ length: 120 }, (_, item) => [`item-${item}`, String(startTs), vectorOf(item)])
+  await writeItems('twins.csv', twins, 'item_id,ts,text')
+  await writeActs(
+    'twin-acts.csv',
+    twins.map(([id], i) => [`user-${i % 60}`, id!, String(startTs + 1000 * (i + 1)), 'click']),
+  )
+  const trained = (learningRate: number, by: string): Record<string, string> => ({
+    'training: { batch: 64, epochs: 2 }': `training: { batch: 8, ${by}, stages: [{ name: hot, schedule: constant, warmupShare: 0, steps: 64, learningRate: ${learningRate} }] }`,
+  })
+  await writeConfig(home, 'wild.yaml', trained(1, 'temperature: 0.05, weightDecay: 1'))
+  await writeConfig(home, 'calm.yaml', trained(0.001, 'temperature: 0.2'))
+  const twinsTo = (out: string, config: string): string[] => [
+    ...['distill', '--interactions', 'twin-acts.csv', '--content', 'twins.csv', '--config', config],
+    ...['--hold-out', '0', '--keep-every', '8', '--out', out],
+  ]
+  const { code, message } = await runFailing(twinsTo('wild', 'wild.yaml'), home, 1)
+  strictEqual(code, 'SIDESTREAM_TRAINING_DIVERGED')
+  const lastGood = join('wild', 'last-good.artifact')
+  match(message, /^training diverged by step \d+: .* The state of step \d+ is kept in wild: begin from its last good head with /)
+  ok(message.includes(`\`--start ${lastGood} --out OTHER\`, with a lower \`learningRate\``) && !message.includes('--resume'), message)
+  deepStrictEqual([existsSync(join(home, lastGood)), existsSync(join(home, 'wild', 'head.artifact'))], [true, false])
+  // The same command again is no longer told to go on with a run that would diverge again.
+  const again = await runFailing(twinsTo('wild', 'wild.yaml'), home, 2)
+  match(again.message, /^wild holds a run that diverged: begin from its last good head with `--start .*last-good\.artifact --out OTHER`/)
+  ok(!again.message.includes('--resume'), again.message)
+  const calm = await runJson([...twinsTo('calm', 'calm.yaml'), '--start', lastGood], home)
+  deepStrictEqual([calm['steps'], calm['warmStart']], [64, true])
 })
 
 test('input that the heap cannot hold is refused with what to set, before the process is ended for it', async () => {

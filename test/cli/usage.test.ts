@@ -44,6 +44,17 @@ test('help names every command', async () => {
   }
 })
 
+test('help of distill and embed names exit codes and the guide', async () => {
+  for (const [command, codes] of [
+    ['distill', /^Exit codes: 0 .*; 1 .*; 2 .*; 3 refused by the guard\.$/m],
+    ['embed', /^Exit codes: 0 .*; 1 .*; 2 .*\.$/m],
+  ] as const) {
+    const { stdout } = await run([command, '--help'], home)
+    match(stdout, codes)
+    match(stdout, /^Guide: docs\/how-to\/train-in-stages\.md/m)
+  }
+})
+
 test('bad usage ends with 2, one JSON object and a hint', async () => {
   const cases: [args: string[], message: RegExp][] = [
     [['frobnicate'], /unknown command 'frobnicate'/],
