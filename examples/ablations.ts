@@ -88,38 +88,39 @@ const auxiliary =
 const kinds: readonly TeacherKind[] = [{ name: 'item', dim: 64, by: 'item' }]
 
 /** ID embeddings of the train rows alone, as a source of their own. */
-const idTeachers = (setup: TrainingSetup): TrainingSetup => {
-  const liked = new Map<string, Set<string>>()
-  for (const { userId, targetId, history } of setup.rows(0, 0)) {
-    const own = liked.get(userId) ?? new Set()
-    for (const id of [targetId, ...history]) own.add(id)
-    liked.set(userId, own)
+const idTeachers =
+  (weighed: boolean) =>
+  (setup: TrainingSetup): TrainingSetup => {
+    const liked = new Map<string, Set<string>>()
+    for (const { userId, targetId, history } of setup.rows(0, 0)) {
+      const own = liked.get(userId) ?? new Set()
+      for (const id of [targetId, ...history]) own.add(id)
+      liked.set(userId, own)
+    }
+    const { vectors, users } = coClickVectors(
+      [...liked.values()].map((ids) => [...ids]),
+      kinds[0]!.dim,
+    )
+    const mean = meanExposures(users.values())
+    const lookup = {
+      item: () => ({ labels: [] }),
+      embedding: (_entity: string, id: string) => {
+        const vector = vectors.get(id)
+        return vector && { vector, exposures: users.get(id)!, eventTs: 0 }
+      },
+      meanExposures: () => mean,
+    }
+    const rows = [...vectors.keys()].filter((id) => setup.content.has(id)).map((id) => ({ userId: id, targetId: id, history: [] }))
+    return {
+      ...trainer({ sources: [mainSource(setup), { name: 'id2item', kind: 'ids', entities: kinds }] })(setup),
+      furtherRows: () => Promise.resolve({ id2item: rows }),
+      teachers: (_source, itemIds) => {
+        const rows = itemIds.map((targetId) => ({ targetId }))
+        const batch = buildTeacherBatch(rows, lookup, { kinds, endTs: 0 })
+        return weighed ? batch : { ...batch, weights: batch.weights.map((weight) => Number(weight > 0)) }
+      },
+    }
   }
-  const { vectors, users } = coClickVectors(
-    [...liked.values()].map((ids) => [...ids]),
-    kinds[0]!.dim,
-  )
-  const mean = meanExposures(users.values())
-  const lookup = {
-    item: () => ({ labels: [] }),
-    embedding: (_entity: string, id: string) => {
-      const vector = vectors.get(id)
-      return vector && { vector, exposures: users.get(id)!, eventTs: 0 }
-    },
-    meanExposures: () => mean,
-  }
-  const rows = [...vectors.keys()].filter((id) => setup.content.has(id)).map((id) => ({ userId: id, targetId: id, history: [] }))
-  return {
-    ...trainer({ sources: [mainSource(setup), { name: 'id2item', kind: 'ids', entities: kinds }] })(setup),
-    furtherRows: () => Promise.resolve({ id2item: rows }),
-    teachers: (_source, itemIds) =>
-      buildTeacherBatch(
-        itemIds.map((targetId) => ({ targetId })),
-        lookup,
-        { kinds, endTs: 0 },
-      ),
-  }
-}
 
 /** The rows of the table that every example can make; `tau` and `maskHistory` are the example's own. */
 export function commonAblations({ tau, maskHistory }: { readonly tau: number; readonly maskHistory: boolean }): Ablation[] {
@@ -139,7 +140,8 @@ export function commonAblations({ tau, maskHistory }: { readonly tau: number; re
     { name: '+ both', change: mining({ perQuery: 4, maskInBatch: true }) },
     { name: '+ transformer pools histories', change: sourceWith({ pooler: 'transformer' }) },
     { name: '+ content pairs as a second source', change: auxiliary({}) },
-    { name: '+ ID embeddings (co-use, 64 dims) as a second source', change: idTeachers },
+    { name: '+ ID embeddings (co-use, 64 dims) as a second source', change: idTeachers(true) },
+    { name: '+ the same, each item with the same weight', change: idTeachers(false) },
   ]
 }
 

@@ -1,6 +1,6 @@
 /**
  * `npm run eval:tiktok -- --data DIR [--json FILE] [--ablations]`: the tiktok-mm protocol with the reference figures beside ours. Trained arms
- * run with every seed of theirs. Exits with 1 when a figure of an arm stays below its reference by more than the tolerance.
+ * run with every seed of theirs. Exits with 1 when a figure of the row to reach stays below its reference by more than the tolerance.
  * `--ablations` prints the table of docs/ablations.md instead; FILE then keeps its figures, and a second run goes on from them.
  */
 import { writeFile } from 'node:fs/promises'
@@ -47,16 +47,18 @@ if (values.data === undefined) {
 }
 
 async function evaluate(tiktok: TikTok, jsonFile: string | undefined): Promise<void> {
+  const toReachFigures: Figures<Column>[] = []
   const results: { name: string; seeds: number; figures: Figures<Column> }[] = []
   const popularity = evaluatePopularity(tiktok, 'test')
   printFigures('train pairs alone, for comparison', 1, figuresOf(columns, [popularity], { tolerance }), digits)
-  for (const { name, seeds, reference, vectors } of arms) {
+  for (const { name, seeds, reference, toReach, vectors } of arms) {
     const runs: TikTokScores[] = []
     for (const seed of seeds) runs.push(await evaluateTikTok(tiktok, await vectors(tiktok, seed), 'test'))
     const figures = figuresOf(columns, runs, { reference, tolerance })
     results.push({ name, seeds: seeds.length, figures })
+    if (toReach) toReachFigures.push(figures)
     printFigures(name, seeds.length, figures, digits)
   }
   if (jsonFile !== undefined) await writeFile(jsonFile, `${JSON.stringify({ popularity, arms: results }, null, 2)}\n`)
-  if (missed(results.map(({ figures }) => figures))) process.exitCode = 1
+  if (missed(toReachFigures)) process.exitCode = 1
 }
