@@ -1,16 +1,18 @@
 /** `distill` in stages: the configuration of the guide, resuming after a kill, budgets, refusals, warm starts. */
 import { deepStrictEqual, match, notDeepStrictEqual, ok, strictEqual } from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { promisify } from 'node:util'
 
 import { writeContent, writeInteractions } from '../../examples/small-shop/shop.ts'
 import type { DistillReport } from '../../pipeline/index.ts'
 import { run, runFailing, runJson, start, useBuiltProgram } from './command.ts'
 import { writeConfig } from './shop.ts'
-import { writeIdEmbeddings, writePairs } from './staged-files.ts'
+import { writeIdEmbeddings, writePairs } from '../../examples/small-shop/teaching-files.ts'
 
 useBuiltProgram()
 let home = ''
@@ -98,6 +100,26 @@ test('the configuration of the guide runs: five stages, counts of what was left 
     ok(page.includes(words), `the page says ${words}`)
   }
   ok(!/<script|https?:\/\/(?!www\.w3\.org)/.test(page), 'the page loads and runs nothing')
+})
+
+test('the two commands of the guide run as they stand, on its configuration in the size of the shop', async () => {
+  const root = new URL('../../', import.meta.url)
+  const guide = await readFile(new URL('docs/how-to/train-in-stages.md', root), 'utf8')
+  const [make, distill, ...rest] = /```sh\n([\s\S]*?)\n```/.exec(guide)![1]!.split('\n')
+  deepStrictEqual(rest, [])
+  const there = (words: string): string[] => words.split(' ').map((word) => word.replace(/^out\/shop/, join(home, 'made')))
+  const [node, ...script] = there(make!)
+  strictEqual(node, 'node')
+  await promisify(execFile)(process.execPath, script, { cwd: root })
+  strictEqual((await readFile(join(home, 'made', 'staged.yaml'), 'utf8')).replace(/^#.*\n/, ''), await guideConfig())
+  const program = 'npm run -s sidestream -- '
+  ok(distill!.startsWith(program))
+  const { code, stdout, stderr } = await run(there(distill!.slice(program.length)), home)
+  strictEqual(code, 0, stderr)
+  for (const source of ['similar', 'graded', 'near', 'ids', 'collaborative-multi'])
+    match(stdout, new RegExp(`^source ${source}: \\d+ rows`, 'm'))
+  match(stdout, /^stage cre-b: \d+ steps/m)
+  ok(existsSync(join(home, 'made', 'head', 'report.html')))
 })
 
 /** Stages of the guide that another one follows. */

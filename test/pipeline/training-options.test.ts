@@ -11,7 +11,7 @@ import { distillFiles } from '../../pipeline/index.ts'
 import type { DistillReport } from '../../pipeline/index.ts'
 import { checkConfig } from '../../schemas/index.ts'
 import type { Config, ItemContent, SourceEvent } from '../../schemas/index.ts'
-import { writeIdEmbeddings, writePairs } from '../cli/staged-files.ts'
+import { writeIdEmbeddings, writePairs } from '../../examples/small-shop/teaching-files.ts'
 import { clicks, contentOf, hourMs, itemIds, latenessMs, onDisk, startTs, TestProject, wantedItems } from './fixture.ts'
 
 let home = ''

@@ -1,8 +1,8 @@
-/** ID embeddings and pairs for the small shop: items of one topic are alike, authors have one topic. */
+/** ID embeddings and pairs for the small shop: items of one topic are alike. Invariant: the same call writes the same rows. */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { hashUnit } from '../../compute/index.ts'
-import { itemId, items, startTs } from '../../examples/small-shop/shop.ts'
+import { itemId, items, startTs } from './shop.ts'
 
 const topics = 6
 const topicVector = (item: number, dim: number, of: string): string =>
