@@ -3,7 +3,7 @@
  * against all items but itself.
  * Invariant: the same pairs give the same queries in the same order for every vector set, so that figures can be paired.
  */
-import type { ContentFigure } from '../schemas/index.ts'
+import type { ContentFigure, ItemPair } from '../schemas/index.ts'
 import type { OpenSimilarity } from './ports.ts'
 import { recallDepths, recallPerQuery, retrievalMetrics } from './retrieval-metrics.ts'
 import type { Relevance } from './retrieval-metrics.ts'
@@ -27,6 +27,14 @@ export interface GivenPair {
   readonly query: number
   readonly target: number
   readonly score?: number | null | undefined
+}
+
+/** The pairs whose both items are among those numbered, by their numbers. */
+export function* numberedPairs(pairs: Iterable<ItemPair>, numbers: ReadonlyMap<string, number>): Iterable<GivenPair> {
+  for (const { source, queryId, targetId, score } of pairs) {
+    const [query, target] = [numbers.get(queryId), numbers.get(targetId)]
+    if (query !== undefined && target !== undefined) yield { source, query, target, score }
+  }
 }
 
 /** Pairs without a score belong together; graded ones only say how well. Undefined where there are none of a kind. */

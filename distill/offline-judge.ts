@@ -6,21 +6,20 @@
 
 import type { ComputeWorker } from '../compute/index.ts'
 import { spaceFigures } from '../schemas/index.ts'
-import { labelNumbers } from './content-clusters.ts'
 import { evaluationDefaults, type EvaluationStream } from './evaluation.ts'
 import type { GateRules } from './gate.ts'
 import { HeadEncoder } from './head-encoder.ts'
 import type { Head } from './head.ts'
-import { splitPairs, type GivenPair, type GradedPairs } from './held-out-pairs.ts'
+import { numberedPairs, splitPairs, type GradedPairs } from './held-out-pairs.ts'
 import { paretoSweep, tradeFigures, type ParetoCurve } from './interpolation.ts'
 import { judge, judgeInFull, type JudgeInput, type JudgeOptions, type Judgement } from './judge.ts'
 import type { OfflineData } from './offline-data.ts'
 import { rawVectors } from './raw-vectors.ts'
 import { retrievalReport, type RetrievalReport } from './retrieval-report.ts'
 import { similarityIn } from './similarity.ts'
-import { labelClusters, type SpaceInput } from './space-figures.ts'
+import { spaceInput } from './space-input.ts'
 import type { ContentVectors } from './statistics.ts'
-import { hasTaught, type TaughtItems } from './taught-items.ts'
+import type { TaughtItems } from './taught-items.ts'
 import type { VectorSet } from './vector-set.ts'
 
 /** Vector sets that are compared. */
@@ -64,16 +63,12 @@ export function offlineWindow(data: OfflineData): OfflineWindow | undefined {
     stream,
     since: Float64Array.from(ids, (id) => born.get(id)!),
     window: { from: data.cutTs, until: data.newestTs + 1 },
-    ...splitPairs(heldOutPairs(data, numbers)),
-  }
-}
-
-function* heldOutPairs({ pairs }: OfflineData, numbers: ReadonlyMap<string, number>): Iterable<GivenPair> {
-  for (const [source, { heldOut }] of pairs) {
-    for (const { queryId, targetId, score } of heldOut) {
-      const [query, target] = [numbers.get(queryId), numbers.get(targetId)]
-      if (query !== undefined && target !== undefined) yield { source, query, target, score }
-    }
+    ...splitPairs(
+      numberedPairs(
+        [...data.pairs.values()].flatMap(({ heldOut }) => heldOut),
+        numbers,
+      ),
+    ),
   }
 }
 
@@ -100,7 +95,14 @@ export async function judgeOffline(input: OfflineJudgeInput): Promise<OfflineJud
       raw: rawVectors(candidate, window.contents),
       live,
       candidate: await publishedVectors(candidate, window.contents, worker),
-      spaces: spacesOf(input),
+      spaces: spaceInput({
+        ids: window.ids,
+        content: (id) => input.data.items.get(id),
+        own: input.data.teachers.ofItems,
+        taught: input.taught,
+        graded: window.graded,
+        seed: options.seed ?? evaluationDefaults.seed,
+      }),
     },
     options,
     similarityIn(worker),
@@ -116,19 +118,6 @@ export async function judgeOffline(input: OfflineJudgeInput): Promise<OfflineJud
     filtered[name] = retrievalReport(scored.filtered!, set.filtered!, bootstrap)
   }
   return { judgement, retrieval, filtered }
-}
-
-function spacesOf({ data, window: { ids, graded }, options: { seed = evaluationDefaults.seed }, taught }: OfflineJudgeInput): SpaceInput {
-  const { ofItems } = data.teachers
-  return {
-    labels: labelNumbers(ids, (id) => data.items.get(id), { clusters: labelClusters, seed }),
-    graded,
-    idEmbeddings: ofItems && {
-      dim: ofItems.dim,
-      vector: (item) => ofItems.vector(ids[item]!),
-      hasTaught: (item) => hasTaught(taught, ids[item]!),
-    },
-  }
 }
 
 /** Thresholds on spaces are for the head that is kept: they cost more than the rest together. */

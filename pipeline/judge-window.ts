@@ -7,17 +7,16 @@
 import { ComputeWorker } from '../compute/index.ts'
 import {
   evaluationDefaults,
-  hasTaught,
   HeadEncoder,
   judge,
-  labelClusters,
-  labelNumbers,
   nobodyTaught,
+  numberedPairs,
   rawVectors,
   similarityIn,
+  spaceInput,
   splitPairs,
 } from '../distill/index.ts'
-import type { Checkpoint, EvaluationStream, GivenPair, Head, Judgement, SpaceInput, VectorSet } from '../distill/index.ts'
+import type { Checkpoint, EvaluationStream, Head, Judgement, VectorSet } from '../distill/index.ts'
 import type { DistillSample, ItemContent } from '../schemas/index.ts'
 import { semanticIdView } from '../schemas/index.ts'
 import type { State } from '../connectors/index.ts'
@@ -71,7 +70,10 @@ export async function judgeWindow(request: JudgeRequest): Promise<Judgement> {
   const { project, state, candidate, live, window } = request
   const events = readWindow(project, state, window)
   const vectors = events.contents.map((item) => item.vectors)
-  const { pairs, graded } = splitPairs(heldOutPairs(request, events.ids))
+  const { config, codec } = project
+  const numbers = new Map(events.ids.map((id, number) => [id, number]))
+  // Content pairs that came in the window, among its items; none when no source of pairs is read from the topic.
+  const { pairs, graded } = splitPairs(numberedPairs(pairsFirstSeen(state, codec, pairSources(config), window), numbers))
   const worker = new ComputeWorker({ name: 'judge' })
   try {
     return await judge(
@@ -83,37 +85,20 @@ export async function judgeWindow(request: JudgeRequest): Promise<Judgement> {
         candidate: await encodeAll(project, candidate.head, vectors, worker),
         live: live && (await encodeAll(project, live, vectors, worker)),
         raw: rawVectors(candidate.head, vectors),
-        spaces: { ...spacesOf(request, events), graded },
+        spaces: spaceInput({
+          ids: events.ids,
+          content: (id) => events.contents[numbers.get(id) ?? -1],
+          own: ownEmbeddings(config, state, codec, window.until),
+          taught: candidate.taught ?? nobodyTaught,
+          graded,
+          seed: config.seed,
+        }),
       },
       judgeOptions(project.config),
       similarityIn(worker),
     )
   } finally {
     await worker.close()
-  }
-}
-
-/** Labels, and ID embeddings as of the window's end. */
-function spacesOf({ project, state, candidate, window }: JudgeRequest, { ids, contents }: WindowEvents): SpaceInput {
-  const { config, codec } = project
-  const contentOf = new Map(ids.map((id, item) => [id, contents[item]!]))
-  const own = ownEmbeddings(config, state, codec, window.until)
-  return {
-    labels: labelNumbers(ids, (id) => contentOf.get(id), { clusters: labelClusters, seed: config.seed }),
-    idEmbeddings: own && {
-      dim: own.dim,
-      vector: (item) => own.vector(ids[item]!),
-      hasTaught: (item) => hasTaught(candidate.taught ?? nobodyTaught, ids[item]!),
-    },
-  }
-}
-
-/** Content pairs that came in the window, among its items; none when no source of pairs is read from the topic. */
-function* heldOutPairs({ project: { config, codec }, state, window }: JudgeRequest, ids: readonly string[]): Iterable<GivenPair> {
-  const numbers = new Map(ids.map((id, number) => [id, number]))
-  for (const { source, queryId, targetId, score } of pairsFirstSeen(state, codec, pairSources(config), window)) {
-    const [query, target] = [numbers.get(queryId), numbers.get(targetId)]
-    if (query !== undefined && target !== undefined) yield { source, query, target, score }
   }
 }
 
