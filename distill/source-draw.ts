@@ -1,36 +1,20 @@
 /**
  * Stochastic specialization (SAIL-Embedding, section 3.3): each step draws one source and fills its whole batch from it.
- * Invariant: the draw is a function of weights, seed, step and which sources have rows; it keeps no state, so a restart repeats it.
+ * Invariant: the draw is a function of weights, seed and step; it keeps no state, so a restart repeats it.
  */
 import { uniform } from '../compute/index.ts'
 
-/** Random streams: the draw, and the second one when the drawn source has no rows. */
-const streams = { draw: 0x50c3, again: 0x50c4 } as const
-
-export interface DrawnSource {
-  /** Place of the source in the weights; -1 when no source with weight has rows. */
-  readonly source: number
-  /** Source that was drawn first but has too few rows, to be counted; -1 when there was none. */
-  readonly skipped: number
-}
+/** Random stream of the draw. */
+const drawStream = 0x50c3
 
 /**
- * Source of one step, drawn with probability proportional to `weights`. When it has too few rows, a second draw is made among those
- * that have enough; in sum that is a draw by weight among those.
- * @param weights - at or above 0, in any scale, one per source
+ * Source of one step, drawn with probability proportional to `weights`.
+ * @param weights - at or above 0, in any scale, one per source; 0 for one without rows
  * @param step - number of the step over the whole run, from 0
- * @param hasRows - whether a source can fill a batch now; every source can when left out
+ * @returns place of the source in the weights; -1 when all are 0
  */
-export function drawSource(
-  weights: ArrayLike<number>,
-  seed: number,
-  step: number,
-  hasRows: (source: number) => boolean = () => true,
-): DrawnSource {
-  const first = pick(weights, uniform(seed, streams.draw, step))
-  if (first < 0 || hasRows(first)) return { source: first, skipped: -1 }
-  const left = Array.from(weights, (weight, source) => (weight > 0 && hasRows(source) ? weight : 0))
-  return { source: pick(left, uniform(seed, streams.again, step)), skipped: first }
+export function drawSource(weights: ArrayLike<number>, seed: number, step: number): number {
+  return pick(weights, uniform(seed, drawStream, step))
 }
 
 /** The place whose share of the weights holds `at` in [0, 1); -1 when all are 0. */

@@ -88,7 +88,10 @@ export interface StagesInput {
   /** Rows are taken in the order they are given in, the same in every pass. @default false: shuffled by (seed, pass) */
   readonly keepOrder?: boolean
   readonly historyLength: number
-  /** Rows of the validation tasks, by name: what stages that are balanced by tasks look at. They are never trained on. */
+  /**
+   * Rows of the validation tasks, by name: what stages that are balanced by tasks look at: they shape the draw and nothing else. Over files
+   * they are held out; in a stream they are the round's own samples, which are trained on as well (decision 0019).
+   */
   readonly tasks?: RowsBySource
   readonly teachers?: TrainingPlan['teachers']
   /** Goes on from here. The trainer was made from the checkpoint that was kept with it. */
@@ -205,7 +208,7 @@ async function runStage(
               drawn.map(({ source }) => shares[source] ?? 0),
               seed,
               begun + step,
-            ).source,
+            ),
         }
       : {}),
     ...(mining

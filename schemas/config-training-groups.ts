@@ -65,7 +65,9 @@ export const balance = z
     ),
   })
   .prefault({})
-  .meta({ description: 'How stages with `balance: tasks` compare sources with the held-out rows.' })
+  .meta({
+    description: 'How stages with `balance: tasks` compare sources with the held-out rows, in rounds with the samples of the round.',
+  })
 
 export const mining = z
   .strictObject({

@@ -47,7 +47,7 @@ export const stage = z.strictObject({
   balance: option(
     z.enum(['rows', 'tasks', 'shares']),
     stageDefaults.balance,
-    'How the sources share the steps. `rows`: each by its number of rows. `tasks`: drawn by how similar each is to the held-out rows. `shares`: drawn by `shares`.',
+    'How the sources share the steps. `rows`: each by its number of rows. `tasks`: drawn by how similar each is to the held-out rows, in rounds to the samples of the round. `shares`: drawn by `shares`.',
   ),
   balanceTemperature: option(
     z.number().min(0.001).max(100),
