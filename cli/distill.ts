@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { Command } from 'commander'
 import { distillDefaults, distillFiles, embedFiles, headModelFile } from '../pipeline/index.ts'
 import type { DistillReport } from '../pipeline/index.ts'
-import { idEmbeddingsText, leftOutText, oddText } from './distill/left-out.ts'
+import { idEmbeddingsText, idleStageText, leftOutText, oddText, silentKindsText, unjudgedText } from './distill/left-out.ts'
 import { distillPage } from './distill/page.ts'
 import { duration, interruptSignal, once, plainCommand, projectCommand, readConfig, shareOf, wholeNumber } from './options.ts'
 import { createOutput } from './output.ts'
@@ -140,16 +140,18 @@ function reportLines(report: DistillReport, out: string, onnx: string): string[]
     ...Object.entries(unusedPairs).map(
       ([name, pairs]) => `${pairs} pairs of ${name}: training.sources has no source of pairs with that name`,
     ),
+    ...silentKindsText(report),
     ...idEmbeddingsText(idEmbeddings),
     ...leftOutText(leftOut),
     ...stages.map(
-      ({ name, steps, losses, farthest, sources: own }) =>
-        `stage ${name}: ${steps} steps, loss per pass ${losses.map((loss) => loss.toFixed(4)).join(', ')}${farthest === 0 ? '' : `; ${farthest} rows left out as farthest apart`}${aloneText(own)}`,
+      ({ name, steps, losses, farthest, sources: own }, at) =>
+        `stage ${name}: ${idleStageText(report, at) ?? `${steps} steps, loss per pass ${losses.map((loss) => loss.toFixed(4)).join(', ')}`}${farthest === 0 ? '' : `; ${farthest} rows left out as farthest apart`}${aloneText(own)}`,
     ),
   ]
   if (judged !== null && heldOut !== null) {
     const { judgement } = judged
-    lines.push(`judged on ${judgement.events} later events: ${verdict === 'pass' ? 'passed' : 'failed, and the guard only reports'}`)
+    const outcome = verdict === 'pass' ? 'passed' : 'failed, and the guard only reports'
+    lines.push(unjudgedText(report) ?? `judged on ${judgement.events} later events: ${outcome}`)
     lines.push(...judgement.reasons.map((reason) => `  failed: ${reason}`), ...judgement.warnings.map((warning) => `  note: ${warning}`))
   }
   return [

@@ -89,8 +89,8 @@ export interface StagesInput {
   readonly keepOrder?: boolean
   readonly historyLength: number
   /**
-   * Rows of the validation tasks, by name: what stages that are balanced by tasks look at: they shape the draw and nothing else. Over files
-   * they are held out; in a stream they are the round's own samples, which are trained on as well (decision 0019).
+   * Rows of the validation tasks, by name: what stages that are balanced by tasks look at. They shape the draw and nothing else.
+   * Over files they are held out; in a stream they are the round's own samples, which are trained on as well (decision 0019).
    */
   readonly tasks?: RowsBySource
   readonly teachers?: TrainingPlan['teachers']

@@ -64,6 +64,8 @@ export const distillDefaults = { holdOut: 0.1, keepEvery: 1000 } as const
 export interface DistillReport extends OfflineReport {
   /** `reported`: it failed a clause, and `guard.mode` only says so; null: nothing was held out. */
   readonly verdict: 'pass' | 'refused' | 'reported' | null
+  /** By source of ids: its configured kinds of ID embeddings that teach no item. */
+  readonly silentKinds: Readonly<Record<string, readonly string[]>>
   /** Rows of the files that were left out, and the first one's reason. */
   readonly leftOut: Readonly<Record<string, { readonly rows: number; readonly first: string }>>
 }
@@ -118,7 +120,13 @@ async function distilled(config: Config, files: DistillFiles): Promise<DistillOu
   })
   const failed = report.judged?.judgement.verdict === 'refused'
   const verdict = report.judged === null ? null : !failed ? 'pass' : config.guard.mode === 'enforce' ? 'refused' : 'reported'
-  const whole: DistillReport = { ...report, sources: { ...untaught(config, report), ...report.sources }, verdict, leftOut }
+  const whole: DistillReport = {
+    ...report,
+    sources: { ...untaught(config, report), ...report.sources },
+    silentKinds: silentKinds(config, report),
+    verdict,
+    leftOut,
+  }
   if (!isJudged) return { report: whole, head: null }
   await writeText(join(out, 'report.json'), `${JSON.stringify(whole)}\n`)
   if (files.page) await writeText(join(out, 'report.html'), await files.page(whole))
@@ -195,6 +203,15 @@ function offlineOptions(config: Config, { holdOut = distillDefaults.holdOut, kee
 function untaught({ training }: Config, { sources, items }: OfflineReport): OfflineReport['sources'] {
   const missing = Object.entries(training.sources).filter(([name]) => sources[name] === undefined)
   return Object.fromEntries(missing.map(([name, { kind }]) => [name, { kind, rows: 0, unknown: items, heldOut: 0 }]))
+}
+
+function silentKinds({ training }: Config, { sources }: OfflineReport): DistillReport['silentKinds'] {
+  return Object.fromEntries(
+    Object.entries(training.sources).flatMap(([name, { entities }]) => {
+      const silent = entities.filter((kind) => (sources[name]?.teachers?.[kind]?.present ?? 0) === 0)
+      return silent.length === 0 ? [] : [[name, silent] as const]
+    }),
+  )
 }
 
 /** Nine tenths of what Node and the machine, or its container, allow. */

@@ -70,7 +70,7 @@ function withModel(checkpoint: Checkpoint): CheckpointParts {
   return encoded
 }
 
-/** Writes the head at the end of a stage, without its optimizer. */
+/** Writes the head at the end of a stage alone: no moments, learned temperatures, projections of ID embeddings or pooler. */
 export function writeEnd(artifacts: Artifacts, { name, checkpoint }: EndedStage): Promise<void> {
   const { training: _, ...trained } = checkpoint
   return rewrite(artifacts, `${endPrefix}${name}`, encodeCheckpoint(trained))

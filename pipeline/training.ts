@@ -35,7 +35,7 @@ import { replayRows } from './replay-rows.ts'
 import { contentCutRows, roundSources, roundTeachers } from './round-sources.ts'
 import type { RoundInput } from './round-sources.ts'
 import { roundRows, roundText, trainedPut, waitingPuts } from './samples-state.ts'
-import { teacherOptions, teachersAsOf } from './teacher-state.ts'
+import { teacherEntities, teacherOptions, teachersAsOf } from './teacher-state.ts'
 import { configuredTraining } from './training-plan.ts'
 
 /** The head before any training. */
@@ -319,12 +319,18 @@ export class RoundTraining {
     const { config, codec } = this.#project
     const { state } = this.#lanes
     const options = teacherOptions(config, state, endTs)
-    if (options === undefined) return {}
     const targets = [...new Set(rows.map(({ targetId }) => targetId))].map((targetId) => ({ targetId }))
-    // Counts do not depend on the kind that weighs, which may not have come yet.
-    const counted = { ...options, weightBy: options.kinds[0]!.name }
-    const { counts } = buildTeacherBatch(targets, teachersAsOf(state, codec, endTs, item), counted)
-    return Object.fromEntries(options.kinds.map(({ name }, k) => [name, counts[k]!]))
+    // A kind that never came is missing for all of them.
+    const counts = new Map(
+      teacherEntities(config).map((name): [string, TeacherCounts] => [name, { present: 0, missing: targets.length, stale: 0, refused: 0 }]),
+    )
+    if (options !== undefined) {
+      // Counts do not depend on the kind that weighs, which may not have come yet.
+      const counted = { ...options, weightBy: options.kinds[0]!.name }
+      const found = buildTeacherBatch(targets, teachersAsOf(state, codec, endTs, item), counted).counts
+      for (const [k, { name }] of options.kinds.entries()) counts.set(name, found[k]!)
+    }
+    return Object.fromEntries(counts)
   }
 
   /**

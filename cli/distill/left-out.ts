@@ -41,3 +41,24 @@ export function idEmbeddingsText({ rows, late, refused, other }: DistillReport['
   const told = left.filter(([count]) => count > 0).map(([count, why]) => `${count} ${why}`)
   return told.length === 0 ? [] : [`ID embeddings: of ${rows} rows, ${told.join(', ')}: left out`]
 }
+
+/** A line per source of ids that learns from some of its kinds alone: those that it was to have beside them. */
+export function silentKindsText({ silentKinds, sources }: DistillReport): string[] {
+  return Object.entries(silentKinds)
+    .filter(([name]) => (sources[name]?.rows ?? 0) > 0)
+    .map(([name, kinds]) => `source ${name}: no ID embedding of ${kinds.join(', ')} teaches an item; it learns from its other kinds alone`)
+}
+
+/** Why a stage took no step; null when it took some. */
+export function idleStageText({ stages, stopped }: DistillReport, at: number): string | null {
+  if (stages[at]!.steps > 0) return null
+  const reached = stopped === null ? stages.length : stages.findIndex(({ name }) => name === stopped.stage)
+  return at < reached ? 'no step: none of its sources has rows and a share' : 'no step: training was stopped before'
+}
+
+/** Of a head that was not refused though no held-out event could be scored: that, and what was held against content all the same. */
+export function unjudgedText({ judged }: DistillReport): string | null {
+  if (judged === null || judged.judgement.events > 0 || judged.judgement.verdict === 'refused') return null
+  const passed = judged.judgement.clauses.filter(({ name, verdict }) => name !== 'finite-vectors' && verdict === 'pass')
+  return `not judged: no events${passed.length === 0 ? '' : ` (what needs none passed: ${passed.map(({ name }) => name).join(', ')})`}`
+}

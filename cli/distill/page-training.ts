@@ -4,9 +4,11 @@ import { formatNumber, heatStrip, lineChart } from '../../replay/index.ts'
 import type { Block, Chart, PointSeries, Section } from '../../replay/index.ts'
 import type { DistillReport } from '../../pipeline/index.ts'
 import { countText, smooth } from '../demo/report-text.ts'
+import { idleStageText } from './left-out.ts'
 
 /** Loss of every step, per stage and source. */
-export async function lossSection({ trace, stages }: DistillReport): Promise<Section> {
+export async function lossSection(report: DistillReport): Promise<Section> {
+  const { trace, stages } = report
   const title = 'Loss'
   if (trace.steps.loss.length === 0) return { title, blocks: [{ kind: 'text', text: 'No step was taken.' }] }
   const charts: Chart[] = []
@@ -31,7 +33,11 @@ export async function lossSection({ trace, stages }: DistillReport): Promise<Sec
       caption: `${countText(steps, 'step')}${farthest > 0 ? `, without the ${countText(farthest, 'row')} farthest apart` : ''}; mean loss per pass: ${losses.map((loss) => formatNumber(loss, 3)).join(', ')}.${series.length > 1 ? ' Losses of two sources cannot be compared: their negatives and terms differ.' : ''}`,
     })
   }
-  return { title, blocks: [{ kind: 'charts', charts }] }
+  const idle = stages.flatMap(({ name }, at) => {
+    const why = idleStageText(report, at)
+    return why === null ? [] : [`Stage ${name}: ${why}`]
+  })
+  return { title, blocks: [{ kind: 'charts', charts }, ...(idle.length > 0 ? [{ kind: 'list' as const, items: idle }] : [])] }
 }
 
 /** Weights of sources and where they come from. */

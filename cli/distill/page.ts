@@ -8,7 +8,7 @@ import type { Block, Figure, Section } from '../../replay/index.ts'
 import type { DistillReport } from '../../pipeline/index.ts'
 import { countText, guardText, percentText, timeText } from '../demo/report-text.ts'
 import { guardSection } from '../guard-section.ts'
-import { idEmbeddingsText, leftOutText, oddText } from './left-out.ts'
+import { idEmbeddingsText, leftOutText, oddText, silentKindsText, unjudgedText } from './left-out.ts'
 import { gateSection, mapSection, paretoSection } from './page-judgement.ts'
 import { balanceSection, lossSection, miningSection, temperatureSection } from './page-training.ts'
 
@@ -75,7 +75,12 @@ function shortSection(report: DistillReport): Section {
     })
   } else {
     const { judgement } = judged
-    blocks.push({ kind: 'note', tone: judgement.verdict === 'pass' ? 'good' : 'bad', text: guardText(judgement) })
+    const unjudged = unjudgedText(report)
+    blocks.push({
+      kind: 'note',
+      tone: unjudged !== null ? 'neutral' : judgement.verdict === 'pass' ? 'good' : 'bad',
+      text: unjudged === null ? guardText(judgement) : `This head was ${unjudged}.`,
+    })
     if (verdict === 'reported')
       blocks.push({ kind: 'text', text: 'The guard only reports (guard.mode), so the head was written all the same.' })
     if (judgement.reasons.length > 0) blocks.push({ kind: 'list', items: judgement.reasons })
@@ -147,6 +152,7 @@ function rowSection(report: DistillReport): Section {
     ...Object.entries(report.unusedPairs).map(
       ([name, pairs]) => `${countText(pairs, 'pair')} of ${name}: training.sources has no source of pairs with that name`,
     ),
+    ...silentKindsText(report),
     ...(teachers.length > 0 ? [] : idEmbeddingsText(idEmbeddings)),
     ...leftOutText(leftOut),
     ...oddText(report),

@@ -75,6 +75,7 @@ test('the configuration of the guide runs: five stages, counts of what was left 
   match(report.leftOut['idEmbeddings']!.first, /id-embeddings\.csv.*row 1.*finite/)
   ok(report.sources['similar']!.unknown > 0, 'pairs of unknown items are counted')
   deepStrictEqual(Object.keys(report.sources['ids']!.teachers!), ['item'], 'nobody sent embeddings of authors')
+  deepStrictEqual(report.silentKinds, { ids: ['author'] })
   ok(report.sources['similar']!.heldOut > 0)
   ok(report.stages[1]!.farthest > 0, 'the second stage leaves out what is farthest apart')
   ok(report.trace.balances.length >= 2, 'stages were balanced by tasks')
@@ -89,6 +90,7 @@ test('the configuration of the guide runs: five stages, counts of what was left 
     'Stage refined',
     'last lambda*',
     'Learned temperatures',
+    'no ID embedding of author teaches an item',
     'Share of the steps',
     'Pareto',
     'Raw content',
@@ -165,6 +167,9 @@ test('ID embeddings that teach nothing are told, and so is the source that is le
   const told = await run(['distill', '-c', 'staged.yaml', ...files, '--id-embeddings', 'late.csv', '--out', 'late', '--steps', '1'], home)
   strictEqual(told.code, 0, told.stderr)
   match(told.stdout, /source ids: no rows, passed over \(no ID embedding of its kinds teaches an item\)/)
+  match(told.stdout, /stage finetuned: no step: none of its sources has rows and a share$/m)
+  match(told.stdout, /stage cre-a: 1 steps, loss per pass \d/)
+  ok((await readFile(join(home, 'late', 'report.html'), 'utf8')).includes('Stage finetuned: no step: none of its sources has rows'))
   match(told.stdout, /ID embeddings: of 4 rows, 2 later than what is trained on \(their `ts`\), 1 refused \(.*\), 1 of kinds that/)
   ok((await readFile(join(home, 'late', 'report.html'), 'utf8')).includes('of 4 rows, 2 later than what is trained on'))
   const { kind, rows: taught } = (await reportOf('late')).sources['ids']!
@@ -252,14 +257,50 @@ test('when a mix of content and a refused head passes, it is kept and can be tak
   notDeepStrictEqual(await readFile(join(home, 'mixed.f32')), await readFile(join(home, 'last.f32')))
 })
 
-test('a stage is skipped or repeated from the head at the end of the one before', async () => {
-  strictEqual((await runJson(staged('from-end', '--start', 'through/end-finetuned.artifact', '--steps', '2'), home))['warmStart'], true)
-  notDeepStrictEqual(
-    await readFile(join(home, 'through', 'end-base.artifact', 'head.tensors')),
-    await readFile(join(home, 'through', 'end-finetuned.artifact', 'head.tensors')),
-  )
+/** The guide's configuration with other stages: the text of each in order. */
+async function writeStages(name: string, change: (stages: readonly string[]) => readonly string[]): Promise<void> {
+  const [before, ...stages] = (await readFile(join(home, 'staged.yaml'), 'utf8')).split(/^(?= {4}- name: )/m)
+  await writeFile(join(home, name), [before, ...change(stages)].join(''))
+}
+const stagesOf = async (out: string): Promise<string[]> => (await reportOf(out)).stages.map(({ name }) => name)
+const endTensors = (out: string, stage: string): Promise<Buffer> => readFile(join(home, out, `end-${stage}.artifact`, 'head.tensors'))
+
+test('stages are skipped: the others go on from the head at the end of the one before', async () => {
+  await writeStages('remaining.yaml', (stages) => stages.slice(2))
+  const from = ['--start', 'through/end-finetuned.artifact']
+  const told = await run([...staged('skipped', ...from, '--steps', '2'), '-c', 'remaining.yaml'], home)
+  strictEqual(told.code, 0, told.stderr)
+  match(told.stdout, /source ids: no ID embedding of author teaches an item; it learns from its other kinds alone/)
+  deepStrictEqual(await stagesOf('skipped'), ['refined', 'cre-a', 'cre-b'])
+  ok((await reportOf('skipped')).warmStart)
+  await runJson([...staged('unbegun', '--steps', '2'), '-c', 'remaining.yaml'], home)
+  notDeepStrictEqual(await endTensors('skipped', 'refined'), await endTensors('unbegun', 'refined'), 'it began from the head of that end')
   const nothing = plain('never', '--start', 'through/end-none.artifact')
   match((await runFailing(nothing, home, 1)).message, /end-none\.artifact: there is no such artifact/)
+})
+
+test('a stage is repeated: under a name of its own it trains on from its own end', async () => {
+  await writeStages('repeated.yaml', ([base, ...others]) => [base!, base!.replace('name: base', 'name: base-again'), ...others.slice(-1)])
+  await runJson([...staged('repeated', '--steps', '2'), '-c', 'repeated.yaml'], home)
+  deepStrictEqual(await stagesOf('repeated'), ['base', 'base-again', 'cre-b'])
+  const [once, again] = (await reportOf('repeated')).stages
+  deepStrictEqual([once!.steps, again!.steps], [2, 2])
+  notDeepStrictEqual(await endTensors('repeated', 'base-again'), await endTensors('repeated', 'base'))
+})
+
+test('a head that nothing could judge is not called judged', async () => {
+  const rows = (await readFile(join(home, 'interactions.csv'), 'utf8')).trimEnd().split('\n')
+  const newest = Math.max(...rows.slice(1).map((row) => Number(row.split(',')[2])))
+  // Nobody of the newest comes back.
+  const strangers = Array.from({ length: 200 }, (_, i) => `stranger-${i},item-1,${newest + 1000 + i},click`)
+  await writeFile(join(home, 'strangers.csv'), `${[...rows, ...strangers].join('\n')}\n`)
+  const share = String(100 / (rows.length + 200))
+  const own = ['distill', '--interactions', 'strangers.csv', '--content', 'content.parquet', '--out', 'strangers', '--steps', '1']
+  const told = await run([...own, '--hold-out', share], home)
+  strictEqual(told.code, 0, told.stderr)
+  match(told.stdout, /^not judged: no events \(what needs none passed: content-neighbor-recall\)$/m)
+  strictEqual((await reportOf('strangers')).judged!.judgement.events, 0)
+  ok((await readFile(join(home, 'strangers', 'report.html'), 'utf8')).includes('This head was not judged: no events'))
 })
 
 test('usage that cannot be meant is refused before anything is read', async () => {

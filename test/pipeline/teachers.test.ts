@@ -39,7 +39,9 @@ async function bootstrap(it: TestProject): Promise<void> {
 }
 
 test('a round counts what teaches its targets, as of its end', async (t) => {
-  const it = await TestProject.open(t, { changes: { training: { latenessMs, idleMs: hourMs, teachers } } })
+  const it = await TestProject.open(t, {
+    changes: { training: { latenessMs, idleMs: hourMs, teachers: { ...teachers, brand: { by: 'label', labelPrefix: 'brand:' } } } },
+  })
   await bootstrap(it)
   const at = startTs + hourMs
   await it.feed(
@@ -55,6 +57,7 @@ test('a round counts what teaches its targets, as of its end', async (t) => {
   deepStrictEqual(it.control.all('trained').at(-1)!.body.teachers, {
     item: { present: 1, missing: 22, stale: 0, refused: 0 },
     author: { present: 12, missing: 11, stale: 0, refused: 0 },
+    brand: { present: 0, missing: 23, stale: 0, refused: 0 }, // nobody sent any
   })
   const { idEmbeddings, otherIdEmbeddings } = (await it.daemon.status()).owner!
   deepStrictEqual([idEmbeddings, otherIdEmbeddings], [5, 0])
