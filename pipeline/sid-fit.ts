@@ -178,8 +178,8 @@ async function fitLevels(files: SidFitFiles, items: DistinctItems, state: StateF
       state.keep(() => progress.state())
       onProgress?.({
         phase: 'fit',
-        share: ended ? (level + 1) / levels : (level + Math.min(1, round / rounds)) / levels,
-        note: `level ${level + 1} of ${levels}, round ${round}, distortion ${distortion.toPrecision(5)}`,
+        share: Math.min(1, ended ? (level + 1) / levels : (level + Math.min(1, round / rounds)) / levels),
+        note: `${level < levels ? `level ${level + 1} of ${levels}` : 'all levels'}, round ${round}, distortion ${distortion.toPrecision(5)}`,
       })
     },
   })

@@ -21,6 +21,8 @@ export interface FitState {
   readonly levels: readonly FittedLevel[]
   /** The level under way, after at least one round. */
   readonly current: LevelState | undefined
+  /** Rounds over all levels that these have behind them; absent before the first. */
+  readonly jointRounds?: number | undefined
 }
 
 const byteFormat: ByteFormat = { magic: 'SSFS', format: 1, what: 'state of a fit' }
@@ -29,9 +31,10 @@ const aboutSchema = z.object({
   fingerprint: z.string(),
   levels: z.array(z.object({ iterations: count, dead: count, balanced: z.boolean() })),
   current: z.object({ plainRounds: count, balancedRounds: count, settled: z.boolean() }).optional(),
+  jointRounds: count.optional(),
 })
 
-export function fitStateToBytes({ fingerprint, levels, current }: FitState): Uint8Array {
+export function fitStateToBytes({ fingerprint, levels, current, jointRounds }: FitState): Uint8Array {
   const arrays: Numbers[] = []
   for (const { codebook, penalties } of levels) arrays.push(codebook, ...(penalties ? [penalties] : []))
   if (current) {
@@ -44,6 +47,7 @@ export function fitStateToBytes({ fingerprint, levels, current }: FitState): Uin
     ...(current && {
       current: { plainRounds: current.plainRounds, balancedRounds: current.balancedRounds, settled: current.settled },
     }),
+    ...(jointRounds !== undefined && { jointRounds }),
   }
   return packArrays(byteFormat, about, arrays)
 }
@@ -56,12 +60,12 @@ export function fitStateFromBytes(bytes: Uint8Array): FitState {
     if (array instanceof type) return array
     throw corruptBytes(byteFormat.what, 'its arrays do not fit its header')
   }
-  const { fingerprint } = about
+  const { fingerprint, jointRounds } = about
   const levels = about.levels.map(({ iterations, dead, balanced }) => {
     const codebook = next(Float32Array)
     return { codebook, penalties: balanced ? next(Float32Array) : undefined, iterations, dead }
   })
-  if (about.current === undefined) return { fingerprint, levels, current: undefined }
+  if (about.current === undefined) return { fingerprint, levels, current: undefined, jointRounds }
   const [centroids, codes, sums, prices] = [next(Float32Array), next(Int32Array), next(Float64Array), next(Float64Array)]
   const [left, epsilon] = next(Float64Array)
   if (left === undefined || epsilon === undefined) throw corruptBytes(byteFormat.what, 'its arrays do not fit its header')

@@ -14,8 +14,9 @@ import { checkDigits, fitFsq } from './fit-fsq.ts'
 import { fitLevel, type LevelFit, type OnRound } from './fit-level.ts'
 import { sampleOf, type FitSample } from './fit-sample.ts'
 import { fitStateFromBytes, fitStateToBytes, type FitState, type FittedLevel } from './fit-state.ts'
+import { jointRounds } from './joint-rounds.ts'
 import { spreadOf, unexplained } from './quality-distortion.ts'
-import { ResidualRule } from './residual-rule.ts'
+import { ResidualRule, subtractAll } from './residual-rule.ts'
 import { Crew } from './walk-pool.ts'
 
 export interface FitOptions {
@@ -53,6 +54,13 @@ export interface FitOptions {
    * to the encode. Left out: codes cost nothing.
    */
   readonly balance?: BalanceOptions
+  /**
+   * Most rounds over all levels at once, behind those per level: every codeword moves to what the other levels leave of its rows. Higher:
+   * slower, less distortion. They end when one lowers distortion by less than a ten-thousandth. None with one level, with `balance`,
+   * with `normalizeResiduals` and with passes over a source.
+   * @default 5
+   */
+  readonly jointRounds?: number
   /** A finite-scalar level behind the codebooks: values per digit, e.g. [5, 5, 3]. It has no codebook and cannot collapse. */
   readonly fsqDigits?: readonly number[]
   /** Pulls items that are consumed together towards one another during the fit. Encoding stays a function of the vector. */
@@ -62,18 +70,18 @@ export interface FitOptions {
    * @default 1
    */
   readonly threads?: number
-  /** Called after every round of every level, and once more at its end. */
+  /** Called after every round of every level, and once more at its end; then after every round over all levels. */
   readonly onProgress?: (progress: FitProgress) => void
   /** Goes on from `FitProgress.state()` of a fit of the same items and options. */
   readonly resume?: Uint8Array
   readonly signal?: AbortSignal
 }
 
-export const fitDefaults = { iterations: 25, normalize: true, sampleRowsPerCode: 256, threads: 1 } as const
+export const fitDefaults = { iterations: 25, normalize: true, sampleRowsPerCode: 256, jointRounds: 5, threads: 1 } as const
 
 /** Where a fit stands. */
 export interface FitProgress {
-  /** Level under way, 0-based, of `levels`. */
+  /** Level under way, 0-based, of `levels`; equal to `levels` in the rounds over all of them. */
   readonly level: number
   readonly levels: number
   /** Rounds of it that are done, of at most `rounds`. */
@@ -81,7 +89,7 @@ export interface FitProgress {
   readonly rounds: number
   /** Mean squared distance of the rows to their codewords after this round. */
   readonly distortion: number
-  /** Whether the level is over; every level tells so once. */
+  /** Whether the level is over; every level tells so once, the rounds over all levels do not. */
   readonly ended: boolean
   /** Bytes from which `resume` goes on to the same result. Made when called, and only while `onProgress` runs. */
   state(): Uint8Array
@@ -168,13 +176,33 @@ export async function fitSample(sample: FitSample, dim: number, options: FitOpti
   const run: LevelRun = { dim, options, balance, scale: Math.sqrt(energy / rows), fingerprint, rule, refinement }
   const before = options.resume && resumedState(options.resume, fingerprint)
   const residual = x === sample.vectors || rule.ownResiduals ? x.slice() : x
+  const joint = mostJointRounds(options, refinement !== undefined)
   const lengths = new Float64Array(rows).fill(1)
-  const levels: FittedLevel[] = []
-  for (const level of sizes.keys()) {
-    rule.ready(residual, lengths)
-    const { codes, ...fitted } = await nextLevel(residual, level, levels, before, run)
-    levels.push(fitted)
-    await rule.leave(x, residual, levels, codes)
+  let levels: FittedLevel[] = []
+  let jointDone = 0
+  // Levels that rounds over all of them have moved do not say what they were fitted on: there is nothing to walk through again.
+  if (before?.jointRounds !== undefined) levels = [...before.levels]
+  else
+    for (const level of sizes.keys()) {
+      rule.ready(residual, lengths)
+      const { codes, ...fitted } = await nextLevel(residual, level, levels, before, run)
+      levels.push(fitted)
+      await rule.leave(x, residual, levels, codes)
+    }
+  if (joint > 0) {
+    residual.set(preparedFloat32(sample.vectors, dim, settings.normalize))
+    const done = before?.jointRounds ?? 0
+    const rounds = await jointRounds(residual, levels, {
+      dim,
+      rounds: joint,
+      done,
+      rule,
+      onRound: (round, distortion, moved) => tellJoint(round, distortion, moved, joint, run),
+      signal: options.signal,
+    })
+    levels = rounds.levels
+    jointDone = rounds.rounds
+    subtractAll(residual, dim, levels, rounds.codes)
   }
   let left = 0
   for (let at = 0; at < residual.length; at++) left += (lengths[Math.floor(at / dim)]! * residual[at]!) ** 2
@@ -187,8 +215,33 @@ export async function fitSample(sample: FitSample, dim: number, options: FitOpti
     codebooks: codebooksOf(dim, words, { penalties, ...(fsq && { fsq }) }),
     settings,
     fvu,
-    training: trainingOf(sample, rows, dim, levels, { ...options, ...(balance && { balance }) }, fvu),
+    training: trainingOf(sample, rows, dim, levels, { ...options, ...(balance && { balance }), jointRounds: jointDone }, fvu),
   }
+}
+
+/**
+ * Rounds over all levels at most. Prices are those of centroids at rest, residuals at unit length are no sums of codewords, and passes
+ * have brought codewords to the means of more rows than the sample has: there are none then.
+ */
+function mostJointRounds(
+  { sizes, balance, normalizeResiduals, jointRounds: most = fitDefaults.jointRounds }: FitOptions,
+  passes: boolean,
+): number {
+  if (!Number.isInteger(most) || most < 0)
+    throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `jointRounds is a whole number from 0 on, got ${most}`)
+  return sizes.length === 1 || balance !== undefined || normalizeResiduals === true || passes ? 0 : most
+}
+
+function tellJoint(
+  round: number,
+  distortion: number,
+  levels: readonly FittedLevel[],
+  rounds: number,
+  { options, fingerprint }: LevelRun,
+): void {
+  const count = levels.length
+  const state = (): Uint8Array => fitStateToBytes({ fingerprint, levels, current: undefined, jointRounds: round })
+  options.onProgress?.({ level: count, levels: count, round, rounds, distortion, ended: false, state })
 }
 
 function settingsOf(options: FitOptions): EncodeSettings {
@@ -207,7 +260,7 @@ function trainingOf(
   sampleRows: number,
   dim: number,
   levels: readonly FittedLevel[],
-  { seed, iterations = fitDefaults.iterations, balance, fsqDigits, attraction }: FitOptions,
+  { seed, iterations = fitDefaults.iterations, jointRounds: joint, balance, fsqDigits, attraction }: FitOptions,
   fvu: number,
 ): Record<string, unknown> {
   return {
@@ -216,6 +269,7 @@ function trainingOf(
     init: 'k-means++',
     seed,
     iterations,
+    jointRounds: joint,
     rows: sample.rows,
     sampleRows,
     sampleRule: 'smallest hashUnit(seed, item id)',
@@ -276,8 +330,8 @@ function meanSquaredDistance(rows: Float32Array, dim: number, { codebook, codes 
 
 /** Names the rows and all options that decide the result; the number of threads does not. */
 function fingerprintOf({ vectors }: FitSample, options: FitOptions, passes: number): string {
-  const { sizes, seed, balance, iterations } = { ...fitDefaults, ...options }
-  const hash = createHash('sha256').update(JSON.stringify({ sizes, seed, balance, iterations, passes, ...settingsOf(options) }))
+  const { sizes, seed, balance, iterations, jointRounds: joint } = { ...fitDefaults, ...options }
+  const hash = createHash('sha256').update(JSON.stringify({ sizes, seed, balance, iterations, joint, passes, ...settingsOf(options) }))
   return hash.update(new Uint8Array(vectors.buffer, vectors.byteOffset, vectors.byteLength)).digest('hex')
 }
 

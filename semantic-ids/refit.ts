@@ -1,8 +1,8 @@
 /**
- * Moves every codeword to the mean of what its items leave at that level, first level first.
+ * Moves every codeword to the mean of what the other levels leave of its items, first level first.
  * Invariant: float64 sums in a fixed order; codes without rows keep their codeword.
  *
- * The sum of residuals of a code is the sum of its vectors less the codewords that stood before it, each as often as it did. The
+ * The sum of residuals of a code is the sum of its vectors less the codewords that stand beside it, each as often as it does. The
  * first part is kept from round to round and touched only by rows whose code changed; the second needs no vector at all.
  */
 
@@ -60,19 +60,33 @@ export class CodeSums {
     addScaled(this.#sums[level]!, code * this.#dim, this.#x, row * this.#dim, this.#dim, sign)
   }
 
-  /** Codebooks refitted under the codes of the last `assign`; penalties and finite-scalar level stay as they are. */
+  /**
+   * Codebooks refitted under the codes of the last `assign`: every level to the mean of what those before it leave, as a fit level by
+   * level does. Penalties and finite-scalar level stay as they are.
+   */
   refit(codebooks: Codebooks): Codebooks {
     const levels: Float32Array[] = []
     for (let level = 0; level < this.#sizes.length; level++) levels.push(this.#refitLevel(level, codebooks.levels[level]!, levels))
     return codebooksOf(this.#dim, levels, codebooks)
   }
 
-  #refitLevel(level: number, codebook: Float32Array, before: readonly Float32Array[]): Float32Array {
+  /**
+   * Codebooks refitted under the codes of the last `assign`, every level to the mean of what all others leave, those behind it among
+   * them: distortion under these codes never rises. Greedy codes under the new codebooks may be others.
+   */
+  refitJointly(codebooks: Codebooks): Codebooks {
+    const levels = codebooks.levels.slice()
+    for (let level = 0; level < this.#sizes.length; level++) levels[level] = this.#refitLevel(level, levels[level]!, levels)
+    return codebooksOf(this.#dim, levels, codebooks)
+  }
+
+  /** @param others - codewords that are taken off, by level; the level itself is passed over */
+  #refitLevel(level: number, codebook: Float32Array, others: readonly Float32Array[]): Float32Array {
     const dim = this.#dim
     const counts = this.#counts[level]!
     const out = codebook.slice()
-    const members = level === 0 ? undefined : rowsByCode(this.#codes, level, this.#stride, counts)
-    const times = before.map((_, earlier) => new Int32Array(this.#sizes[earlier]!))
+    const beside = others.flatMap((words, other) => (other === level ? [] : [{ other, words, times: new Int32Array(this.#sizes[other]!) }]))
+    const members = beside.length === 0 ? undefined : rowsByCode(this.#codes, level, this.#stride, counts)
     const residual = new Float64Array(dim)
     for (let code = 0; code < counts.length; code++) {
       const count = counts[code]!
@@ -81,22 +95,22 @@ export class CodeSums {
       residual.set(sums)
       if (members !== undefined) {
         const rows = members.order.subarray(members.starts[code]!, members.starts[code + 1]!)
-        for (const [earlier, words] of before.entries()) this.#subtractEarlier(residual, rows, earlier, words, times[earlier]!)
+        for (const { other, words, times } of beside) this.#subtractOther(residual, rows, other, words, times)
       }
       for (let j = 0; j < dim; j++) out[code * dim + j] = residual[j]! / count
     }
     return out
   }
 
-  /** Takes an earlier level's codewords off the sum, each as often as the rows hold it. `times` is scratch, zero before and after. */
-  #subtractEarlier(residual: Float64Array, rows: Int32Array, earlier: number, words: Float32Array, times: Int32Array): void {
+  /** Takes another level's codewords off the sum, each as often as the rows hold it. `times` is scratch, zero before and after. */
+  #subtractOther(residual: Float64Array, rows: Int32Array, other: number, words: Float32Array, times: Int32Array): void {
     const levels = this.#stride
     for (const row of rows) {
-      const code = this.#codes[row * levels + earlier]!
+      const code = this.#codes[row * levels + other]!
       times[code] = times[code]! + 1
     }
     for (const row of rows) {
-      const code = this.#codes[row * levels + earlier]!
+      const code = this.#codes[row * levels + other]!
       if (times[code] === 0) continue
       addScaled(residual, 0, words, code * this.#dim, this.#dim, -times[code]!)
       times[code] = 0

@@ -12,6 +12,9 @@ import { pick, type Cohort } from './refresh-cohort.ts'
 import { CodeSums } from './refit.ts'
 import { stickyLloyd } from './sticky-lloyd.ts'
 
+/** Refits under the old codes before the first trial. They read no vector. */
+const firstSweeps = 3
+
 /** One switching cost that was tried. */
 export interface CurvePoint {
   /** Infinity: old codes were never left. */
@@ -59,7 +62,7 @@ export async function searchDelta(
   const { budget, steps, largestDelta } = options
   const sums = new CodeSums(cohort.x, start)
   sums.assign(cohort.old)
-  const refitted = sums.refit(start)
+  const refitted = refitUnderOld(cohort, sums, start)
   const curve: CurvePoint[] = []
   let best: Trial | undefined
   const attempt = async (delta: number): Promise<boolean> => {
@@ -81,6 +84,20 @@ export async function searchDelta(
   return { best: best!, curve: curve.sort((a, b) => a.delta - b.delta) }
 }
 
+/**
+ * The parent's codebooks refitted under the old codes: from where they are, which suits vectors that moved a little, or from means level
+ * by level, which suits those that moved far; whichever leaves less.
+ */
+function refitUnderOld({ x, old }: Cohort, sums: CodeSums, start: Codebooks): Codebooks {
+  const swept = [start, sums.refit(start)].map((codebooks) => {
+    let out = codebooks
+    for (let sweep = 0; sweep < firstSweeps; sweep++) out = sums.refitJointly(out)
+    return out
+  })
+  const [near, far] = swept.map((codebooks) => squaredError(x, old, codebooks))
+  return near! <= far! ? swept[0]! : swept[1]!
+}
+
 /** One switching cost through all rounds. */
 async function tryDelta(
   { vectors, x, spread, old, known, before, weights }: Cohort,
@@ -92,7 +109,7 @@ async function tryDelta(
   walk: CodebookWalk,
 ): Promise<Trial> {
   const levels = start.sizes.length
-  const { codebooks, codes } = await stickyLloyd(vectors, sums, start, settings, { old, delta }, rounds, walk, signal)
+  const { codebooks, codes } = await stickyLloyd(vectors, sums, start, settings, { old, delta }, rounds, walk, 'joint', signal)
   const report = churn(before, pick(codes, known, levels), levels, weights)
   const { full, firstCode, prefix, perLevel, trafficWeighted } = report
   return {
@@ -112,11 +129,12 @@ async function tryDelta(
   }
 }
 
-/** Sum of squared errors of all rows. */
-function squaredError(x: Float32Array, codes: Uint16Array, { dim, sizes, levels }: Codebooks): number {
+/** Sum of squared errors of all rows that have codes (none: -1). */
+function squaredError(x: Float32Array, codes: Uint16Array | Int32Array, { dim, sizes, levels }: Codebooks): number {
   const residual = new Float64Array(dim)
   let total = 0
   for (let row = 0, at = 0; at < x.length; row++, at += dim) {
+    if (codes[row * sizes.length] === -1) continue
     for (let j = 0; j < dim; j++) residual[j] = x[at + j]!
     for (const [level, codebook] of levels.entries()) {
       const from = codes[row * sizes.length + level]! * dim

@@ -21,6 +21,8 @@ export class ResidualRule {
   readonly #crew: Crew
   /** Of single levels, by number of codes and whether they have penalties. */
   readonly #walks = new Map<string, CodebookWalk>()
+  /** Of all levels, once the first is asked for. */
+  #wholeWalk: CodebookWalk | undefined
 
   /** @param settings - `normalize` is taken as done */
   constructor(dim: number, { normalizeResiduals = false, beam = 1 }: Pick<EncodeSettings, 'normalizeResiduals' | 'beam'>, crew: Crew) {
@@ -70,10 +72,14 @@ export class ResidualRule {
     const walk = await CodebookWalk.like({ codebooks, settings: this.#settings }, false, this.#crew)
     const all = await walk.run(x, codebooks, this.#settings)
     residual.set(x)
-    for (const [level, { codebook }] of levels.entries()) {
-      const own = Uint16Array.from({ length: codes.length }, (_, row) => all[row * levels.length + level]!)
-      subtractCodewords(residual, this.#dim, codebook, own)
-    }
+    subtractAll(residual, this.#dim, levels, all)
+  }
+
+  /** Codes of vectors in all levels, row-major, shape [n, levels]. @param x - row-major float32, shape [n, dim] */
+  async allCodesOf(x: Float32Array, levels: readonly RuleLevel[]): Promise<Uint16Array> {
+    const codebooks = this.#books(levels)
+    this.#wholeWalk ??= await CodebookWalk.like({ codebooks, settings: this.#settings }, false, this.#crew)
+    return this.#wholeWalk.run(x, codebooks, this.#settings)
   }
 
   /** What levels leave of vectors, float32, made ready for the next one. @param x - row-major float32, shape [n, dim]; not changed */
@@ -102,5 +108,13 @@ export function subtractCodewords(residual: Float32Array, dim: number, codebook:
     const from = codes[row]! * dim
     const at = row * dim
     for (let j = 0; j < dim; j++) residual[at + j] = residual[at + j]! - codebook[from + j]!
+  }
+}
+
+/** Takes all codewords of each row off it, in place. @param codes - row-major, shape [rows, levels] */
+export function subtractAll(residual: Float32Array, dim: number, levels: readonly RuleLevel[], codes: Uint16Array): void {
+  for (const [level, { codebook }] of levels.entries()) {
+    const own = Uint16Array.from({ length: codes.length / levels.length }, (_, row) => codes[row * levels.length + level]!)
+    subtractCodewords(residual, dim, codebook, own)
   }
 }

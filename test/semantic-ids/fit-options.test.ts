@@ -76,6 +76,77 @@ test('a fit that goes on from any of its states ends with the same bytes', async
   await rejects(from(newer), { code: 'SIDESTREAM_ARTIFACT_CORRUPT', message: /format 9/ })
 })
 
+test('rounds over all levels lower distortion, kill no code, keep to the encode rule, and go on from any state', async () => {
+  const rows = 64 * 39
+  const vectors = clustered(rows, dim, 90, 14)
+  const sizes = [64, 24, 12]
+  for (const rule of [{}, { beam: 3 }, { fsqDigits: [3, 3] }] as Partial<FitOptions>[]) {
+    const options: FitOptions = { sizes, seed: 2, iterations: 6, ...rule }
+    const apart = await fitCodebooks(vectors, idsOf(rows), dim, { ...options, jointRounds: 0 })
+    const states: Uint8Array[] = []
+    const distortions: number[] = []
+    const joint = await fitCodebooks(vectors, idsOf(rows), dim, {
+      ...options,
+      onProgress: ({ level, levels, round, ended, distortion, state }) => {
+        if (level < levels && !(ended && level === 2)) return
+        equal(round, level < levels ? 6 : distortions.length)
+        if (level < levels) distortions.length = 0
+        distortions.push(distortion)
+        states.push(state())
+      },
+    })
+    equal(joint.training['jointRounds'], 5)
+    equal(states.length, 6)
+    // The last level's own distortion by beam is not that of the walk over all levels: only the rounds are compared.
+    for (let at = 2; at < distortions.length; at++) ok(distortions[at]! < distortions[at - 1]!)
+    ok(joint.fvu < 0.99 * apart.fvu, `${joint.fvu} is not below ${apart.fvu}`)
+    const codes = encode(vectors, joint.codebooks, joint.settings)
+    deepStrictEqual(
+      usage(codes, joint.codebooks.sizes)
+        .levels.slice(0, 3)
+        .map(({ dead }) => dead),
+      [0, 0, 0],
+    )
+    const { fvu } = reconstruction(vectors, codes, joint.codebooks, joint.settings)
+    ok(Math.abs(joint.fvu - fvu) < 1e-6, `the fit says ${joint.fvu}, the codes ${fvu}`)
+    for (const resume of states) {
+      const resumed = await fitCodebooks(vectors, idsOf(rows), dim, { ...options, resume })
+      deepStrictEqual([bytesOf(resumed), resumed.training, resumed.fvu], [bytesOf(joint), joint.training, joint.fvu])
+    }
+    await rejects(fitCodebooks(vectors, idsOf(rows), dim, { ...options, jointRounds: 4, resume: states[3]! }), {
+      code: 'SIDESTREAM_ARTIFACT_CORRUPT',
+    })
+  }
+  for (const bad of [-1, 1.5])
+    await rejects(fitCodebooks(vectors, idsOf(rows), dim, { sizes, seed: 2, jointRounds: bad }), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
+})
+
+test('codes that a round over all levels leaves without rows come back', async () => {
+  // Few rows a code: nearly every round empties some.
+  const rows = 400
+  const vectors = clustered(rows, dim, 60, 15)
+  const options = { sizes: [48, 48, 48], seed: 3, normalize: false, iterations: 10 }
+  const dead = async (jointRounds: number): Promise<{ dead: number[]; fvu: number; rounds: unknown }> => {
+    const fit = await fitCodebooks(vectors, idsOf(rows), dim, { ...options, jointRounds })
+    const { levels } = usage(encode(vectors, fit.codebooks, fit.settings), options.sizes)
+    return { dead: levels.map((level) => level.dead), fvu: fit.fvu, rounds: fit.training['jointRounds'] }
+  }
+  const [apart, joint] = [await dead(0), await dead(5)]
+  joint.dead.forEach((count, level) => ok(count <= apart.dead[level]!, `level ${level}: ${count} dead codes, ${apart.dead[level]} before`))
+  ok(Number(joint.rounds) > 0 && joint.fvu < apart.fvu)
+})
+
+test('there are no rounds over all levels with prices, residuals of unit length, or one level', async () => {
+  const rows = 500
+  const vectors = clustered(rows, dim, 20, 16)
+  for (const options of [{ sizes: [8, 8], balance: {} }, { sizes: [8, 8], normalizeResiduals: true }, { sizes: [8] }]) {
+    const [joint, apart] = await Promise.all(
+      [5, 0].map((jointRounds) => fitCodebooks(vectors, idsOf(rows), dim, { ...options, seed: 1, iterations: 6, jointRounds })),
+    )
+    deepStrictEqual([bytesOf(joint!), joint!.training['jointRounds']], [bytesOf(apart!), 0])
+  }
+})
+
 test('progress tells a distortion that falls round by round', async () => {
   const rows = 800
   const seen: number[] = []

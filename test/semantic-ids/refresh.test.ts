@@ -58,7 +58,7 @@ test('sticky rounds give the golden codes, codebooks, churn and FVU', async (t) 
   t.after(() => crew.close())
   const walk = await CodebookWalk.create([6, 5], 4, false, true, crew)
   const sticky = { old: Int32Array.from(encoded), delta: 0.25 }
-  const result = await stickyLloyd(refreshed, new CodeSums(refreshed, codebooks), codebooks, settings, sticky, 3, walk)
+  const result = await stickyLloyd(refreshed, new CodeSums(refreshed, codebooks), codebooks, settings, sticky, 3, walk, 'by level')
   const expected = golden.refresh['sticky_lloyd_0.25_rounds_3']
   deepStrictEqual(result.codes, flat(expected.codes))
   for (const [level, words] of expected.codebooks.entries()) {
@@ -240,8 +240,8 @@ test('vectors that did not move keep every ID at next to no cost', async () => {
   )
   equal(still.churn.full, 0)
   ok(
-    still.delta < 0.1 &&
-      still.fvu <= reconstruction(vectors, encode(vectors, fit.codebooks, fit.settings), fit.codebooks, fit.settings).fvu + 0.005,
+    still.delta < 0.2 &&
+      still.fvu <= reconstruction(vectors, encode(vectors, fit.codebooks, fit.settings), fit.codebooks, fit.settings).fvu,
   )
 })
 
