@@ -81,6 +81,7 @@ test('distill writes a head; embed and plain onnxruntime read the same vectors f
   deepStrictEqual(await runJson(['embed', '--head', 'head', '--content', 'content.parquet', '--out', 'all.f32'], home), {
     out: 'all.f32',
     items,
+    leftOut: {},
   })
   const { ids, dim, vectors } = await vectorsOf('all.f32')
   deepStrictEqual([ids[7], dim], ['item-7', 32])
@@ -139,7 +140,7 @@ test('on a terminal, distill and embed show how far they are; elsewhere and for 
   const embedded = await runOnTerminal(embed, home)
   match(embedded.stdout, new RegExp(`embedding .*100% ${items} items[\\s\\S]*${items} vectors written to shown\\.f32`))
   const quiet = await runOnTerminal([...embed, '--json'], home)
-  deepStrictEqual(JSON.parse(quiet.stdout), { out: 'shown.f32', items })
+  deepStrictEqual(JSON.parse(quiet.stdout), { out: 'shown.f32', items, leftOut: {} })
   strictEqual((await run(embed, home)).stderr, '')
 })
 
