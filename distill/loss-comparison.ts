@@ -16,6 +16,8 @@ import type { SourceOverride, TrainingSource } from './sources.ts'
 export const comparedBatches = 8
 /** How many of them may be no worse. By chance alone that few are in 9 of 256 cases, and the newest rows favor the head of now. */
 const sparedBatches = 1
+/** A batch is worse from this much more loss on (nats a row): rows that are told apart already differ by noise alone. */
+const leastRise = 0.01
 
 type State = Readonly<Record<string, Tensor>>
 
@@ -74,8 +76,9 @@ export class LossComparison {
         return Number((await session.step(feeds))['loss']!.data[0])
       }
       const found = { now: await lossWith(now), begun: await lossWith(begun), untrained: Infinity }
-      if (found.now > found.begun) found.untrained = await lossWith(initial(graph))
-      if (found.now > found.begun && found.now > found.untrained) losses.push(found)
+      const isWorse = (than: number): boolean => found.now > than + leastRise
+      if (isWorse(found.begun)) found.untrained = await lossWith(initial(graph))
+      if (isWorse(found.begun) && isWorse(found.untrained)) losses.push(found)
       else if (++spared > sparedBatches) return undefined
     }
     const mean = (head: keyof WorseLoss): number => losses.reduce((sum, loss) => sum + loss[head], 0) / losses.length
