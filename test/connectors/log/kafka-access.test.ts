@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
 import { inspect } from 'node:util'
 
 import { openKafkaLog } from '../../../connectors/index.ts'
@@ -104,10 +105,12 @@ test('a user without rights: every part says which right is missing, and works o
   const acls = bareKafka(broker.brokers).admin()
   await acls.connect()
   t.after(() => acls.disconnect())
-  const grant = (resourceType: number, resourceName: string, operation: number) =>
-    acls.createAcls({
-      acl: [{ resourceType, resourceName, operation, resourcePatternType: 3, principal: 'User:bob', host: '*', permissionType: 3 }],
-    })
+  const grant = async (resourceType: number, resourceName: string, operation: number): Promise<void> => {
+    const acl = { resourceType, resourceName, operation, resourcePatternType: 3, principal: 'User:bob', host: '*', permissionType: 3 }
+    await acls.createAcls({ acl: [acl] })
+    // The controller has it; the broker that decides learns of it a moment later.
+    while ((await acls.describeAcls(acl)).resources.length === 0) await setImmediate()
+  }
   const [topicKind, groupKind, read, write, describe] = [2, 3, 3, 4, 8]
   await grant(topicKind, topic, describe)
   deepStrictEqual((await (await log.admin()).describe(topic)).end, [1n])
