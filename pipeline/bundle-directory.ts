@@ -6,10 +6,10 @@
 
 import { createHash, randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { z } from 'zod'
-import { fileError, SidestreamError, writeCodes, writeParquet, writeWhole } from '../schemas/index.ts'
+import { fileError, SidestreamError, syncDirectory, writeCodes, writeParquet, writeWhole } from '../schemas/index.ts'
 import type { CodeBatch } from '../schemas/index.ts'
 import { bundleFromParts, bundleToParts, prefixOrder } from '../semantic-ids/index.ts'
 import type { Bundle } from '../semantic-ids/index.ts'
@@ -239,17 +239,6 @@ export async function requireFree(target: string): Promise<void> {
     'SIDESTREAM_USAGE_INVALID',
     `${target} is not empty: write the bundle to another directory, or remove that one first`,
   )
-}
-
-/** Makes names durable. Windows cannot open a directory; its file system journals renames. */
-async function syncDirectory(directory: string): Promise<void> {
-  if (process.platform === 'win32') return
-  const handle = await open(directory, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
 }
 
 function writeJson(file: string, value: unknown): Promise<unknown> {

@@ -8,7 +8,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, open, readFile, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
-import { SidestreamError, isSidestreamError } from '../../schemas/index.ts'
+import { SidestreamError, isSidestreamError, syncDirectory } from '../../schemas/index.ts'
 import type { Artifact, ArtifactManifest, ArtifactPart, Artifacts } from './artifacts.ts'
 import { checkName, checkPart, corrupt, isEqualContent, manifestName, manifestOf, manifestSchema, missing, otherContent } from './parts.ts'
 
@@ -129,17 +129,6 @@ async function writeSynced(file: string, bytes: Uint8Array): Promise<void> {
   const handle = await open(file, 'wx')
   try {
     await handle.writeFile(bytes)
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
-
-/** Makes a rename durable. Windows cannot open a directory; its file system journals renames. */
-async function syncDirectory(directory: string): Promise<void> {
-  if (process.platform === 'win32') return
-  const handle = await open(directory, 'r')
-  try {
     await handle.sync()
   } finally {
     await handle.close()

@@ -145,3 +145,14 @@ export async function writeWhole<T>(path: string, body: (handle: FileHandle) => 
     throw isSystemError(error) ? fileError(path, error) : error
   }
 }
+
+/** Makes created, renamed and removed names of a directory durable. Windows cannot open one; its file system journals renames. */
+export async function syncDirectory(directory: string): Promise<void> {
+  if (process.platform === 'win32') return
+  const handle = await open(directory, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
