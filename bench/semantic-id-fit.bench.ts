@@ -2,6 +2,7 @@
  * Fitting residual codebooks: d 128 with 3 x 256 codes and 25 rounds, d 256 with 4 x 256 and 10, d 512 with 3 x 1,024 and 5, each on
  * 65,536 rows around 2,000 centers; with `--x FILE.f32` on those vectors instead (3 x 64, 25 rounds), e.g. real ones. Checked besides:
  * the fit on a source of `--source-rows` x 256, with its peak of memory.
+ * Fits are made as they are by default, and level by level alone (`jointRounds: 0`), which is the work that the peers do.
  * Peer with `--peers DIR --python FILE`: faiss.Kmeans level by level on the same rows, in turns in the same run, and with `--rq` also
  * faiss.ResidualQuantizer (beam 1). Both count fitting only. `fvu` is over the rows fitted on, mean of the rounds; every round has a seed
  * of its own, as distortion hangs on the start. `others` is the share of the machine that other processes used: above a tenth, processor
@@ -81,16 +82,18 @@ async function besideFaiss(shape: Shape, file: string | undefined): Promise<void
     }
     const rows = vectors.length / dim
     const ours: Run[] = []
+    const alone: Run[] = []
     const theirs: Run[] = []
     const quantizers: Run[] = []
     const others = watchOthers()
     for (let seed = 0; seed < rounds; seed++) {
       ours.push(await fitOurs(vectors, shape, seed))
+      alone.push(await fitOurs(vectors, shape, seed, 0))
       if (values.peers === undefined) continue
       theirs.push(fitFaiss(values.peers, x, rows, shape, seed, ['--method', 'kmeans']))
       if (values.rq) quantizers.push(fitFaiss(values.peers, x, rows, shape, seed, ['--method', 'rq', '--beam', '1', '--train-beam', '1']))
     }
-    const ratio = (peers: readonly Run[], of: 'seconds' | 'cpuSeconds'): number =>
+    const ratio = (peers: readonly Run[], ours: readonly Run[], of: 'seconds' | 'cpuSeconds'): number =>
       figure(median(peers.map((run, at) => run[of] / ours[at]![of])))
     const figuresOf = (runs: readonly Run[], prefix: string): Record<string, unknown> => ({
       [`${prefix}s`]: figure(median(runs.map(({ seconds }) => seconds))),
@@ -101,11 +104,14 @@ async function besideFaiss(shape: Shape, file: string | undefined): Promise<void
       bench: name,
       rows,
       ...figuresOf(ours, ''),
+      ...figuresOf(alone, 'levels alone '),
       ...(theirs.length > 0 && {
         peer: 'faiss.Kmeans per level',
         ...figuresOf(theirs, 'peer '),
-        ratio: ratio(theirs, 'seconds'),
-        'cpu ratio': ratio(theirs, 'cpuSeconds'),
+        ratio: ratio(theirs, ours, 'seconds'),
+        'cpu ratio': ratio(theirs, ours, 'cpuSeconds'),
+        'levels alone ratio': ratio(theirs, alone, 'seconds'),
+        'levels alone cpu ratio': ratio(theirs, alone, 'cpuSeconds'),
       }),
       ...(quantizers.length > 0 && { 'second peer': 'faiss.ResidualQuantizer', ...figuresOf(quantizers, 'second peer ') }),
       others: others(),
@@ -118,7 +124,7 @@ async function besideFaiss(shape: Shape, file: string | undefined): Promise<void
   }
 }
 
-async function fitOurs(vectors: Float32Array, { dim, levels, size, iterations }: Shape, seed: number): Promise<Run> {
+async function fitOurs(vectors: Float32Array, { dim, levels, size, iterations }: Shape, seed: number, jointRounds?: number): Promise<Run> {
   const rows = vectors.length / dim
   const ids = Array.from({ length: rows }, (_, row) => String(row))
   const sizes = Array.from({ length: levels }, () => size)
@@ -131,6 +137,7 @@ async function fitOurs(vectors: Float32Array, { dim, levels, size, iterations }:
     normalize: false,
     threads,
     sampleRowsPerCode: Math.ceil(rows / size),
+    ...(jointRounds !== undefined && { jointRounds }),
   })
   const seconds = (performance.now() - start) / 1000
   const { user, system } = process.cpuUsage(cpu)

@@ -25,7 +25,8 @@ export interface FitOptions {
   /** Seed of the sample and of the k-means++ start. */
   readonly seed: number
   /**
-   * Most Lloyd rounds per level; a level also stops when its distortion falls by less than a millionth.
+   * Most rounds: Lloyd's of each level, the `jointRounds` behind them among them. A level also stops when its distortion falls by less
+   * than a millionth.
    * @default 25
    */
   readonly iterations?: number
@@ -55,10 +56,10 @@ export interface FitOptions {
    */
   readonly balance?: BalanceOptions
   /**
-   * Most rounds over all levels at once, behind those per level: every codeword moves to what the other levels leave of its rows. Higher:
-   * slower, less distortion. They end when one lowers distortion by less than a ten-thousandth. None with one level, with `balance`,
-   * with `normalizeResiduals` and with passes over a source.
-   * @default 5
+   * How many of the rounds are over all levels at once: every codeword moves to what the other levels leave of its rows. They end when
+   * one lowers distortion by less than a ten-thousandth. None with one level, with `balance`, with `normalizeResiduals` and with passes
+   * over a source.
+   * @default three of ten `iterations`, rounded down
    */
   readonly jointRounds?: number
   /** A finite-scalar level behind the codebooks: values per digit, e.g. [5, 5, 3]. It has no codebook and cannot collapse. */
@@ -77,7 +78,10 @@ export interface FitOptions {
   readonly signal?: AbortSignal
 }
 
-export const fitDefaults = { iterations: 25, normalize: true, sampleRowsPerCode: 256, jointRounds: 5, threads: 1 } as const
+export const fitDefaults = { iterations: 25, normalize: true, sampleRowsPerCode: 256, threads: 1 } as const
+
+/** Share of the rounds that are over all levels. */
+const jointShare = 0.3
 
 /** Where a fit stands. */
 export interface FitProgress {
@@ -159,6 +163,15 @@ interface LevelRun {
   readonly fingerprint: string
   readonly rule: ResidualRule
   readonly refinement: Refinement | undefined
+  readonly rounds: Rounds
+}
+
+/** Most rounds of a fit. */
+interface Rounds {
+  /** Of each level alone. */
+  readonly apart: number
+  /** Over all levels. */
+  readonly joint: number
 }
 
 /** Fits on a sample that was drawn before. */
@@ -171,12 +184,12 @@ export async function fitSample(sample: FitSample, dim: number, options: FitOpti
   const x = preparedFloat32(sample.vectors, dim, settings.normalize)
   const { variance, energy } = spreadOf(x, dim)
   const rows = x.length / dim
-  const fingerprint = fingerprintOf(sample, options, refinement?.passes ?? 0)
   const rule = new ResidualRule(dim, settings, crew)
-  const run: LevelRun = { dim, options, balance, scale: Math.sqrt(energy / rows), fingerprint, rule, refinement }
+  const rounds = roundsOf(options, refinement !== undefined)
+  const fingerprint = fingerprintOf(sample, options, rounds, refinement?.passes ?? 0)
+  const run: LevelRun = { dim, options, balance, scale: Math.sqrt(energy / rows), fingerprint, rule, refinement, rounds }
   const before = options.resume && resumedState(options.resume, fingerprint)
   const residual = x === sample.vectors || rule.ownResiduals ? x.slice() : x
-  const joint = mostJointRounds(options, refinement !== undefined)
   const lengths = new Float64Array(rows).fill(1)
   let levels: FittedLevel[] = []
   let jointDone = 0
@@ -189,20 +202,20 @@ export async function fitSample(sample: FitSample, dim: number, options: FitOpti
       levels.push(fitted)
       await rule.leave(x, residual, levels, codes)
     }
-  if (joint > 0) {
+  if (rounds.joint > 0) {
     residual.set(preparedFloat32(sample.vectors, dim, settings.normalize))
     const done = before?.jointRounds ?? 0
-    const rounds = await jointRounds(residual, levels, {
+    const joint = await jointRounds(residual, levels, {
       dim,
-      rounds: joint,
+      rounds: rounds.joint,
       done,
       rule,
-      onRound: (round, distortion, moved) => tellJoint(round, distortion, moved, joint, run),
+      onRound: (round, distortion, moved) => tellJoint(round, distortion, moved, run),
       signal: options.signal,
     })
-    levels = rounds.levels
-    jointDone = rounds.rounds
-    subtractAll(residual, dim, levels, rounds.codes)
+    levels = joint.levels
+    jointDone = joint.rounds
+    subtractAll(residual, dim, levels, joint.codes)
   }
   let left = 0
   for (let at = 0; at < residual.length; at++) left += (lengths[Math.floor(at / dim)]! * residual[at]!) ** 2
@@ -220,28 +233,22 @@ export async function fitSample(sample: FitSample, dim: number, options: FitOpti
 }
 
 /**
- * Rounds over all levels at most. Prices are those of centroids at rest, residuals at unit length are no sums of codewords, and passes
- * have brought codewords to the means of more rows than the sample has: there are none then.
+ * Most rounds apart and over all levels. Prices are those of centroids at rest, residuals at unit length are no sums of codewords, and
+ * passes have brought codewords to the means of more rows than the sample has: there are none over all levels then.
  */
-function mostJointRounds(
-  { sizes, balance, normalizeResiduals, jointRounds: most = fitDefaults.jointRounds }: FitOptions,
-  passes: boolean,
-): number {
-  if (!Number.isInteger(most) || most < 0)
-    throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `jointRounds is a whole number from 0 on, got ${most}`)
-  return sizes.length === 1 || balance !== undefined || normalizeResiduals === true || passes ? 0 : most
+function roundsOf(options: FitOptions, passes: boolean): Rounds {
+  const { sizes, balance, normalizeResiduals, iterations } = { ...fitDefaults, ...options }
+  const { jointRounds: joint = Math.floor(jointShare * iterations) } = options
+  if (!Number.isInteger(joint) || joint < 0)
+    throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `jointRounds is a whole number from 0 on, got ${joint}`)
+  if (sizes.length === 1 || balance !== undefined || normalizeResiduals === true || passes) return { apart: iterations, joint: 0 }
+  return { apart: Math.max(1, iterations - joint), joint }
 }
 
-function tellJoint(
-  round: number,
-  distortion: number,
-  levels: readonly FittedLevel[],
-  rounds: number,
-  { options, fingerprint }: LevelRun,
-): void {
+function tellJoint(round: number, distortion: number, levels: readonly FittedLevel[], { options, fingerprint, rounds }: LevelRun): void {
   const count = levels.length
   const state = (): Uint8Array => fitStateToBytes({ fingerprint, levels, current: undefined, jointRounds: round })
-  options.onProgress?.({ level: count, levels: count, round, rounds, distortion, ended: false, state })
+  options.onProgress?.({ level: count, levels: count, round, rounds: rounds.joint, distortion, ended: false, state })
 }
 
 function settingsOf(options: FitOptions): EncodeSettings {
@@ -295,9 +302,9 @@ async function nextLevel(
   const done = before?.levels[level]
   if (done !== undefined) return { ...done, codes: await rule.codesOf(residual, done) }
   const resume = before?.levels.length === level ? before.current : undefined
-  const { iterations } = { ...fitDefaults, ...options }
   const { seed, signal, onProgress } = options
-  const { balance, scale, fingerprint } = run
+  const { balance, scale, fingerprint, rounds } = run
+  const iterations = rounds.apart
   const tell = (round: number, distortion: number, state: () => Pick<FitState, 'levels' | 'current'>, ended = false): void =>
     onProgress?.({
       level,
@@ -329,9 +336,9 @@ function meanSquaredDistance(rows: Float32Array, dim: number, { codebook, codes 
 }
 
 /** Names the rows and all options that decide the result; the number of threads does not. */
-function fingerprintOf({ vectors }: FitSample, options: FitOptions, passes: number): string {
-  const { sizes, seed, balance, iterations, jointRounds: joint } = { ...fitDefaults, ...options }
-  const hash = createHash('sha256').update(JSON.stringify({ sizes, seed, balance, iterations, joint, passes, ...settingsOf(options) }))
+function fingerprintOf({ vectors }: FitSample, options: FitOptions, rounds: Rounds, passes: number): string {
+  const { sizes, seed, balance } = options
+  const hash = createHash('sha256').update(JSON.stringify({ sizes, seed, balance, rounds, passes, ...settingsOf(options) }))
   return hash.update(new Uint8Array(vectors.buffer, vectors.byteOffset, vectors.byteLength)).digest('hex')
 }
 

@@ -81,7 +81,7 @@ test('rounds over all levels lower distortion, kill no code, keep to the encode 
   const vectors = clustered(rows, dim, 90, 14)
   const sizes = [64, 24, 12]
   for (const rule of [{}, { beam: 3 }, { fsqDigits: [3, 3] }] as Partial<FitOptions>[]) {
-    const options: FitOptions = { sizes, seed: 2, iterations: 6, ...rule }
+    const options: FitOptions = { sizes, seed: 2, iterations: 10, jointRounds: 5, ...rule }
     const apart = await fitCodebooks(vectors, idsOf(rows), dim, { ...options, jointRounds: 0 })
     const states: Uint8Array[] = []
     const distortions: number[] = []
@@ -89,7 +89,7 @@ test('rounds over all levels lower distortion, kill no code, keep to the encode 
       ...options,
       onProgress: ({ level, levels, round, ended, distortion, state }) => {
         if (level < levels && !(ended && level === 2)) return
-        equal(round, level < levels ? 6 : distortions.length)
+        equal(round, level < levels ? 5 : distortions.length)
         if (level < levels) distortions.length = 0
         distortions.push(distortion)
         states.push(state())
