@@ -7,6 +7,7 @@ import type { z } from 'zod'
 import { configEnvironment, configSchema } from './config-options.ts'
 import type { DeepReadonly } from './config-option.ts'
 import { registryConflicts } from './config-registry.ts'
+import { semanticIdConflicts } from './config-semantic-ids.ts'
 import { trainingConflicts } from './config-training.ts'
 import { SidestreamError } from './errors.ts'
 import { topics } from './topics.ts'
@@ -123,6 +124,7 @@ export function findConflicts(config: Config): Problem[] {
       modalities: Object.keys(content.modalities),
     }),
     ...registryConflicts(config.schemaRegistry, Object.keys(content.modalities)),
+    ...semanticIdConflicts(semanticIds),
   )
 
   if (head.prefixes.some((prefix, i) => i > 0 && prefix <= head.prefixes[i - 1]!))
@@ -135,11 +137,6 @@ export function findConflicts(config: Config): Problem[] {
   for (const [name, view] of Object.entries(views)) {
     if (view.prefix !== 'full' && !head.prefixes.includes(view.prefix))
       report(`views.${name}.prefix`, `must be \`full\` or one of head.prefixes, ${head.prefixes.join(', ')} (got ${view.prefix})`)
-  }
-  for (const key of ['churnBudgetPrefixes', 'churnBudgetLevels'] as const) {
-    const bounds = semanticIds[key]?.length ?? 0
-    if (bounds > semanticIds.levels.length)
-      report(`semanticIds.${key}`, `must have at most one bound for each of the ${semanticIds.levels.length} levels (got ${bounds})`)
   }
   if (semanticIds.view !== null && views[semanticIds.view] === undefined)
     report('semanticIds.view', `must be one of the views ${Object.keys(views).join(', ')} (got ${semanticIds.view})`)
