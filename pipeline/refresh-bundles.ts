@@ -65,7 +65,7 @@ async function refreshedBundle(input: BundleInput, { bundle, codes, traffic }: L
   const refreshed = await refreshCodebooks(
     { bundle, parents, ids: content.ids, vectors, weights: traffic },
     {
-      budget: budgetOf(project, levels),
+      budget: budgetOf(project, levels, traffic),
       seed: seedOf(project),
       ceiling: distortionCeiling,
       iterations,
@@ -103,15 +103,15 @@ async function rebasedBundle(input: BundleInput, { bundle, codes, traffic }: Liv
   })
 }
 
-/** Bounds of the configuration; those of levels that the IDs do not have yet come with a re-base. */
-function budgetOf({ config }: Project, levels: number): ChurnBudget {
+/** Bounds of the configuration; those of levels that the IDs do not have yet come with a re-base, that of traffic waits for some. */
+function budgetOf({ config }: Project, levels: number, traffic: Float64Array): ChurnBudget {
   const { churnBudget, churnBudgetFirstCode, churnBudgetPrefixes, churnBudgetLevels, churnBudgetTraffic } = config.semanticIds
   return {
     full: churnBudget,
     ...(churnBudgetFirstCode !== null && { firstCode: churnBudgetFirstCode }),
     ...(churnBudgetPrefixes !== null && { prefix: churnBudgetPrefixes.slice(0, levels) }),
     ...(churnBudgetLevels !== null && { perLevel: churnBudgetLevels.slice(0, levels) }),
-    ...(churnBudgetTraffic !== null && { trafficWeighted: churnBudgetTraffic }),
+    ...(churnBudgetTraffic !== null && traffic.some((count) => count > 0) && { trafficWeighted: churnBudgetTraffic }),
   }
 }
 

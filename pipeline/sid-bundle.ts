@@ -14,9 +14,9 @@ export function* itemBatches(ids: readonly string[], codes: Uint16Array, levels:
   }
 }
 
-/** Name of a new ID space: of the codewords that make it. */
-export function spaceName(levels: readonly Float32Array[]): string {
-  const hash = createHash('sha256')
+/** Name of a new ID space: of the codewords that make it, and of the space that it follows, so that equal codewords make another one. */
+export function spaceName(levels: readonly Float32Array[], before = ''): string {
+  const hash = createHash('sha256').update(before)
   for (const words of levels) hash.update(new Uint8Array(words.buffer, words.byteOffset, words.byteLength))
   return hash.digest('hex').slice(0, 16)
 }

@@ -181,7 +181,7 @@ async function rebased(
   const rebase = await rebaseCodebooks(
     { ...given, dim, idSpace: origin.idSpace },
     {
-      idSpace: `after ${origin.idSpace}`,
+      idSpace: (fitted) => spaceName(fitted.levels, origin.idSpace),
       relabel,
       fit: {
         ...{ seed, threads, sizes: sizes.slice(0, levels.length), normalize: settings.normalize },
@@ -200,7 +200,7 @@ async function rebased(
     parents: ParentCodes.empty(sizes.length),
     origin: {
       parent: null,
-      idSpace: spaceName(rebase.codebooks.levels),
+      idSpace: rebase.idSpace,
       input: { file: basename(file), dim, items: given.ids.length },
       training: rebase.training,
       policy: rebase.policy,

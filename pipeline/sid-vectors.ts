@@ -2,6 +2,7 @@
 
 import { readVectors, SidestreamError } from '../schemas/index.ts'
 import type { ReadVectorsOptions, VectorBatch } from '../schemas/index.ts'
+import { DistinctItems } from './sid-items.ts'
 
 /** A file of vectors: `.parquet`, `.csv`, `.csv.gz`, `.f32` or `.npy`. */
 export interface VectorFile extends Pick<ReadVectorsOptions, 'ids' | 'idColumn' | 'vectorColumn'> {
@@ -53,22 +54,27 @@ export interface HeldVectors {
   readonly dim: number
 }
 
-/** All vectors of a file, for what needs them at once. @throws as `vectorBatches`, and SIDESTREAM_ITEMS_TOO_FEW */
+/**
+ * All vectors of a file, for what needs them at once.
+ * @throws as `vectorBatches`; SIDESTREAM_ITEMS_TOO_FEW; SIDESTREAM_ID_INVALID for an item that stands twice
+ */
 export async function allVectors(file: VectorFile, dim?: number, onRows?: OnRows, signal?: AbortSignal): Promise<HeldVectors> {
-  const ids: string[] = []
+  const items = new DistinctItems(file.in)
   let vectors = new Float32Array(0)
+  let rows = 0
   let width = dim ?? 0
   for await (const batch of vectorBatches(file, dim, onRows, signal)) {
     width = batch.dim
-    const needed = (ids.length + batch.ids.length) * width
+    items.note(batch.ids)
+    const needed = (rows + batch.ids.length) * width
     if (needed > vectors.length) {
       const wider = new Float32Array(Math.max(needed, Math.ceil(vectors.length * 1.5)))
       wider.set(vectors)
       vectors = wider
     }
-    vectors.set(batch.vectors, ids.length * width)
-    for (const id of batch.ids) ids.push(id)
+    vectors.set(batch.vectors, rows * width)
+    rows += batch.ids.length
   }
-  if (ids.length === 0) throw new SidestreamError('SIDESTREAM_ITEMS_TOO_FEW', `${file.in}: holds no vectors`, { file: file.in })
-  return { ids, vectors: vectors.subarray(0, ids.length * width), dim: width }
+  if (rows === 0) throw new SidestreamError('SIDESTREAM_ITEMS_TOO_FEW', `${file.in}: holds no vectors`, { file: file.in })
+  return { ids: items.ids(), vectors: vectors.subarray(0, rows * width), dim: width }
 }

@@ -17,8 +17,11 @@ export interface ChurnBudget {
   readonly trafficWeighted?: number
 }
 
-/** @throws SIDESTREAM_USAGE_INVALID naming the bound that is none */
-export function checkBudget(budget: ChurnBudget, levels: number, hasTraffic: boolean): void {
+/**
+ * @param traffic - of the items that had an ID
+ * @throws SIDESTREAM_USAGE_INVALID naming the bound that is none, or that has nothing to bound
+ */
+export function checkBudget(budget: ChurnBudget, levels: number, traffic: Float64Array | undefined): void {
   for (const [name, bound] of Object.entries(budget) as [string, number | readonly (number | null)[] | undefined][]) {
     const shares = Array.isArray(bound) ? bound : [bound]
     if (Array.isArray(bound) && bound.length > levels)
@@ -29,7 +32,12 @@ export function checkBudget(budget: ChurnBudget, levels: number, hasTraffic: boo
     }
   }
   if (!(budget.full >= 0)) throw invalid(`churn budget full must be a share of 0 to 1, got ${budget.full}`)
-  if (budget.trafficWeighted !== undefined && !hasTraffic) throw invalid('a traffic-weighted churn budget needs a weight per item')
+  if (budget.trafficWeighted === undefined) return
+  if (traffic === undefined) throw invalid('a traffic-weighted churn budget needs a weight per item')
+  if (traffic.every((weight) => weight === 0))
+    throw invalid(
+      'a traffic-weighted churn budget bounds nothing: no item that had an ID has traffic; give traffic of a time when it was there, or leave that bound out',
+    )
 }
 
 /** Whether every bound holds. */

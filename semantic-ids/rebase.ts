@@ -1,7 +1,7 @@
 /**
  * A declared re-base: codebooks fitted anew, in an ID space of its own, where a refresh within the budget would describe items too
  * badly. Old and new IDs cannot be compared, so readers change over as to another feature.
- * Invariant: a re-base never keeps the name of an ID space, even where relabelling makes codes look alike.
+ * Invariant: a re-base never keeps the name of an ID space, even where its codes look alike.
  */
 
 import { SidestreamError } from '../schemas/index.ts'
@@ -22,8 +22,8 @@ export interface RebaseInput extends Omit<RefreshInput, 'bundle'> {
 }
 
 export interface RebaseOptions {
-  /** Name of the new ID space; not that of the old one. */
-  readonly idSpace: string
+  /** Name of the new ID space, or what names it after its codebooks; not that of the old one. */
+  readonly idSpace: string | ((codebooks: Codebooks) => string)
   /** As for a first fit. */
   readonly fit: Omit<FitOptions, 'resume' | 'onProgress'>
   /**
@@ -56,9 +56,11 @@ export interface Rebase {
  * Fits and encodes anew. The bundle of a re-base has no parent codes and a switching cost of 0.
  * @throws SIDESTREAM_USAGE_INVALID when the ID space keeps its name; otherwise as `fitCodebooks`
  */
-export async function rebaseCodebooks(input: RebaseInput, { idSpace, fit: options, relabel = 'none' }: RebaseOptions): Promise<Rebase> {
-  if (idSpace === input.idSpace)
-    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `a re-base makes a new ID space: ${idSpace} is the name of the old one`)
+export async function rebaseCodebooks(
+  input: RebaseInput,
+  { idSpace: name, fit: options, relabel = 'none' }: RebaseOptions,
+): Promise<Rebase> {
+  if (typeof name === 'string') requireNewSpace(name, input.idSpace)
   const { dim, parents } = input
   const cohort = cohortOf(input, dim, options.normalize ?? true)
   const crew = new Crew(options.threads ?? 1)
@@ -78,6 +80,8 @@ export async function rebaseCodebooks(input: RebaseInput, { idSpace, fit: option
     const { fvu, distortion } = reconstruction(cohort.vectors, codes, codebooks, fit.settings)
     const changes = parents.levels === levels ? churn(cohort.before, pick(codes, cohort.known, levels), levels, cohort.weights) : undefined
     const items = { known: cohort.known.length, fresh: cohort.fresh.length, vanished: parents.rows - cohort.known.length }
+    const idSpace = typeof name === 'string' ? name : name(codebooks)
+    requireNewSpace(idSpace, input.idSpace)
     return {
       idSpace,
       codebooks,
@@ -107,6 +111,12 @@ export async function rebaseCodebooks(input: RebaseInput, { idSpace, fit: option
   } finally {
     await crew.close()
   }
+}
+
+/** @throws SIDESTREAM_USAGE_INVALID */
+function requireNewSpace(idSpace: string, before: string): void {
+  if (idSpace === before)
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `a re-base makes a new ID space: ${idSpace} is the name of the old one`)
 }
 
 /** New names of the first `most` levels that have codewords and their old size (no old code is above the new ones). */

@@ -95,6 +95,16 @@ export function requireSameSizes(parents: ParentCodes, sizes: readonly number[])
   )
 }
 
+/** A refresh of strangers would pass as one that changed nothing. @throws SIDESTREAM_ITEMS_TOO_FEW when no item had an ID */
+export function requireKnown({ known, ids }: Cohort, parents: ParentCodes): void {
+  if (known.length > 0) return
+  const [published] = parents.entries().next().value ?? []
+  throw new SidestreamError(
+    'SIDESTREAM_ITEMS_TOO_FEW',
+    `none of the ${ids.length} items (such as ${ids[0]}) has a published ID${published === undefined ? '' : ` (such as that of ${published})`}: check the ids; if all are new, fit anew or declare a re-base (a new ID space)`,
+  )
+}
+
 /** Some rows of a row-major array. */
 export function pick<T extends Uint16Array | Float32Array>(values: T, rows: Uint32Array, width: number): T {
   const out = new (values.constructor as new (length: number) => T)(rows.length * width)

@@ -18,7 +18,7 @@ import type { Codebooks, EncodeSettings } from './codebooks.ts'
 import { fitDefaults, fitWithCrew } from './fit.ts'
 import { judgeNewItems, type NewItems, type RecallOptions } from './new-items.ts'
 import { reconstruction } from './quality-distortion.ts'
-import { cohortOf, inOrderOf, pick, requireSameSizes, type Cohort, type RefreshInput } from './refresh-cohort.ts'
+import { cohortOf, inOrderOf, pick, requireKnown, requireSameSizes, type Cohort, type RefreshInput } from './refresh-cohort.ts'
 import { searchDelta, type CurvePoint } from './refresh-search.ts'
 import { codebooksBack, rotationOnto, type Rotation } from './rotation.ts'
 import { preparedFloat32 } from './encode.ts'
@@ -100,8 +100,8 @@ export interface Refresh {
 /**
  * Refreshes codebooks under a churn budget.
  * @throws SIDESTREAM_BUDGET_REFUSED with `details.curve` when the budget leaves more distortion than the ceiling allows;
- * SIDESTREAM_ITEMS_TOO_FEW without items; SIDESTREAM_SHAPE_MISMATCH when dims or sizes changed (that takes a re-base);
- * SIDESTREAM_USAGE_INVALID for a bound that is no share, and for quantizers that cannot be refreshed (a network, unit residuals)
+ * SIDESTREAM_ITEMS_TOO_FEW without items, or when none had an ID; SIDESTREAM_SHAPE_MISMATCH when dims or sizes changed (that takes a
+ * re-base); SIDESTREAM_USAGE_INVALID for a bound that is no share or has nothing to bound, and for quantizers that cannot be refreshed (a network, unit residuals)
  */
 export async function refreshCodebooks(input: RefreshInput, options: RefreshOptions): Promise<Refresh> {
   const { ceiling, threads, rounds, steps, largestDelta } = { ...refreshDefaults, ...options }
@@ -109,9 +109,10 @@ export async function refreshCodebooks(input: RefreshInput, options: RefreshOpti
   const { codebooks, settings } = input.bundle
   const { dim, sizes } = codebooks
   requireRefreshable(input.bundle)
-  checkBudget(budget, sizes.length, input.weights !== undefined)
   const cohort = cohortOf(input, dim, settings.normalize)
   requireSameSizes(input.parents, sizes)
+  requireKnown(cohort, input.parents)
+  checkBudget(budget, sizes.length, cohort.weights)
   const rotation = options.rotation && rotationOf(cohort, codebooks, settings, options.rotation)
   const start = rotation ? codebooksBack(codebooks, rotation) : codebooks
   const crew = new Crew(threads)

@@ -8,7 +8,7 @@ import { largestMatching, type PairCount } from './one-to-one.ts'
 
 /** What renaming cannot do; stands beside every result. */
 export const relabelLimit =
-  'relabelling renames codes: items move only as whole codes. Codes below the first hang under other parents after a fresh fit, so nearly every whole ID still changes (97 to 99 % in measurements)'
+  'relabelling renames codes: items move only as whole codes. Codes below the first hang under other parents after a fresh fit, so nearly every whole ID still changes'
 
 /** New names of one level. */
 export interface LevelNames {

@@ -195,6 +195,17 @@ test('a re-base is an ID space of its own, and says what renaming cannot do', as
   ok(manifest.about['idSpace'] !== parent.about['idSpace'])
 })
 
+test('a re-base that fits the same codewords again has another name all the same', async () => {
+  const again = await runJson(['sid', 'refresh', '--bundle', 'first', '--in', 'then.parquet', '--rebase', '--out', 'again'], home)
+  const { manifest: parent } = await readBundleDirectory(join(home, 'first'))
+  const { manifest } = await readBundleDirectory(join(home, 'again'))
+  const sha = ({ parts }: typeof parent): string => parts.find(({ name }) => name === 'codebooks.f32')!.sha256
+  strictEqual(sha(manifest), sha(parent))
+  const { idSpace, policy } = manifest.about as { idSpace: string; policy: Record<string, unknown> }
+  ok(idSpace !== parent.about['idSpace'])
+  deepStrictEqual([again['idSpace'], policy['idSpace'], policy['idSpaceBefore']], [idSpace, idSpace, parent.about['idSpace']])
+})
+
 test('an item that vanished and came back is known again while its codes are given', async () => {
   await runJson(refresh('without', '--churn-budget', '0.2'), home)
   const back = ['sid', 'refresh', '--bundle', 'without', '--in', 'then.parquet', '--churn-budget', '0.2', '--ceiling', '9']
@@ -228,6 +239,8 @@ test('what cannot be compared, judged or refreshed is named', async () => {
   await writeFile(join(home, 'none.csv'), 'item_id,sid\n')
   await writeFile(join(home, 'strangers.csv'), 'item_id,sid,label,traffic\nz,1|2|3,x,-1\n')
   await writeFile(join(home, 'negative.csv'), 'item_id,traffic\nitem-1,-1\n')
+  await writeFile(join(home, 'idle.csv'), 'item_id,traffic\nitem-1,0\n')
+  await writeFile(join(home, 'doubled.csv'), `item_id,vector\n${'item-1,1|2|3|4|5|6\n'.repeat(2)}`)
   await writeFile(join(home, 'bad-gate.yaml'), 'uniqueRate: { least: 1 }\n')
   await writeVectors(home, 'half.csv', clustered(400, 6, 8))
   await writeVectors(home, 'wide.csv', clustered(10, 7, 2))
@@ -273,6 +286,16 @@ test('what cannot be compared, judged or refreshed is named', async () => {
       /has 4 bounds, but an ID has 3 codes/,
     ],
     [() => refreshing({ out: at('first') }), /first is not empty/],
+    [() => refreshing({ codes: at('strangers.csv') }), /none of the 801 items \(such as item-0\) has a published ID \(such as that of z\)/],
+    [() => refreshing({ in: at('doubled.csv') }), /doubled\.csv: the item "item-1" stands in row 1 and again in row 2/],
+    [
+      () =>
+        refreshing({
+          traffic: { file: at('idle.csv'), columns: ['item_id', 'traffic'] },
+          plan: { kind: 'refresh', budget: { full: 1, trafficWeighted: 0.1 } },
+        }),
+      /no item that had an ID has traffic/,
+    ],
     [() => refreshing({ codes: at('two.csv') }), /do not fit codebooks of \[8, 8, 8\]/],
     [
       () => refreshing({ plan: { kind: 'refresh', budget: { full: 0.1 }, rotateFrom: { in: at('half.csv') } } }),

@@ -113,8 +113,6 @@ test('a re-base may change sizes and the number of codes; what cannot be compare
     result.relabel!.levels.map((level) => level !== undefined),
     [false, true],
   )
-  await rejects(rebaseCodebooks(input, { ...options('none'), idSpace: 'space-1' }), {
-    code: 'SIDESTREAM_USAGE_INVALID',
-    message: /new ID space/,
-  })
+  for (const idSpace of ['space-1', () => 'space-1'])
+    await rejects(rebaseCodebooks(input, { ...options('none'), idSpace }), { code: 'SIDESTREAM_USAGE_INVALID', message: /new ID space/ })
 })

@@ -289,10 +289,12 @@ test('too much distortion is refused with the curve, and says re-base', async ()
   ok(free.fvu <= 1.25 * free.freeFvu)
 })
 
-test('without published items every item is encoded freely', async () => {
-  const result = await refreshCodebooks({ ...input, parents: ParentCodes.empty(3) }, options(0))
-  deepStrictEqual(result.items, { known: 0, fresh: rows, vanished: 0 })
-  deepStrictEqual(result.codes, encode(moved, result.codebooks, fit.settings))
+test('a refresh that knows none of its items is refused: it would pass as one that changed nothing', async () => {
+  for (const parents of [ParentCodes.empty(3), ParentCodes.of(['other'], new Uint16Array(3), 3)])
+    await rejects(refreshCodebooks({ ...input, parents }, options(0)), {
+      code: 'SIDESTREAM_ITEMS_TOO_FEW',
+      message: /none of the 900 items \(such as item-0\) has a published ID.*check the ids.*re-base/,
+    })
 })
 
 test('bad input is refused', async () => {
@@ -308,6 +310,11 @@ test('bad input is refused', async () => {
   const bounds = [{ trafficWeighted: 0.1 }, { prefix: [2] }, { perLevel: [0, 0, 0, 0] }, { firstCode: -1 }]
   for (const bound of bounds)
     await rejects(refreshCodebooks(input, options(1, { budget: { full: 1, ...bound } })), { code: 'SIDESTREAM_USAGE_INVALID' })
+  const unseen = new Float64Array(rows).fill(7, published)
+  await rejects(refreshCodebooks({ ...input, weights: unseen }, options(1, { budget: { full: 1, trafficWeighted: 0.1 } })), {
+    code: 'SIDESTREAM_USAGE_INVALID',
+    message: /no item that had an ID has traffic/,
+  })
   const odd = new Float64Array(rows).fill(1).with(3, -1)
   await rejects(refreshCodebooks({ ...input, weights: odd }, options(1)), { code: 'SIDESTREAM_USAGE_INVALID' })
 })
