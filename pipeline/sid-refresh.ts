@@ -14,8 +14,9 @@ import {
   relabelLimit,
   usage,
   vectorDimOf,
+  withVanished,
 } from '../semantic-ids/index.ts'
-import type { Bundle, ChurnBudget, ChurnReport, CurvePoint, NewItems } from '../semantic-ids/index.ts'
+import type { Bundle, ChurnBudget, ChurnReport, CurvePoint, NewItems, RememberedCodes } from '../semantic-ids/index.ts'
 import { readBundleDirectory, requireFree, writeBundleDirectory } from './bundle-directory.ts'
 import { itemBatches, spaceName } from './sid-bundle.ts'
 import { itemTraffic, readItemCodes } from './sid-items.ts'
@@ -26,7 +27,10 @@ import type { HeldVectors, OnRows, VectorFile } from './sid-vectors.ts'
 export interface SidRefreshFiles extends VectorFile {
   /** Directory of the bundle to renew. */
   readonly bundle: string
-  /** Published codes: a `codes` file or the directory of a bundle. @default those of `bundle` */
+  /**
+   * Published codes: a `codes` file or the directory of a bundle. Items that they lack are looked up among those that `bundle` remembers.
+   * @default those of `bundle`
+   */
   readonly codes?: string
   /** Directory of the new bundle; nothing may stand there. */
   readonly out: string
@@ -63,7 +67,16 @@ export type SidCurvePoint = Omit<CurvePoint, 'delta'> & { readonly delta: number
 export interface SidRefreshed {
   readonly kind: SidRefreshPlan['kind']
   readonly idSpace: string
-  readonly items: { readonly known: number; readonly fresh: number; readonly vanished: number }
+  readonly items: {
+    readonly known: number
+    /** Of the known ones: those that were away. */
+    readonly returned: number
+    readonly fresh: number
+    /** Away: a refresh remembers their IDs, a re-base nobody's. */
+    readonly vanished: number
+    /** Away for so long that their ID is given up. */
+    readonly forgotten: number
+  }
   /** Among the items that had an ID; null where IDs cannot be compared. */
   readonly churn: ChurnReport | null
   readonly fvu: number
@@ -96,10 +109,14 @@ export async function sidRefreshFiles(files: SidRefreshFiles): Promise<SidRefres
   const stored = await readBundleDirectory(files.bundle)
   const parent = stored.bundle
   const published = await readItemCodes(files.codes ?? files.bundle)
-  const parents = ParentCodes.of(published.ids, published.codes, published.levels)
   const items = await allVectors(files, vectorDimOf(parent.codebooks, parent.network), onRows, signal)
   const weights = files.traffic && (await itemTraffic(files.traffic, new Map(items.ids.map((id, row) => [id, row]))))
-  const given = { parents, ids: items.ids, vectors: items.vectors, ...(weights && { weights }) }
+  const given = {
+    ...withVanished(published, parent.parents, items.ids),
+    ids: items.ids,
+    vectors: items.vectors,
+    ...(weights && { weights }),
+  }
   onStep?.(plan.kind === 'refresh' ? 'searching the switching cost' : 'fitting anew')
   const { bundle, codes, ...result } =
     plan.kind === 'refresh' ? await refreshed(parent, stored.manifest.name, given, plan, files) : await rebased(parent, given, plan, files)
@@ -111,8 +128,7 @@ export async function sidRefreshFiles(files: SidRefreshFiles): Promise<SidRefres
   return metrics
 }
 
-interface Given {
-  readonly parents: ParentCodes
+interface Given extends RememberedCodes {
   readonly ids: readonly string[]
   readonly vectors: Float32Array
   readonly weights?: Float64Array
@@ -141,6 +157,7 @@ async function refreshed(
       ...(signal && { signal }),
     },
   )
+  const items = countsOf(given, found.items.known)
   const bundle = bundleOf({
     codebooks: found.codebooks,
     settings: parent.settings,
@@ -151,10 +168,10 @@ async function refreshed(
       idSpace: parent.origin.idSpace,
       input: { file: basename(file), dim, items: given.ids.length },
       training: { algorithm: 'refit-first sticky-lloyd', seed },
-      policy: found.policy,
+      policy: { ...found.policy, items },
     },
   })
-  const { codes, items, churn, fvu, freeFvu, distortion } = found
+  const { codes, churn, fvu, freeFvu, distortion } = found
   return {
     ...{ bundle, codes, items, churn, fvu, freeFvu, distortion },
     delta: finite(found.delta),
@@ -207,10 +224,9 @@ async function rebased(
     },
   })
   const { codes, fvu, distortion, churn, relabel: names } = rebase
-  const known = given.ids.length - missing(given)
+  const items = countsOf(given, given.ids.length - missing(given))
   return {
-    ...{ bundle, codes, fvu, distortion },
-    items: { known, fresh: given.ids.length - known, vanished: given.parents.rows - known },
+    ...{ bundle, codes, items, fvu, distortion },
     churn: churn ?? null,
     freeFvu: null,
     delta: 0,
@@ -223,6 +239,10 @@ async function rebased(
         }
       : null,
   }
+}
+
+function countsOf({ parents, ids, returned, forgotten }: Given, known: number): SidRefreshed['items'] {
+  return { known, returned, fresh: ids.length - known, vanished: parents.rows - known, forgotten }
 }
 
 /** Items without an earlier ID. */

@@ -14,6 +14,8 @@ export type { Network, NetworkLayer } from './network.ts'
 export { bundleFromParts, bundleOf, bundleToParts } from './bundle.ts'
 export type { Bundle, BundleOrigin, BundleParts } from './bundle.ts'
 export { ParentCodes } from './parent-codes.ts'
+export { withVanished } from './vanished-codes.ts'
+export type { RememberedCodes } from './vanished-codes.ts'
 
 // Encoding: the float64 reference, the graph, and what makes them agree.
 export { decode, encode, encodeSticky } from './encode.ts'

@@ -136,7 +136,10 @@ function refreshText(result: SidRefreshed, out: string): string {
   const against = freeFvu === null || freeFvu === 0 ? '' : `, ${(fvu / freeFvu).toFixed(3)} times that of a free fit`
   return [
     ...(curve.length === 0 ? [] : [curveText(curve), '']),
-    `${items.known} items had an ID, ${items.fresh} are new, ${items.vanished} have vanished`,
+    `${items.known} items had an ID${items.returned === 0 ? '' : ` (${items.returned} of them were away)`}, ${items.fresh} are new, ${items.vanished} have vanished`,
+    ...(items.forgotten === 0
+      ? []
+      : [`${items.forgotten} that vanished before are forgotten: no more are remembered than there are items, and a million`]),
     ...(churn === null
       ? []
       : [

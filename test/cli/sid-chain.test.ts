@@ -86,7 +86,7 @@ test('the chain: report, refresh within its budget, encode, report beside the co
     churn: { full: number; trafficWeighted: number }
     items: object
   }
-  deepStrictEqual(renewed.items, { known: 798, fresh: 3, vanished: 2 })
+  deepStrictEqual(renewed.items, { known: 798, returned: 0, fresh: 3, vanished: 2, forgotten: 0 })
   ok(renewed.churn.full <= 0.1 && renewed.churn.full > 0)
   ok(renewed.churn.trafficWeighted > 0)
   ok(renewed.curve.length > 3)
@@ -206,18 +206,22 @@ test('a re-base that fits the same codewords again has another name all the same
   deepStrictEqual([again['idSpace'], policy['idSpace'], policy['idSpaceBefore']], [idSpace, idSpace, parent.about['idSpace']])
 })
 
-test('an item that vanished and came back is known again while its codes are given', async () => {
-  await runJson(refresh('without', '--churn-budget', '0.2'), home)
-  const back = ['sid', 'refresh', '--bundle', 'without', '--in', 'then.parquet', '--churn-budget', '0.2', '--ceiling', '9']
-  const forgotten = (await runJson([...back, '--out', 'forgotten'], home)) as { items?: object }
-  deepStrictEqual(forgotten.items, { known: 798, fresh: 2, vanished: 3 })
-  const rows = [
-    ...(await codesIn('without/item_to_sid.parquet')),
-    ...[...(await codesIn('first/item_to_sid.parquet'))].filter(([id]) => gone.includes(id)),
-  ]
-  await writeFile(join(home, 'published.csv'), `item_id,sid\n${rows.map(([id, sid]) => `${id},${sid.replaceAll('-', '|')}`).join('\n')}\n`)
-  const remembered = (await runJson([...back, '--codes', 'published.csv', '--out', 'remembered'], home)) as { items?: object }
-  deepStrictEqual(remembered.items, { known: 800, fresh: 0, vanished: 3 })
+test('an item that was away for any number of refreshes keeps its ID under a budget of 0', async () => {
+  const next = (bundle: string, vectors: string, full: number, out: string): ReturnType<typeof sidRefreshFiles> =>
+    sidRefreshFiles({
+      ...{ bundle: join(home, bundle), in: join(home, vectors), out: join(home, out) },
+      plan: { kind: 'refresh', budget: { full }, ceiling: 9 },
+    })
+  await next('first', 'now.csv', 0.2, 'without')
+  const away = await next('without', 'now.csv', 0.2, 'without-2')
+  deepStrictEqual(away.items, { known: 801, returned: 0, fresh: 0, vanished: 2, forgotten: 0 })
+  const back = await next('without-2', 'then.parquet', 0, 'back')
+  deepStrictEqual(back.items, { known: 800, returned: 2, fresh: 0, vanished: 3, forgotten: 0 })
+  deepStrictEqual([back.churn!.items, back.churn!.full], [800, 0])
+  const [first, now] = [await codesIn('first/item_to_sid.parquet'), await codesIn('back/item_to_sid.parquet')]
+  for (const id of gone) strictEqual(now.get(id), first.get(id), id)
+  const { manifest } = await readBundleDirectory(join(home, 'back'))
+  deepStrictEqual((manifest.about['policy'] as { items: object }).items, back.items)
 })
 
 test('a refresh and a report give the same bytes again, whatever the threads', async () => {
