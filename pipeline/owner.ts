@@ -8,6 +8,7 @@ import { noCounts, pickCandidate } from '../distill/index.ts'
 import type { FilterCounts } from '../distill/index.ts'
 import { isRetryable, isSidestreamError, SidestreamError } from '../schemas/index.ts'
 import { bootstrapCut } from './bootstrap.ts'
+import { readBundle } from './bundles.ts'
 import type { ControlLog } from './control.ts'
 import { requireSameCommand } from './control-records.ts'
 import type { ControlCommand, ControlEntry } from './control-records.ts'
@@ -20,6 +21,7 @@ import { OwnerLanes } from './owner-lanes.ts'
 import { positionName } from './positions.ts'
 import type { TopicPosition } from './positions.ts'
 import type { Project } from './project.ts'
+import { tellPending } from './quantizer.ts'
 import { decideRefresh, performBuild } from './refresh.ts'
 import { rowsBefore, trainedRound } from './samples-state.ts'
 import { bootstrapHead, checkpointRound, listCheckpoints, RoundTraining } from './training.ts'
@@ -173,6 +175,7 @@ export class Owner {
       this.#busy = true
       await refuseStrangeStore(this.#project, this.control)
       await this.#reached(await decidedPositions(this.#project, this.control))
+      await this.#tellPending()
       this.#busy = false
       while (!this.#stopped) {
         this.#woken = false
@@ -195,6 +198,11 @@ export class Owner {
       this.#stopped = true
       this.#tellWaiting()
     }
+  }
+
+  async #tellPending(): Promise<void> {
+    const live = this.#versions.hasLostStore ? undefined : await this.#versions.live()
+    if (live !== undefined) tellPending(this.#project.config, await readBundle(this.#project, live.codebook), this.#project.logger)
   }
 
   /** The next thing to do, in a fixed order: unfinished build, bootstrap, round, scheduled refresh, command. */

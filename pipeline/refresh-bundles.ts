@@ -4,12 +4,13 @@
  */
 
 import { semanticIdView } from '../schemas/index.ts'
-import { bundleOf, fitCodebooks, ParentCodes, rebaseCodebooks, refreshCodebooks } from '../semantic-ids/index.ts'
-import type { Bundle, BundleOrigin, ChurnBudget, FitOptions } from '../semantic-ids/index.ts'
+import { bundleOf, fitQuantizer, ParentCodes, rebaseCodebooks, refreshCodebooks } from '../semantic-ids/index.ts'
+import type { Bundle, BundleOrigin, ChurnBudget } from '../semantic-ids/index.ts'
 import { bundleName } from './bundles.ts'
 import type { ControlBody } from './control-records.ts'
 import type { ContentRows } from './embedder.ts'
 import type { Project } from './project.ts'
+import { isRebase, quantizerOptions } from './quantizer.ts'
 
 /** What is quantized, and on whose behalf. */
 export interface BundleInput {
@@ -20,6 +21,8 @@ export interface BundleInput {
   /** The semantic-ID view's stored numbers by the new head, row-major float32, shape [items, dim]. */
   readonly vectors: Float32Array
   readonly dim: number
+  /** Ends a fit that takes long, with the error that it is aborted with. */
+  readonly signal?: AbortSignal
 }
 
 /** The live version's side of a refresh. */
@@ -33,11 +36,12 @@ export interface LiveIds {
 
 /** Codebooks where there were none. */
 export async function firstBundle(input: BundleInput): Promise<Bundle> {
-  const { project, plan, content, vectors, dim } = input
-  const fit = await fitCodebooks(vectors, content.ids, dim, fitOptions(project))
+  const { project, plan, content, vectors, dim, signal } = input
+  const fit = await fitQuantizer(vectors, content.ids, dim, quantizerOptions(project.config, signal))
   return bundleOf({
     codebooks: fit.codebooks,
     settings: fit.settings,
+    ...(fit.network && { network: fit.network }),
     delta: 0,
     parents: ParentCodes.empty(fit.codebooks.sizes.length),
     origin: {
@@ -52,14 +56,13 @@ export async function firstBundle(input: BundleInput): Promise<Bundle> {
 
 /** The next codebooks: refreshed, or fitted anew where the configuration names another ID space. */
 export async function nextBundle(input: BundleInput, live: LiveIds): Promise<Bundle> {
-  const { idSpace } = input.project.config.semanticIds
-  const before = live.bundle.origin.idSpace
-  return idSpace === null || idSpace === before ? refreshedBundle(input, live) : rebasedBundle(input, live, idSpace)
+  const { config } = input.project
+  return isRebase(config, live.bundle) ? rebasedBundle(input, live, config.semanticIds.idSpace!) : refreshedBundle(input, live)
 }
 
 async function refreshedBundle(input: BundleInput, { bundle, codes, traffic }: LiveIds): Promise<Bundle> {
-  const { project, plan, content, vectors } = input
-  const { churnBudget, distortionCeiling, iterations } = project.config.semanticIds
+  const { project, plan, content, vectors, signal } = input
+  const { churnBudget, distortionCeiling, iterations, balance } = project.config.semanticIds
   const levels = bundle.codebooks.sizes.length
   const parents = ParentCodes.of(content.ids, codes, levels)
   const refreshed = await refreshCodebooks(
@@ -70,6 +73,8 @@ async function refreshedBundle(input: BundleInput, { bundle, codes, traffic }: L
       ceiling: distortionCeiling,
       iterations,
       threads: project.config.training.threads,
+      ...(balance !== null && { balance: { epsilonShare: balance } }),
+      ...(signal && { signal }),
     },
   )
   return bundleOf({
@@ -88,15 +93,16 @@ async function refreshedBundle(input: BundleInput, { bundle, codes, traffic }: L
 }
 
 async function rebasedBundle(input: BundleInput, { bundle, codes, traffic }: LiveIds, idSpace: string): Promise<Bundle> {
-  const { project, content, vectors, dim } = input
+  const { project, content, vectors, dim, signal } = input
   const parents = ParentCodes.of(content.ids, codes, bundle.codebooks.sizes.length)
   const rebased = await rebaseCodebooks(
     { dim, idSpace: bundle.origin.idSpace, parents, ids: content.ids, vectors, weights: traffic },
-    { idSpace, fit: fitOptions(project), relabel: project.config.semanticIds.relabel },
+    { idSpace, fit: quantizerOptions(project.config, signal), relabel: project.config.semanticIds.relabel },
   )
   return bundleOf({
     codebooks: rebased.codebooks,
     settings: rebased.settings,
+    ...(rebased.network && { network: rebased.network }),
     delta: 0,
     parents: ParentCodes.empty(rebased.codebooks.sizes.length),
     origin: { parent: null, idSpace, input: originInput(input), training: rebased.training, policy: rebased.policy },
@@ -113,11 +119,6 @@ function budgetOf({ config }: Project, levels: number, traffic: Float64Array): C
     ...(churnBudgetLevels !== null && { perLevel: churnBudgetLevels.slice(0, levels) }),
     ...(churnBudgetTraffic !== null && traffic.some((count) => count > 0) && { trafficWeighted: churnBudgetTraffic }),
   }
-}
-
-function fitOptions(project: Project): FitOptions {
-  const { levels, normalize, iterations } = project.config.semanticIds
-  return { sizes: levels, seed: seedOf(project), iterations, normalize, threads: project.config.training.threads }
 }
 
 function seedOf({ config }: Project): number {

@@ -19,6 +19,7 @@ import type { ContentRows } from './embedder.ts'
 import { judgeWindow } from './judge-window.ts'
 import type { OwnerLanes } from './owner-lanes.ts'
 import type { Project } from './project.ts'
+import { checkRenewal } from './quantizer.ts'
 import { firstBundle, nextBundle, type LiveIds } from './refresh-bundles.ts'
 import { targetCounts } from './samples-state.ts'
 import { bootstrapHead, checkpointRound, listCheckpoints, readCheckpoint, writeBootstrapHead } from './training.ts'
@@ -159,13 +160,20 @@ export async function performBuild(context: RefreshContext, build: ControlEntry<
   }
 }
 
-const refused: ReadonlySet<string> = new Set(['SIDESTREAM_BUDGET_REFUSED', 'SIDESTREAM_BUILD_REFUSED', 'SIDESTREAM_ITEMS_TOO_FEW'])
+const refused: ReadonlySet<string> = new Set([
+  'SIDESTREAM_BUDGET_REFUSED',
+  'SIDESTREAM_BUILD_REFUSED',
+  'SIDESTREAM_ITEMS_TOO_FEW',
+  'SIDESTREAM_TRAINING_DIVERGED',
+])
 
 /** The codebooks of a build: those that were written before a crash, or made now. */
 async function bundleOfBuild(context: RefreshContext, plan: BuildPlan, head: Head): Promise<Bundle> {
-  const { project, lanes } = context
+  const { project, lanes, versions } = context
   const name = bundleName(plan.version)
   if ((await project.artifacts.list(name)).includes(name)) return readBundle(project, name)
+  const parent = plan.parent === null ? undefined : await readBundle(project, bundleName(plan.parent))
+  if (parent !== undefined) checkRenewal(project.config, parent, project.logger)
   const content = readCatalogue(project, lanes.state, plan.cutTs)
   if (content.ids.length === 0) {
     throw new SidestreamError(
@@ -174,8 +182,8 @@ async function bundleOfBuild(context: RefreshContext, plan: BuildPlan, head: Hea
     )
   }
   const { vectors, dim } = await embed(project, head, undefined, content)
-  const input = { project, plan, content, vectors, dim }
-  const bundle = plan.parent === null ? await firstBundle(input) : await nextBundle(input, await liveIds(context, plan, content))
+  const input = { project, plan, content, vectors, dim, signal: versions.stopping }
+  const bundle = parent === undefined ? await firstBundle(input) : await nextBundle(input, await liveIds(context, plan, content, parent))
   const { parts, about } = bundleToParts(bundle)
   await project.artifacts.write(name, parts, about)
   return bundle
@@ -204,8 +212,7 @@ async function embed(
 }
 
 /** What readers of the live version have at the cut, and which of it they saw lately. */
-async function liveIds({ project, lanes }: RefreshContext, plan: BuildPlan, content: ContentRows): Promise<LiveIds> {
-  const bundle = await readBundle(project, bundleName(plan.parent!))
+async function liveIds({ project, lanes }: RefreshContext, plan: BuildPlan, content: ContentRows, bundle: Bundle): Promise<LiveIds> {
   // The parent's IDs at the cut are computed, not read: a function of the same content, its head and its bundle.
   const { head } = await readCheckpoint(project, bundle.origin.input['head'] as string, { training: false })
   const { codes } = await embed(project, head, bundle, content)

@@ -203,6 +203,11 @@ export class Versions {
     return all
   }
 
+  /** Aborted when builds are to end. */
+  get stopping(): AbortSignal {
+    return this.#stopping.signal
+  }
+
   /** Ends the waiting for a build; `build` rejects with SIDESTREAM_CLOSED, and goes on when it is called again. */
   interrupt(): void {
     this.#stopping.abort(new SidestreamError('SIDESTREAM_CLOSED', 'the build was interrupted: it goes on at the next start'))

@@ -8,6 +8,53 @@ import { count, name, option, share } from './config-option.ts'
 import type { DeepReadonly } from './config-option.ts'
 import type { Problem } from './problems.ts'
 
+const widths = z.array(count.max(8192)).min(1).max(8)
+
+const rqVae = z
+  .strictObject({
+    hidden: option(
+      widths,
+      defaults.semanticIds.rqVae.hidden,
+      'Widths of the network between vector and latent vector. Higher: slower training and encoding.',
+      'units',
+    ),
+    latentDim: option(
+      count.max(4096),
+      defaults.semanticIds.rqVae.latentDim,
+      'Dimension that is quantized. Higher: slower, finer codewords.',
+      'dims',
+    ),
+    epochs: option(
+      count.max(100_000),
+      defaults.semanticIds.rqVae.epochs,
+      'Passes over the items. Higher: proportionally longer, less distortion.',
+      'passes',
+    ),
+    batch: option(count.max(65_536), defaults.semanticIds.rqVae.batch, 'Rows of one step. Higher: more memory, fewer steps.', 'rows'),
+    learningRate: option(
+      z.number().gt(0).max(1),
+      defaults.semanticIds.rqVae.learningRate,
+      'Peak step size of AdamW. Higher: faster, and less stable; a training that diverges refuses the build.',
+    ),
+    commitment: option(
+      z.number().min(0).max(1000),
+      defaults.semanticIds.rqVae.commitment,
+      'Weight of the term that holds latent vectors near their codewords. Higher: steadier codes, vectors described less well.',
+    ),
+    estimator: option(
+      z.enum(['straight-through', 'rotation']),
+      defaults.semanticIds.rqVae.estimator,
+      'How gradients pass the codebooks: as they are, or turned by the rotation from latent vector to codeword.',
+    ),
+    codebooks: option(
+      z.enum(['gradient', 'ema']),
+      defaults.semanticIds.rqVae.codebooks,
+      'How codewords learn: by gradient, or as running means of their rows.',
+    ),
+  })
+  .prefault({})
+  .meta({ description: 'Of `method: rq-vae`.' })
+
 export const semanticIds = z
   .strictObject({
     view: option(
@@ -15,13 +62,45 @@ export const semanticIds = z
       defaults.semanticIds.view,
       'The view whose published vectors are quantized; null: the first one under `views`.',
     ),
+    method: option(
+      z.enum(['rq-kmeans', 'rq-vae']),
+      defaults.semanticIds.method,
+      'How codebooks are fitted. `rq-kmeans`: residual k-means over the vectors. `rq-vae`: codebooks behind a network that is trained with them (`rqVae`); it cannot be refreshed, so each renewal is a re-base. This and the other options of the quantizer (`levels`, `normalize`, `normalizeResiduals`, `beam`, `balance`, `fsqDigits`, `rqVae`) hold for the first codebooks and from the next re-base on (`idSpace`); until then the log says that the live ones differ.',
+    ),
     levels: option(
       z.array(count.min(2).max(65_536)).min(1).max(16),
       defaults.semanticIds.levels,
       'Codes per level, first level first. More codes or levels: finer IDs, more items needed, slower fit.',
       'codes',
     ),
-    normalize: option(z.boolean(), defaults.semanticIds.normalize, 'Whether vectors are brought to unit length before they are quantized.'),
+    normalize: option(
+      z.boolean(),
+      defaults.semanticIds.normalize,
+      'Whether vectors are brought to unit length before they are quantized. Of `rq-kmeans`; a network scales its input itself.',
+    ),
+    normalizeResiduals: option(
+      z.boolean(),
+      defaults.semanticIds.normalizeResiduals,
+      'Of `rq-kmeans`: whether what is left is brought to unit length before every level. Codewords do not add up to the vector then, so such codebooks cannot be refreshed: each renewal is a re-base.',
+    ),
+    beam: option(
+      count.max(256),
+      defaults.semanticIds.beam,
+      'Of `rq-kmeans`: partial IDs followed from level to level; 1 is greedy. Higher: slower, slightly less distortion.',
+      'paths',
+    ),
+    balance: option(
+      z.number().min(0.001).max(10).nullable(),
+      defaults.semanticIds.balance,
+      'Of `rq-kmeans`: gives codes prices, so that items spread over them; 0.05 is a good value; null: none. Lower: nearer to equal shares, more distinct IDs, more distortion.',
+    ),
+    fsqDigits: option(
+      z.array(count.min(2).max(65_536)).min(1).max(16).nullable(),
+      defaults.semanticIds.fsqDigits,
+      'Of `rq-kmeans`: one more level behind `levels`, on a fixed grid: values per digit, such as [5, 5, 3]; its codes are their product. It cannot collapse; in a refresh its codes follow from what the others leave, so bound `churnBudgetPrefixes` rather than `churnBudget`. null: no such level.',
+      'values',
+    ),
+    rqVae,
     iterations: option(
       count.max(1000),
       defaults.semanticIds.iterations,
@@ -83,16 +162,33 @@ export const semanticIds = z
   .prefault({})
   .meta({ description: 'Residual-quantized semantic IDs.' })
 
-/** What makes no sense together. */
-export function semanticIdConflicts(group: DeepReadonly<z.output<typeof semanticIds>>): Problem[] {
+/**
+ * What makes no sense together.
+ * @param dim - of the vectors that are quantized; undefined where the view is not known
+ */
+export function semanticIdConflicts(group: DeepReadonly<z.output<typeof semanticIds>>, dim: number | undefined): Problem[] {
+  const { method, levels, fsqDigits, beam, normalizeResiduals } = group
   const problems: Problem[] = []
+  const report = (key: string, message: string): void => void problems.push({ path: `semanticIds.${key}`, message })
+  if (method === 'rq-vae') {
+    for (const key of ['normalizeResiduals', 'beam', 'balance', 'fsqDigits'] as const)
+      if (group[key] !== defaults.semanticIds[key])
+        report(key, `belongs to \`method: rq-kmeans\`; a network learns its own space: leave it out (got ${JSON.stringify(group[key])})`)
+  } else if (beam > 1 && normalizeResiduals)
+    report('beam', `must be 1 with \`normalizeResiduals\`: errors of residuals at unit length do not add up (got ${beam})`)
+  if (fsqDigits !== null) {
+    const codes = fsqDigits.reduce((product, values) => product * values, 1)
+    if (codes > mostCodes) report('fsqDigits', `must multiply to at most ${mostCodes} codes (got ${fsqDigits.join(' x ')} = ${codes})`)
+    if (dim !== undefined && fsqDigits.length > dim)
+      report('fsqDigits', `must be at most one for each of the ${dim} dims of the view (got ${fsqDigits.length})`)
+  }
+  const all = levels.length + (fsqDigits === null ? 0 : 1)
   for (const key of ['churnBudgetPrefixes', 'churnBudgetLevels'] as const) {
     const bounds = group[key]?.length ?? 0
-    if (bounds > group.levels.length)
-      problems.push({
-        path: `semanticIds.${key}`,
-        message: `must have at most one bound for each of the ${group.levels.length} levels (got ${bounds})`,
-      })
+    if (bounds > all) report(key, `must have at most one bound for each of the ${all} levels (got ${bounds})`)
   }
   return problems
 }
+
+/** Codes are stored as uint16. */
+const mostCodes = 65_536

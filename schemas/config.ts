@@ -115,6 +115,8 @@ export function findConflicts(config: Config): Problem[] {
   const problems: Problem[] = []
   const report = (path: string, message: string): void => void problems.push({ path, message })
   const { head, views, semanticIds, store, interactions, sequences, content } = config
+  const idView = semanticIdView(config)
+  const viewDim = views[idView] === undefined ? undefined : viewDims(config, idView).total
   problems.push(
     ...connectionConflicts(config),
     ...trainingConflicts(config.training, {
@@ -124,7 +126,7 @@ export function findConflicts(config: Config): Problem[] {
       modalities: Object.keys(content.modalities),
     }),
     ...registryConflicts(config.schemaRegistry, Object.keys(content.modalities)),
-    ...semanticIdConflicts(semanticIds),
+    ...semanticIdConflicts(semanticIds, viewDim),
   )
 
   if (head.prefixes.some((prefix, i) => i > 0 && prefix <= head.prefixes[i - 1]!))

@@ -100,6 +100,22 @@ export function throughNetwork(network: Network, vectors: Float32Array): Float32
   return out
 }
 
+/** Rows of one turn. */
+const turnRows = 1024
+
+/** `throughNetwork` for many rows: other work of the thread gets its turn between. */
+export async function throughNetworkInTurns(network: Network, vectors: Float32Array): Promise<Float32Array> {
+  const dim = inputDimOf(network)
+  const width = widthsOf(network).at(-1)!
+  const rows = vectors.length / dim
+  const out = new Float32Array(rows * width)
+  for (let from = 0; from < rows; from += turnRows) {
+    out.set(throughNetwork(network, vectors.subarray(from * dim, (from + turnRows) * dim)), from * width)
+    await new Promise<void>((resolve) => setImmediate(resolve))
+  }
+  return out
+}
+
 /** Appends the network to a graph, float32. @param vectors - [n, inputDim] */
 export function appendNetwork(graph: Graph, vectors: Value, { layers }: Network): Value {
   let x = vectors

@@ -8,7 +8,8 @@ import { SidestreamError } from '../schemas/index.ts'
 import { churn, type ChurnReport } from './churn.ts'
 import { CodebookWalk } from './codebook-walk.ts'
 import type { Codebooks, EncodeSettings } from './codebooks.ts'
-import { fitWithCrew, type FitOptions } from './fit.ts'
+import { fitQuantizer, type QuantizerOptions } from './fit-quantizer.ts'
+import { throughNetworkInTurns, type Network } from './network.ts'
 import { reconstruction } from './quality-distortion.ts'
 import { cohortOf, inOrderOf, pick, type RefreshInput } from './refresh-cohort.ts'
 import { namesAfter, relabelLimit, renamed, type LevelNames } from './relabel.ts'
@@ -25,7 +26,7 @@ export interface RebaseOptions {
   /** Name of the new ID space, or what names it after its codebooks; not that of the old one. */
   readonly idSpace: string | ((codebooks: Codebooks) => string)
   /** As for a first fit. */
-  readonly fit: Omit<FitOptions, 'resume' | 'onProgress'>
+  readonly fit: QuantizerOptions
   /**
    * Renames codes so that as many items as possible keep the old one: of the first level, or of every level on its own. Only where the
    * level has its old size. See `relabelLimit` for what that cannot do.
@@ -38,8 +39,11 @@ export interface Rebase {
   readonly idSpace: string
   readonly codebooks: Codebooks
   readonly settings: EncodeSettings
+  /** What stands before the codebooks of an RQ-VAE. */
+  readonly network: Network | undefined
   /** Codes in the order of `ids`, row-major, shape [ids.length, levels]. */
   readonly codes: Uint16Array
+  /** Over all items; behind a network, of what it makes of them. */
   readonly fvu: number
   readonly distortion: number
   /** Among items that had an ID; undefined when IDs have another number of codes now. */
@@ -62,10 +66,10 @@ export async function rebaseCodebooks(
 ): Promise<Rebase> {
   if (typeof name === 'string') requireNewSpace(name, input.idSpace)
   const { dim, parents } = input
-  const cohort = cohortOf(input, dim, options.normalize ?? true)
+  const cohort = cohortOf(input, dim, options.method !== 'rq-vae' && (options.normalize ?? true))
   const crew = new Crew(options.threads ?? 1)
   try {
-    const fit = await fitWithCrew(cohort.vectors, cohort.ids, dim, options, crew)
+    const fit = await fitQuantizer(cohort.vectors, cohort.ids, dim, options)
     const levels = fit.codebooks.sizes.length
     const walk = await CodebookWalk.like(fit, false, crew)
     let codebooks = fit.codebooks
@@ -77,7 +81,8 @@ export async function rebaseCodebooks(
       // Encoded again: where two codes are equally near, the lower name wins.
       codes = await walk.run(cohort.vectors, codebooks, fit.settings)
     }
-    const { fvu, distortion } = reconstruction(cohort.vectors, codes, codebooks, fit.settings)
+    const walked = fit.network === undefined ? cohort.vectors : await throughNetworkInTurns(fit.network, cohort.vectors)
+    const { fvu, distortion } = reconstruction(walked, codes, codebooks, fit.settings)
     const changes = parents.levels === levels ? churn(cohort.before, pick(codes, cohort.known, levels), levels, cohort.weights) : undefined
     const items = { known: cohort.known.length, fresh: cohort.fresh.length, vanished: parents.rows - cohort.known.length }
     const idSpace = typeof name === 'string' ? name : name(codebooks)
@@ -86,6 +91,7 @@ export async function rebaseCodebooks(
       idSpace,
       codebooks,
       settings: fit.settings,
+      network: fit.network,
       codes: inOrderOf(cohort.order, codes, levels),
       fvu,
       distortion,

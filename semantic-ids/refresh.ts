@@ -14,7 +14,7 @@ import type { BalanceOptions } from './balanced.ts'
 import type { ChurnReport } from './churn.ts'
 import { budgetText, checkBudget, type ChurnBudget } from './churn-budget.ts'
 import { CodebookWalk } from './codebook-walk.ts'
-import type { Codebooks, EncodeSettings } from './codebooks.ts'
+import type { Codebooks, EncodeSettings, Quantizer } from './codebooks.ts'
 import { fitDefaults, fitWithCrew } from './fit.ts'
 import { judgeNewItems, type NewItems, type RecallOptions } from './new-items.ts'
 import { reconstruction } from './quality-distortion.ts'
@@ -157,15 +157,19 @@ export async function refreshCodebooks(input: RefreshInput, options: RefreshOpti
 }
 
 /** @throws SIDESTREAM_USAGE_INVALID */
-function requireRefreshable({ settings, network }: RefreshInput['bundle']): void {
-  const refuse = (what: string): SidestreamError =>
-    new SidestreamError('SIDESTREAM_USAGE_INVALID', `${what}: declare a re-base with a new fit instead (a new ID space)`)
+function requireRefreshable(quantizer: Pick<Quantizer, 'settings' | 'network'>): void {
+  const why = refreshRefusal(quantizer)
+  if (why !== undefined)
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${why}: declare a re-base with a new fit instead (a new ID space)`)
+}
+
+/** Why codebooks of this kind can be renewed by a re-base alone; undefined where they can be refreshed. */
+export function refreshRefusal({ settings, network }: Pick<Quantizer, 'settings' | 'network'>): string | undefined {
   if (network !== undefined)
-    throw refuse('codebooks behind a network (RQ-VAE) cannot be refreshed: the network was trained for the vectors as they were')
+    return 'codebooks behind a network (RQ-VAE) cannot be refreshed: the network was trained for the vectors as they were'
   if (settings.normalizeResiduals)
-    throw refuse(
-      'codebooks over residuals of unit length cannot be refreshed: their codewords do not add up to the vector, so no distortion can be held',
-    )
+    return 'codebooks over residuals of unit length cannot be refreshed: their codewords do not add up to the vector, so no distortion can be held'
+  return undefined
 }
 
 /** Of the new vectors onto the earlier ones, as the quantizer sees both. */

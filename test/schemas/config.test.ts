@@ -317,6 +317,20 @@ test('the gate takes thresholds on figures that there are, with something to hol
   match(problem('{ coldPop: { min: 0.5, against: live } }'), /guard\.gate\.coldPop: `against` belongs to `maxLoss`/)
 })
 
+test('options of a quantizer that exclude each other are refused, each at its path', () => {
+  const problem = (group: string): string => refusal(`${smallest}semanticIds: ${group}\n`)
+  match(problem('{ beam: 4, normalizeResiduals: true }'), /semanticIds\.beam: must be 1 with `normalizeResiduals`.*\(got 4\)/)
+  const foreign = problem('{ method: rq-vae, beam: 4, normalizeResiduals: true, balance: 0.05, fsqDigits: [5] }')
+  for (const key of ['beam', 'normalizeResiduals', 'balance', 'fsqDigits'])
+    match(foreign, new RegExp(`semanticIds\\.${key}: belongs to .method: rq-kmeans.; .*: leave it out \\(got`))
+  match(problem('{ fsqDigits: [500, 500] }'), /semanticIds\.fsqDigits: must multiply to at most 65536 codes \(got 500 x 500 = 250000\)/)
+  const short = `head: { dim: 2, prefixes: [2], contentShare: 0 }\n`
+  match(refusal(`${smallest}${short}semanticIds: { fsqDigits: [2, 2, 2] }\n`), /fsqDigits: must be at most one for each of the 2 dims/)
+  const bounds = '{ levels: [8, 8], fsqDigits: [3], churnBudgetPrefixes: [0.1, null, null] }'
+  strictEqual(parseConfig(`${smallest}semanticIds: ${bounds}\n`).semanticIds.churnBudgetPrefixes?.length, 3)
+  match(problem(bounds.replace('fsqDigits: [3], ', '')), /churnBudgetPrefixes: must have at most one bound for each of the 2 levels/)
+})
+
 test('sources and stages take their defaults, entry by entry', () => {
   const { sources, stages } = parseConfig(
     `${smallest}training: { sources: { tags: { kind: pairs, losses: { cosent: 0 } } }, stages: [{ name: base, sources: [tags] }] }\n`,
