@@ -10,7 +10,7 @@ import type { Tensor } from '../compute/index.ts'
 import { appendHeadViews, headInputs, headLayout } from '../distill/index.ts'
 import type { Head } from '../distill/index.ts'
 import { appendQuantize } from '../features/index.ts'
-import { appendEncode, originsOf, settle, vectorDimOf } from '../semantic-ids/index.ts'
+import { appendEncode, assign, vectorDimOf } from '../semantic-ids/index.ts'
 import type { Bundle } from '../semantic-ids/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import type { SidOrigin, VectorDtype } from '../schemas/index.ts'
@@ -112,24 +112,24 @@ export class Embedder {
     }
     const outputs = await Promise.all(runs)
     const dequantized = collect(outputs, 'dequantized', rows, this.dim, new Float32Array(rows * this.dim))
-    const codes = bundle === undefined ? new Uint16Array(0) : new Uint16Array(rows * levels)
-    let rechecked = 0
-    if (bundle !== undefined) {
-      const proposal = {
-        codes: collect(outputs, 'codes', rows, levels, new Int32Array(rows * levels)),
-        margins: collect(outputs, 'margins', rows, levels, new Float32Array(rows * levels)),
-      }
-      const settled = settle(dequantized, proposal, bundle, old && { old, delta: bundle.delta })
-      codes.set(settled.codes)
-      rechecked = settled.rechecked
-    }
+    const assigned =
+      bundle === undefined
+        ? { codes: new Uint16Array(0), origins: [], rechecked: 0 }
+        : assign(
+            bundle,
+            dequantized,
+            old ?? new Int32Array(rows * levels).fill(-1),
+            {
+              codes: collect(outputs, 'codes', rows, levels, new Int32Array(rows * levels)),
+              margins: collect(outputs, 'margins', rows, levels, new Float32Array(rows * levels)),
+            },
+            content.ids,
+          )
     return {
       rows,
       views: new Map(this.#options.views.map((view) => [view.name, this.#stored(view, outputs, rows)])),
       dequantized,
-      codes,
-      origins: bundle === undefined ? [] : originsOf(codes, old ?? new Int32Array(rows * levels).fill(-1), levels),
-      rechecked,
+      ...assigned,
     }
   }
 

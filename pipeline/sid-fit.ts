@@ -13,14 +13,13 @@ import {
   fitRqVae,
   ParentCodes,
   reconstruction,
-  resolveCollisions,
   rqVaeDefaults,
   SemanticIdEncoder,
-  throughNetwork,
   usage,
   vectorDimOf,
+  withinCapacity,
 } from '../semantic-ids/index.ts'
-import type { Bundle, CollisionReport, Quantizer } from '../semantic-ids/index.ts'
+import type { Bundle, BundleOrigin, CollisionReport, Quantizer } from '../semantic-ids/index.ts'
 import { requireFree, writeBundleDirectory } from './bundle-directory.ts'
 import { itemBatches, spaceName } from './sid-bundle.ts'
 import { DistinctItems } from './sid-items.ts'
@@ -55,6 +54,8 @@ export interface SidFitFiles extends VectorFile {
   readonly fsqDigits?: readonly number[]
   /** Most items of one ID; the vectors are held for it. @default no bound */
   readonly capacity?: number
+  /** Whether identical vectors take one place of the capacity, and move as one. @default 'together' */
+  readonly duplicates?: SidDuplicates
   /** @default 1 */
   readonly threads?: number
   /** Goes on from the state that an interrupted fit left. @default false */
@@ -65,6 +66,10 @@ export interface SidFitFiles extends VectorFile {
 
 export const sidFitMethods = ['rq-kmeans', 'rq-vae'] as const
 export type SidFitMethod = (typeof sidFitMethods)[number]
+
+export type SidCollisions = CollisionReport
+export const sidDuplicates = ['together', 'split'] as const
+export type SidDuplicates = (typeof sidDuplicates)[number]
 
 export const sidFitDefaults = { method: 'rq-kmeans', seed: 1, threads: 1 } as const
 
@@ -113,7 +118,14 @@ export async function sidFitFiles(files: SidFitFiles): Promise<SidFitMetrics> {
   const encoded = await encodeItems(fitted, items.ids(), files)
   const { sizes } = fitted.codebooks
   const levels = sizes.length
-  const { collisions, codes, parents } = withinCapacity(fitted, encoded, files)
+  const free = freeBundle(fitted, {
+    parent: null,
+    idSpace: spaceName(fitted.codebooks.levels),
+    input: { file: basename(files.in), dim: vectorDimOf(fitted.codebooks, fitted.network), items: encoded.ids.length },
+    training: fitted.training,
+    policy: { kind: 'first-fit', fvu: fitted.fvu },
+  })
+  const { bundle, codes, collisions } = capped(free, encoded, files)
   const used = usage(codes, sizes)
   const metrics: SidFitMetrics = {
     items: used.items,
@@ -126,20 +138,6 @@ export async function sidFitFiles(files: SidFitFiles): Promise<SidFitMetrics> {
     levels: used.levels.map((level) => ({ used: level.used, dead: level.dead, perplexity: level.perplexity })),
     collisions,
   }
-  const bundle = bundleOf({
-    codebooks: fitted.codebooks,
-    settings: fitted.settings,
-    ...(fitted.network && { network: fitted.network }),
-    delta: parents.rows > 0 ? Infinity : 0,
-    parents,
-    origin: {
-      parent: null,
-      idSpace: spaceName(fitted.codebooks.levels),
-      input: { file: basename(files.in), dim: vectorDimOf(fitted.codebooks, fitted.network), items: used.items },
-      training: fitted.training,
-      policy: { kind: 'first-fit', fvu: fitted.fvu, ...(collisions && { capacity: collisions.capacity }) },
-    },
-  })
   await writeBundleDirectory(out, { bundle, items: itemBatches(encoded.ids, codes, levels), metrics: { ...metrics } })
   await state.remove()
   return metrics
@@ -225,12 +223,7 @@ async function encodeItems(quantizer: Fitted, ids: readonly string[], files: Sid
   const { codebooks, settings, network } = quantizer
   const levels = codebooks.sizes.length
   const dim = vectorDimOf(codebooks, network)
-  const free: Bundle = bundleOf({
-    ...quantizer,
-    delta: 0,
-    parents: ParentCodes.empty(levels),
-    origin: { parent: null, idSpace: '', input: {}, training: {}, policy: {} },
-  })
+  const free = freeBundle(quantizer, { parent: null, idSpace: '', input: {}, training: {}, policy: {} })
   const encoder = await SemanticIdEncoder.create(free, { threads: files.threads ?? sidFitDefaults.threads })
   const codeParts: Uint16Array[] = []
   const vectorParts: Float32Array[] = []
@@ -253,6 +246,27 @@ async function encodeItems(quantizer: Fitted, ids: readonly string[], files: Sid
   }
 }
 
+/** Without an item of its own. */
+function freeBundle({ codebooks, settings, network }: Quantizer, origin: BundleOrigin): Bundle {
+  return bundleOf({
+    codebooks,
+    settings,
+    ...(network && { network }),
+    delta: 0,
+    parents: ParentCodes.empty(codebooks.sizes.length),
+    origin,
+  })
+}
+
+function capped(
+  bundle: Bundle,
+  { ids, vectors, codes }: EncodedItems,
+  { capacity, duplicates }: SidFitFiles,
+): { readonly bundle: Bundle; readonly codes: Uint16Array; readonly collisions: CollisionReport | null } {
+  if (capacity === undefined || vectors === undefined) return { bundle, codes, collisions: null }
+  return withinCapacity(bundle, { ids, vectors }, codes, { capacity, ...(duplicates && { duplicates }) })
+}
+
 function joined<T extends Uint16Array | Float32Array>(parts: readonly T[], out: T): T {
   let at = 0
   for (const part of parts) {
@@ -262,33 +276,9 @@ function joined<T extends Uint16Array | Float32Array>(parts: readonly T[], out: 
   return out
 }
 
-/** What a capacity moves; the items moved become the bundle's parent codes, so that an encode gives the same IDs. */
-function withinCapacity(
-  { codebooks, settings, network }: Quantizer,
-  { ids, codes, vectors }: EncodedItems,
-  { capacity }: SidFitFiles,
-): { readonly codes: Uint16Array; readonly parents: ParentCodes; readonly collisions: CollisionReport | null } {
-  const levels = codebooks.sizes.length
-  if (capacity === undefined || vectors === undefined) return { codes, parents: ParentCodes.empty(levels), collisions: null }
-  const walked = network === undefined ? vectors : throughNetwork(network, vectors)
-  const resolved = resolveCollisions({ codes, vectors: walked, codebooks, settings, ids }, { capacity })
-  const rows = resolved.moved.map(({ row }) => row).sort((a, b) => a - b)
-  const moved = new Uint16Array(rows.length * levels)
-  for (const [at, row] of rows.entries()) moved.set(resolved.codes.subarray(row * levels, (row + 1) * levels), at * levels)
-  return {
-    codes: resolved.codes,
-    parents: ParentCodes.of(
-      rows.map((row) => ids[row]!),
-      moved,
-      levels,
-    ),
-    collisions: resolved.report,
-  }
-}
-
 /** @throws SIDESTREAM_USAGE_INVALID */
 function requireCompatible(files: SidFitFiles): void {
-  const { method, iterations, passes, epochs, normalize, normalizeResiduals, beam, balanced, fsqDigits } = files
+  const { method, iterations, passes, epochs, normalize, normalizeResiduals, beam, balanced, fsqDigits, capacity, duplicates } = files
   const refuse = (what: string): never => {
     throw new SidestreamError('SIDESTREAM_USAGE_INVALID', what)
   }
@@ -297,6 +287,7 @@ function requireCompatible(files: SidFitFiles): void {
     const foreign = Object.entries(given).flatMap(([name, value]) => (value === undefined || value === false ? [] : [name]))
     if (foreign.length > 0) refuse(`an RQ-VAE learns its own space and takes no ${foreign.join(', ')}: leave that out, or fit by rq-kmeans`)
   } else if (epochs !== undefined) refuse('epochs belong to rq-vae; residual k-means takes iterations')
+  if (duplicates !== undefined && capacity === undefined) refuse('duplicates take places of a capacity: give a capacity, or leave them out')
   if (normalizeResiduals === true && (beam ?? 1) > 1)
     refuse('unit residuals exclude a beam: their errors do not add up; leave one of the two out')
 }

@@ -1,28 +1,32 @@
 /**
- * Everything that decides an item's semantic ID beside its vector: codebooks, settings, switching cost, the parent's codes.
+ * Everything that decides an item's semantic ID beside its vector: codebooks, settings, switching cost, the parent's codes, what a
+ * capacity has moved.
  * Invariant: a semantic ID is a pure function of (vector bytes, bundle); equal bundles have equal bytes.
  *
  * Parts, all numbers float32 little-endian: `codebooks.f32` = the codewords of all levels one after another, row-major
  * [sizes[l], dim]; `parent-codes.bin` = see `parent-codes.ts`. Where there is such a thing: `penalties.f32` = those of all levels
  * with codewords one after another, zeros for a level without; `fsq.f32` = projection, row-major [digits, dim], then the cuts digit
- * after digit; `network.f32` = weights, row-major [out, in], and bias of layer after layer. Everything else stands in the manifest's
- * JSON (`about`). Format 1 had none of the three; it is still read.
+ * after digit; `network.f32` = weights, row-major [out, in], and bias of layer after layer; `moves.bin` = see `moves.ts`. Everything else
+ * stands in the manifest's JSON (`about`). Format 1 had none of these, format 2 no moves; both are still read.
  */
 
 import { z } from 'zod'
 import { SidestreamError } from '../schemas/index.ts'
 import { checkQuantizer, codebooksOf, encodeDefaults, type Quantizer } from './codebooks.ts'
 import type { Fsq } from './fsq.ts'
+import type { CollisionOptions } from './collisions.ts'
+import { Moves } from './moves.ts'
 import { networkOf, widthsOf, type Network } from './network.ts'
 import { ParentCodes } from './parent-codes.ts'
 
 /** Format of `BundleParts` that is written. */
-const format = 2
+const format = 3
 const codebooksPart = 'codebooks.f32'
 const parentsPart = 'parent-codes.bin'
 const penaltiesPart = 'penalties.f32'
 const fsqPart = 'fsq.f32'
 const networkPart = 'network.f32'
+const movesPart = 'moves.bin'
 
 /** What the bundle says of itself beside what it needs to encode; plain JSON, given by whoever builds it. */
 export interface BundleOrigin {
@@ -43,6 +47,10 @@ export interface Bundle extends Quantizer {
   readonly delta: number
   /** The parent version's codes at the cut: these items are sticky, all others are encoded freely. */
   readonly parents: ParentCodes
+  /** The bound on items per ID that was kept when the bundle was built; a refresh takes it over. */
+  readonly collisions?: Required<CollisionOptions>
+  /** Items that this bound has moved, each while its vector is the one at the cut. */
+  readonly moves?: Moves
   readonly origin: BundleOrigin
 }
 
@@ -55,7 +63,7 @@ export interface BundleParts {
 const record = z.record(z.string(), z.unknown())
 const aboutSchema = z.object({
   kind: z.literal('semantic-id-bundle'),
-  format: z.union([z.literal(1), z.literal(format)], { error: `its format is not known (this build reads 1 and ${format})` }),
+  format: z.union([z.literal(1), z.literal(2), z.literal(format)], { error: `its format is not known (this build reads 1 to ${format})` }),
   dim: z.int().min(1),
   /** Of all levels, the finite-scalar one too. */
   sizes: z.array(z.int().min(1)).min(1),
@@ -79,6 +87,10 @@ const aboutSchema = z.object({
   /** null: the parent's codes are never left. */
   delta: z.number().min(0).nullable(),
   parentRows: z.int().min(0),
+  /** Most items of one ID; null: no bound. */
+  capacity: z.int().min(1).nullable().default(null),
+  duplicates: z.enum(['together', 'split']).default('together'),
+  movedRows: z.int().min(0).default(0),
   parent: z.string().nullable(),
   idSpace: z.string(),
   input: record,
@@ -88,7 +100,7 @@ const aboutSchema = z.object({
 
 /**
  * A checked bundle, every setting filled in.
- * @throws SIDESTREAM_SHAPE_MISMATCH when the parent's codes or the network do not fit the codebooks; SIDESTREAM_USAGE_INVALID for
+ * @throws SIDESTREAM_SHAPE_MISMATCH when the parent's codes, the moves or the network do not fit the codebooks; SIDESTREAM_USAGE_INVALID for
  * settings that exclude each other
  */
 export function bundleOf(bundle: Bundle): Bundle {
@@ -101,12 +113,14 @@ export function bundleOf(bundle: Bundle): Bundle {
       `parent codes of ${parents.levels} levels up to [${most.join(', ')}] do not fit codebooks of [${codebooks.sizes.join(', ')}] codes; other sizes need a re-base`,
     )
   }
+  if (bundle.moves !== undefined && !bundle.moves.fits(codebooks.sizes.at(-1)!))
+    throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `moves do not fit a last level of ${codebooks.sizes.at(-1)!} codes`)
   checkQuantizer(bundle)
   return { ...bundle, settings: { ...encodeDefaults, ...bundle.settings } }
 }
 
 /** The bundle as parts and manifest JSON, for the artifacts port. */
-export function bundleToParts({ codebooks, settings, network, delta, parents, origin }: Bundle): BundleParts {
+export function bundleToParts({ codebooks, settings, network, delta, parents, collisions, moves, origin }: Bundle): BundleParts {
   const { dim, sizes, levels, penalties, fsq } = codebooks
   const { normalize, normalizeResiduals, recheckTolerance, beam } = { ...encodeDefaults, ...settings }
   const about: z.infer<typeof aboutSchema> = {
@@ -125,6 +139,9 @@ export function bundleToParts({ codebooks, settings, network, delta, parents, or
     network: network ? { widths: widthsOf(network), activation: 'relu' } : null,
     delta: delta === Infinity ? null : delta,
     parentRows: parents.rows,
+    capacity: collisions?.capacity ?? null,
+    duplicates: collisions?.duplicates ?? 'together',
+    movedRows: moves?.rows ?? 0,
     ...origin,
   }
   const parts = new Map([
@@ -134,6 +151,7 @@ export function bundleToParts({ codebooks, settings, network, delta, parents, or
   if (penalties) parts.set(penaltiesPart, bytesOf(penalties.map((level, index) => level ?? new Float32Array(sizes[index]!))))
   if (fsq) parts.set(fsqPart, bytesOf([fsq.projection, ...fsq.cuts]))
   if (network) parts.set(networkPart, bytesOf(network.layers.flatMap(({ weights, bias }) => [weights, bias])))
+  if (moves !== undefined && moves.rows > 0) parts.set(movesPart, moves.toBytes())
   return { parts, about }
 }
 
@@ -147,7 +165,7 @@ export function bundleFromParts({ parts, about }: BundleParts): Bundle {
     const problem = parsed.error.issues[0]!
     throw corrupt(`manifest: ${problem.path.join('.')}: ${problem.message}`)
   }
-  const { dim, sizes, delta, parentRows, parent, idSpace, input, training, policy } = parsed.data
+  const { dim, sizes, delta, parentRows, capacity, duplicates, movedRows, parent, idSpace, input, training, policy } = parsed.data
   const { normalize, normalizeResiduals, recheckTolerance, beam, mode } = parsed.data
   if (mode === 'greedy' && beam !== 1) throw corrupt(`manifest: a beam of ${beam} is not greedy`)
   const inLevels = parsed.data.fsq === null ? sizes : sizes.slice(0, -1)
@@ -158,6 +176,8 @@ export function bundleFromParts({ parts, about }: BundleParts): Bundle {
   )
   const parents = ParentCodes.fromBytes(part(parts, parentsPart))
   if (parents.rows !== parentRows) throw corrupt(`${parentsPart} holds ${parents.rows} items, the manifest says ${parentRows}`)
+  const moves = movedRows === 0 ? undefined : Moves.fromBytes(part(parts, movesPart))
+  if ((moves?.rows ?? 0) !== movedRows) throw corrupt(`${movesPart} holds ${moves?.rows} items, the manifest says ${movedRows}`)
   const penalties = parsed.data.penalties && penaltiesFrom(parts, parsed.data.penalties, inLevels)
   const fsq = parsed.data.fsq && fsqFrom(parts, parsed.data.fsq.digits, dim)
   try {
@@ -171,6 +191,8 @@ export function bundleFromParts({ parts, about }: BundleParts): Bundle {
       ...(network && { network }),
       delta: delta ?? Infinity,
       parents,
+      ...(capacity !== null && { collisions: { capacity, duplicates } }),
+      ...(moves && { moves }),
       origin: { parent, idSpace, input, training, policy },
     })
   } catch (cause) {

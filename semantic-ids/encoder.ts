@@ -30,7 +30,7 @@ export interface VectorRows {
 export interface Assigned {
   /** Row-major, shape [rows, levels]. */
   readonly codes: Uint16Array
-  /** `encoded` or `kept`, one per row; see `originsOf`. */
+  /** `encoded`, `kept` or `moved`, one per row; see `originsOf` and `Moves`. */
   readonly origins: readonly SidOrigin[]
   /** Rows that were decided again in float64. */
   readonly rechecked: number
@@ -40,10 +40,13 @@ export interface Assigned {
  * Final semantic IDs of a batch whose codes some graph has proposed (`appendEncode`): a pure function of vectors and bundle.
  * @param vectors - the published numbers that the graph encoded, row-major float32, shape [rows, dim]
  * @param old - `bundle.parents.lookup(ids)`, as fed to the graph
+ * @param ids - of the rows; without them no item is one that was moved
  */
-export function assign(bundle: Bundle, vectors: Float32Array, old: Int32Array, proposal: Proposal): Assigned {
+export function assign(bundle: Bundle, vectors: Float32Array, old: Int32Array, proposal: Proposal, ids?: readonly string[]): Assigned {
   const { codes, rechecked } = settle(vectors, proposal, bundle, { old, delta: bundle.delta })
-  return { codes, origins: originsOf(codes, old, bundle.codebooks.sizes.length), rechecked }
+  const origins = originsOf(codes, old, bundle.codebooks.sizes.length)
+  if (ids !== undefined) bundle.moves?.apply(ids, vectors, codes, origins)
+  return { codes, origins, rechecked }
 }
 
 export class SemanticIdEncoder {
@@ -70,7 +73,8 @@ export class SemanticIdEncoder {
   }
 
   /**
-   * Semantic IDs of a batch: sticky for items of the bundle's table, free for all others and when no ids are given.
+   * Semantic IDs of a batch: sticky for items of the bundle's table, moved for those that a capacity has moved, free for all others and
+   * when no ids are given.
    * @param vectors - the published numbers (dequantized), row-major float32, shape [rows, dim]
    * @throws SIDESTREAM_SHAPE_MISMATCH, SIDESTREAM_VECTOR_NOT_FINITE
    */
@@ -86,6 +90,7 @@ export class SemanticIdEncoder {
     const sticky = parents.rows > 0
     const old = sticky && ids !== undefined ? parents.lookup(ids) : new Int32Array(rows * levels).fill(-1)
     const codes = new Uint16Array(rows * levels)
+    const origins = new Array<SidOrigin>(rows)
     let rechecked = 0
     await this.#pool.run(
       rows,
@@ -96,12 +101,13 @@ export class SemanticIdEncoder {
       (from, to, outputs) => {
         const proposal = { codes: outputs['codes']!.data as Int32Array, margins: outputs['margins']!.data as Float32Array }
         const batch = vectors.subarray(from * dim, to * dim)
-        const assigned = assign(this.bundle, batch, old.subarray(from * levels, to * levels), proposal)
+        const assigned = assign(this.bundle, batch, old.subarray(from * levels, to * levels), proposal, ids?.slice(from, to))
         codes.set(assigned.codes, from * levels)
+        for (const [row, origin] of assigned.origins.entries()) origins[from + row] = origin
         rechecked += assigned.rechecked
       },
     )
-    return { codes, origins: originsOf(codes, old, levels), rechecked }
+    return { codes, origins, rechecked }
   }
 
   /**

@@ -60,6 +60,8 @@ export type { PrefixNgramOptions, PrefixNgrams } from './prefix-ngrams.ts'
 export { levelOffsets, levelTokens, parseSemanticId, semanticIdText } from './level-tokens.ts'
 
 // Collisions.
+export { collisionDefaults, withinCapacity } from './capacity.ts'
+export { Moves } from './moves.ts'
 export { resolveCollisions } from './collisions.ts'
 export type { CollisionInput, CollisionOptions, CollisionReport, MovedItem, Resolution } from './collisions.ts'
 export { withSuffix } from './suffix-level.ts'

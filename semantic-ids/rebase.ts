@@ -8,7 +8,9 @@ import { SidestreamError } from '../schemas/index.ts'
 import { churn, type ChurnReport } from './churn.ts'
 import { CodebookWalk } from './codebook-walk.ts'
 import type { Codebooks, EncodeSettings } from './codebooks.ts'
+import { resolveCollisions, type CollisionOptions, type CollisionReport } from './collisions.ts'
 import { fitQuantizer, type QuantizerOptions } from './fit-quantizer.ts'
+import { Moves } from './moves.ts'
 import { throughNetworkInTurns, type Network } from './network.ts'
 import { reconstruction } from './quality-distortion.ts'
 import { cohortOf, inOrderOf, pick, type RefreshInput } from './refresh-cohort.ts'
@@ -33,6 +35,8 @@ export interface RebaseOptions {
    * @default 'none'
    */
   readonly relabel?: 'none' | 'first' | 'all'
+  /** Bounds the items of one ID; no item counts as published. Left out: no bound. */
+  readonly collisions?: CollisionOptions
 }
 
 export interface Rebase {
@@ -50,6 +54,9 @@ export interface Rebase {
   readonly churn: ChurnReport | undefined
   /** Per level, undefined where it was not renamed; undefined as a whole where it was not asked for. */
   readonly relabel: { readonly levels: readonly (LevelNames | undefined)[]; readonly limit: string } | undefined
+  /** What the bound on items per ID did, and its moves for `Bundle.moves`; undefined without one. */
+  readonly collisions: CollisionReport | undefined
+  readonly moves: Moves | undefined
   /** Plain JSON for the manifest (`BundleOrigin.training`). */
   readonly training: Readonly<Record<string, unknown>>
   /** Plain JSON for the manifest (`BundleOrigin.policy`). */
@@ -62,7 +69,7 @@ export interface Rebase {
  */
 export async function rebaseCodebooks(
   input: RebaseInput,
-  { idSpace: name, fit: options, relabel = 'none' }: RebaseOptions,
+  { idSpace: name, fit: options, relabel = 'none', collisions }: RebaseOptions,
 ): Promise<Rebase> {
   if (typeof name === 'string') requireNewSpace(name, input.idSpace)
   const { dim, parents } = input
@@ -82,6 +89,9 @@ export async function rebaseCodebooks(
       codes = await walk.run(cohort.vectors, codebooks, fit.settings)
     }
     const walked = fit.network === undefined ? cohort.vectors : await throughNetworkInTurns(fit.network, cohort.vectors)
+    const resolution =
+      collisions && resolveCollisions({ codes, vectors: walked, codebooks, settings: fit.settings, ids: cohort.ids }, collisions)
+    codes = resolution?.codes ?? codes
     const { fvu, distortion } = reconstruction(walked, codes, codebooks, fit.settings)
     const changes = parents.levels === levels ? churn(cohort.before, pick(codes, cohort.known, levels), levels, cohort.weights) : undefined
     const items = { known: cohort.known.length, fresh: cohort.fresh.length, vanished: parents.rows - cohort.known.length }
@@ -97,6 +107,8 @@ export async function rebaseCodebooks(
       distortion,
       churn: changes,
       relabel: names && { levels: names, limit: relabelLimit },
+      collisions: resolution?.report,
+      moves: resolution && Moves.of(resolution.moved, cohort.ids, cohort.vectors),
       training: fit.training,
       policy: {
         kind: 're-base',
@@ -106,6 +118,7 @@ export async function rebaseCodebooks(
         fvu,
         churn: changes ?? null,
         items,
+        ...(resolution && { collisions: resolution.report }),
         relabel: names
           ? {
               agreement: names.map((level) => level && { before: level.agreementBefore, after: level.agreementAfter }),

@@ -7,6 +7,7 @@ import { churn, type ChurnReport } from './churn.ts'
 import { isWithin, type ChurnBudget } from './churn-budget.ts'
 import type { CodebookWalk } from './codebook-walk.ts'
 import type { Codebooks, EncodeSettings } from './codebooks.ts'
+import { resolveCollisions, type CollisionOptions, type Resolution } from './collisions.ts'
 import { unexplained } from './quality-distortion.ts'
 import { pick, type Cohort } from './refresh-cohort.ts'
 import { CodeSums } from './refit.ts'
@@ -37,6 +38,8 @@ export interface Trial {
   readonly codes: Uint16Array
   readonly churn: ChurnReport
   readonly point: CurvePoint
+  /** What the capacity moved among items that are new or left their ID; `moved` are sorted rows. Undefined without one. */
+  readonly resolution: Resolution | undefined
 }
 
 export interface SearchOptions {
@@ -44,6 +47,7 @@ export interface SearchOptions {
   readonly rounds: number
   readonly steps: number
   readonly largestDelta: number
+  readonly collisions?: CollisionOptions | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -100,22 +104,27 @@ function refitUnderOld({ x, old }: Cohort, sums: CodeSums, start: Codebooks): Co
 
 /** One switching cost through all rounds. */
 async function tryDelta(
-  { vectors, x, spread, old, known, before, weights }: Cohort,
+  cohort: Cohort,
   sums: CodeSums,
   start: Codebooks,
   settings: EncodeSettings,
   delta: number,
-  { budget, rounds, signal }: SearchOptions,
+  { budget, rounds, collisions, signal }: SearchOptions,
   walk: CodebookWalk,
 ): Promise<Trial> {
+  const { vectors, x, spread, old, known, before, weights } = cohort
   const levels = start.sizes.length
-  const { codebooks, codes } = await stickyLloyd(vectors, sums, start, settings, { old, delta }, rounds, walk, 'joint', signal)
+  const free = await stickyLloyd(vectors, sums, start, settings, { old, delta }, rounds, walk, 'joint', signal)
+  const { codebooks } = free
+  const resolution = collisions && resolved(cohort, free.codes, codebooks, settings, collisions)
+  const codes = resolution?.codes ?? free.codes
   const report = churn(before, pick(codes, known, levels), levels, weights)
   const { full, firstCode, prefix, perLevel, trafficWeighted } = report
   return {
     codebooks,
     codes,
     churn: report,
+    resolution,
     point: {
       delta,
       churn: full,
@@ -127,6 +136,20 @@ async function tryDelta(
       within: isWithin(report, budget),
     },
   }
+}
+
+/** Items that keep their ID are published; the others make room. */
+function resolved(
+  { vectors, ids, old }: Cohort,
+  codes: Uint16Array,
+  codebooks: Codebooks,
+  settings: EncodeSettings,
+  collisions: CollisionOptions,
+): Resolution {
+  const levels = codebooks.sizes.length
+  const published = new Uint8Array(ids.length).fill(1)
+  for (let at = 0; at < codes.length; at++) if (codes[at] !== old[at]) published[Math.floor(at / levels)] = 0
+  return resolveCollisions({ codes, vectors, codebooks, settings, ids, published }, collisions)
 }
 
 /** Sum of squared errors of all rows that have codes (none: -1). */

@@ -3,7 +3,7 @@
  * Centroids are first refitted on the new vectors under the old codes, then sticky rounds (assign, refit); the switching cost is
  * found by bisection: the lowest distortion whose churn stays within the budget. More distortion than the ceiling allows is refused.
  * Invariant: what is returned never exceeds the budget, and `encodeSticky` with the returned codebooks and delta gives the
- * returned codes; the same items give the same bytes in any order of arrival.
+ * returned codes, but for the returned moves; the same items give the same bytes in any order of arrival.
  *
  * Penalties and a finite-scalar level stay as they are: codebooks are refitted under the penalties, codes of the finite-scalar level
  * follow from what the others leave (so only an infinite cost keeps them; bound `prefix` rather than `full` with such a level).
@@ -15,7 +15,9 @@ import type { ChurnReport } from './churn.ts'
 import { budgetText, checkBudget, type ChurnBudget } from './churn-budget.ts'
 import { CodebookWalk } from './codebook-walk.ts'
 import type { Codebooks, EncodeSettings, Quantizer } from './codebooks.ts'
+import type { CollisionOptions, CollisionReport } from './collisions.ts'
 import { fitDefaults, fitWithCrew } from './fit.ts'
+import { Moves } from './moves.ts'
 import { judgeNewItems, type NewItems, type RecallOptions } from './new-items.ts'
 import { reconstruction } from './quality-distortion.ts'
 import { cohortOf, inOrderOf, pick, requireKnown, requireSameSizes, type Cohort, type RefreshInput } from './refresh-cohort.ts'
@@ -47,6 +49,11 @@ export interface RefreshOptions {
     /** Ends of the blocks, see `rotationOnto`. @default one block */
     readonly ends?: readonly number[]
   }
+  /**
+   * Bounds the items of one ID. New items and those that leave their ID make room, items that keep it never move; every trial of the
+   * search is judged with its moves. Left out: no bound.
+   */
+  readonly collisions?: CollisionOptions
   /** Judges new items by their neighbors, too. */
   readonly recall?: RecallOptions
   /** Rounds of sticky assignment and refit. @default 5 */
@@ -91,6 +98,9 @@ export interface Refresh {
   readonly items: { readonly known: number; readonly fresh: number; readonly vanished: number }
   /** Every switching cost tried, ascending. */
   readonly curve: readonly CurvePoint[]
+  /** What the bound on items per ID did, and its moves for `Bundle.moves`; undefined without one. */
+  readonly collisions: CollisionReport | undefined
+  readonly moves: Moves | undefined
   /** Of the new vectors onto the earlier ones, where it was asked for. */
   readonly rotation: Rotation | undefined
   /** Plain JSON for the manifest (`BundleOrigin.policy`); `delta: null` in the curve is an infinite one. */
@@ -105,7 +115,7 @@ export interface Refresh {
  */
 export async function refreshCodebooks(input: RefreshInput, options: RefreshOptions): Promise<Refresh> {
   const { ceiling, threads, rounds, steps, largestDelta } = { ...refreshDefaults, ...options }
-  const { budget, seed, signal } = options
+  const { budget, seed, signal, collisions } = options
   const { codebooks, settings } = input.bundle
   const { dim, sizes } = codebooks
   requireRefreshable(input.bundle)
@@ -118,7 +128,7 @@ export async function refreshCodebooks(input: RefreshInput, options: RefreshOpti
   const crew = new Crew(threads)
   try {
     const walk = await CodebookWalk.like({ codebooks: start, settings }, true, crew)
-    const { best, curve } = await searchDelta(cohort, start, settings, { budget, rounds, steps, largestDelta, signal }, walk)
+    const { best, curve } = await searchDelta(cohort, start, settings, { budget, rounds, steps, largestDelta, collisions, signal }, walk)
     const freeFvu = options.freeFvu ?? (await freeDistortion(cohort, codebooks, settings, options, crew))
     const report = reconstruction(cohort.vectors, best.codes, best.codebooks, settings)
     if (report.fvu > ceiling * freeFvu + 1e-9) throw refused(report.fvu, freeFvu, ceiling, budget, best.point, curve)
@@ -135,6 +145,8 @@ export async function refreshCodebooks(input: RefreshInput, options: RefreshOpti
       freeFvu,
       items,
       curve,
+      collisions: best.resolution?.report,
+      moves: best.resolution && Moves.of(best.resolution.moved, cohort.ids, cohort.vectors),
       rotation,
       policy: {
         kind: 'sticky-lloyd',
@@ -148,6 +160,7 @@ export async function refreshCodebooks(input: RefreshInput, options: RefreshOpti
         items,
         newItems: newItems ?? null,
         curve: curve.map((point) => ({ ...point, delta: point.delta === Infinity ? null : point.delta })),
+        ...(best.resolution && { collisions: best.resolution.report }),
         ...(rotation && { rotation: { ends: rotation.ends } }),
       },
     }

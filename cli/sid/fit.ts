@@ -2,12 +2,12 @@
 
 import { Option } from 'commander'
 import type { Command } from 'commander'
-import { sidFitDefaults, sidFitFiles, sidFitMethods } from '../../pipeline/index.ts'
-import type { SidFitMethod, SidFitMetrics, SidFitProgress } from '../../pipeline/index.ts'
+import { sidDuplicates, sidFitDefaults, sidFitFiles, sidFitMethods } from '../../pipeline/index.ts'
+import type { SidDuplicates, SidFitMethod, SidFitMetrics, SidFitProgress } from '../../pipeline/index.ts'
 import { interruptSignal, once, plainCommand, wholeNumber } from '../options.ts'
 import { createOutput } from '../output.ts'
 import type { Output, Progress } from '../output.ts'
-import { interrupted, threadsOption, vectorFile, vectorOptions, wholeNumbers } from './shared.ts'
+import { capacityText, interrupted, threadsOption, vectorFile, vectorOptions, wholeNumbers } from './shared.ts'
 import type { VectorOptions } from './shared.ts'
 
 interface Options extends VectorOptions {
@@ -25,6 +25,7 @@ interface Options extends VectorOptions {
   readonly beam?: number
   readonly fsq?: number[]
   readonly capacity?: number
+  readonly duplicates?: SidDuplicates
   readonly threads: number
   readonly resume: boolean
   readonly out: string
@@ -53,6 +54,12 @@ export function sidFitCommand(): Command {
       'most items of one ID; those beyond it take the nearest last code with room',
       wholeNumber('--capacity', 1),
     )
+    .addOption(
+      new Option(
+        '--duplicates <rule>',
+        'with --capacity: identical vectors take one place and keep one ID, or a place each (together)',
+      ).choices(sidDuplicates),
+    )
     .option('--resume', 'go on with an interrupted fit of the same file and options', false)
   return threadsOption(command).action(async (options: Options) => {
     const { json, levels, raw, balanced, normalizeResiduals, fsq, method, seed, threads, resume, out } = options
@@ -66,7 +73,7 @@ export function sidFitCommand(): Command {
       ...(balanced && { balanced }),
       ...(normalizeResiduals && { normalizeResiduals }),
       ...(fsq !== undefined && { fsqDigits: fsq }),
-      ...pickGiven(options, ['iterations', 'passes', 'epochs', 'beam', 'capacity']),
+      ...pickGiven(options, ['iterations', 'passes', 'epochs', 'beam', 'capacity', 'duplicates']),
       onProgress: watch.show,
     })
       .catch(interrupted(signal, `no bundle was written to ${out}; the same command with --resume goes on`))
@@ -113,11 +120,7 @@ function fitText({ items, sizes, fvu, distinct, uniqueRate, maxBucket, levels, c
     `${items} items, codes of ${sizes.join(' x ')}: ${distinct} distinct IDs (${(100 * uniqueRate).toFixed(1)}% of items), ${maxBucket} items in the fullest`,
     `variance unexplained (FVU) ${fvu.toFixed(4)}; codes without an item per level: ${dead.join(', ')}`,
     ...(tooFew.length > 0 ? [`fewer items than codes, the spare codes stay empty (${tooFew.join('; ')})`] : []),
-    ...(collisions === null
-      ? []
-      : [
-          `capacity ${collisions.capacity}, identical vectors in one place: ${collisions.moved} items moved, ${collisions.unresolved} found no room`,
-        ]),
+    ...(collisions === null ? [] : [capacityText(collisions)]),
     `written to ${out}`,
   ].join('\n')
 }

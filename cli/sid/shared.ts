@@ -3,7 +3,7 @@
 import { availableParallelism } from 'node:os'
 import type { Command } from 'commander'
 import { SidestreamError } from '../../schemas/index.ts'
-import type { ItemTable, VectorFile } from '../../pipeline/index.ts'
+import type { ItemTable, SidCollisions, VectorFile } from '../../pipeline/index.ts'
 import { once, wholeNumber } from '../options.ts'
 
 export interface VectorOptions {
@@ -88,6 +88,13 @@ export function wholeNumbers(what: string, least: number, most: number): (text: 
     }
     return values
   }
+}
+
+/** What a bound on items per ID came to. */
+export function capacityText({ capacity, duplicates, moved, unresolved, publishedOver }: SidCollisions): string {
+  const places = duplicates === 'together' ? 'identical vectors in one place' : 'identical vectors a place each'
+  const over = publishedOver === 0 ? '' : `, ${publishedOver} beyond it keep their published ID`
+  return `capacity ${capacity}, ${places}: ${moved} items moved, ${unresolved} found no room${over}`
 }
 
 /** Ends an interrupted command with a message instead of the abort itself. @param advice - what is left and what to do */

@@ -107,6 +107,34 @@ test('a capacity bounds how many items have an ID, and the bundle gives the move
   ok(Math.max(...held.values()) <= 2)
   await runJson(['sid', 'encode', '--bundle', 'capped', '--in', 'vectors.f32', '--out', 'capped.parquet'], home)
   deepStrictEqual(await codesIn('capped.parquet'), codes)
+  // The same items with each other's vectors are as new: nobody keeps an ID that was only a matter of room.
+  const vectors = items.vectors.slice().reverse()
+  await writeVectors(home, 'changed.f32', { ...items, vectors })
+  await runJson(['sid', 'encode', '--bundle', 'capped', '--in', 'changed.f32', '--out', 'changed.parquet'], home)
+  const { bundle } = await readBundleDirectory(join(home, 'capped'))
+  const free = encode(vectors, bundle.codebooks, bundle.settings)
+  deepStrictEqual(
+    [...(await codesIn('changed.parquet')).values()],
+    items.ids.map((_, row) => free.subarray(row * 2, row * 2 + 2).join('-')),
+  )
+})
+
+test('identical vectors keep one ID under a capacity, or are spread when asked', async () => {
+  const few = clustered(200, 6, 8)
+  const [ids, vectors] = [[...few.ids, ...few.ids.map((id) => `${id}-again`)], Float32Array.from([...few.vectors, ...few.vectors])]
+  await writeVectors(home, 'twice.f32', { ...few, ids, vectors })
+  for (const rule of ['together', 'split'] as const) {
+    const flags = ['--levels', '16,128', '--capacity', '1', '--duplicates', rule, '--out', `twice-${rule}`]
+    const { maxBucket } = await runJson(['sid', 'fit', '--in', 'twice.f32', ...flags], home)
+    strictEqual(maxBucket, rule === 'together' ? 2 : 1)
+    const codes = await codesIn(`twice-${rule}/item_to_sid.parquet`)
+    strictEqual(
+      few.ids.every((id) => codes.get(id) === codes.get(`${id}-again`)),
+      rule === 'together',
+    )
+    await runJson(['sid', 'encode', '--bundle', `twice-${rule}`, '--in', 'twice.f32', '--out', 'twice.parquet'], home)
+    deepStrictEqual(await codesIn('twice.parquet'), codes)
+  }
 })
 
 test('levels of one code are codes too', async () => {

@@ -100,7 +100,7 @@ test('a changed, cut or missing file is refused by its name', async () => {
   await readBundleDirectory(directory)
   const manifest = join(directory, 'manifest.json')
   const text = await readFile(manifest, 'utf8')
-  await writeFile(manifest, text.replace('"format": 2', '"format": 9'))
+  await writeFile(manifest, text.replace('"format": 3', '"format": 9'))
   await rejects(readBundleDirectory(directory), { code: 'SIDESTREAM_ARTIFACT_CORRUPT', message: /format is not known/ })
   await writeFile(manifest, text.slice(0, 40))
   await rejects(readBundleDirectory(directory), { code: 'SIDESTREAM_ARTIFACT_CORRUPT', message: /manifest/ })

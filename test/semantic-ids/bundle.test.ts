@@ -8,6 +8,7 @@ import {
   encode,
   encodeDefaults,
   fsqOf,
+  Moves,
   networkOf,
   ParentCodes,
   type Bundle,
@@ -59,6 +60,27 @@ test('penalties, finite-scalar level, network and beam come back too, and give t
   deepStrictEqual(bundleToParts(back), { parts, about })
   const codes = (one: Bundle): Uint16Array => encode(x, one.codebooks, one.settings, one.network)
   deepStrictEqual(codes(back), codes(bundle))
+})
+
+test('a capacity and its moves come back; a table that is cut, missing or of other levels is refused by name', () => {
+  const moves = Moves.of([{ row: 3, from: 0, to: 4 }], ids, x)
+  const capped = bundleOf({ ...bundle(0), collisions: { capacity: 2, duplicates: 'split' }, moves })
+  const { parts, about } = bundleToParts(capped)
+  const back = bundleFromParts({ parts, about: JSON.parse(JSON.stringify(about)) })
+  deepStrictEqual(back.collisions, { capacity: 2, duplicates: 'split' })
+  deepStrictEqual(bundleToParts(back), { parts, about })
+  for (const broken of [undefined, parts.get('moves.bin')!.slice(0, -1), parts.get('parent-codes.bin')!]) {
+    const others = new Map([...parts].flatMap(([name, bytes]) => (name !== 'moves.bin' ? [[name, bytes]] : broken ? [[name, broken]] : [])))
+    throws(() => bundleFromParts({ parts: others as typeof parts, about }), { code: 'SIDESTREAM_ARTIFACT_CORRUPT' })
+  }
+  throws(() => bundleOf({ ...bundle(0), moves: Moves.of([{ row: 3, from: 0, to: 5 }], ids, x) }), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
+})
+
+test('a bundle of format 2 had no capacity', () => {
+  const { parts, about } = bundleToParts(bundle(0.5))
+  const { capacity: _, duplicates: __, movedRows: ___, ...before } = about
+  const back = bundleFromParts({ parts, about: { ...before, format: 2 } })
+  deepStrictEqual({ ...back, parents: null }, { ...bundle(0.5), parents: null })
 })
 
 test('a bundle of format 1 is read as it was meant: greedy, without extras', () => {
@@ -125,7 +147,7 @@ test('damaged or foreign parts are refused', () => {
   const corrupt = { code: 'SIDESTREAM_ARTIFACT_CORRUPT' }
   const withPart = (name: string, bytes: Uint8Array): ReadonlyMap<string, Uint8Array> => new Map([...parts, [name, bytes]])
   const codes = parts.get('parent-codes.bin')!
-  throws(() => bundleFromParts({ parts, about: { ...about, format: 3 } }), { ...corrupt, message: /format.*not known/ })
+  throws(() => bundleFromParts({ parts, about: { ...about, format: 4 } }), { ...corrupt, message: /format.*not known/ })
   throws(() => bundleFromParts({ parts, about: { ...about, sizes: [6] } }), corrupt)
   throws(() => bundleFromParts({ parts, about: {} }), corrupt)
   throws(() => bundleFromParts({ parts: new Map(), about }), { ...corrupt, message: /codebooks\.f32 is missing/ })
