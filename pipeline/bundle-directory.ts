@@ -1,7 +1,7 @@
 /**
  * A semantic-ID bundle on disk: a directory with what encodes, who has which ID, what was measured, and the manifest.
  * Invariant: the directory gets its name in one rename, after all its files (the manifest last) are on disk; a reader checks the
- * length and SHA-256 of every file before it uses one.
+ * length and SHA-256 of every file before it uses one, the manifest's own too.
  */
 
 import { createHash, randomUUID } from 'node:crypto'
@@ -52,6 +52,8 @@ const manifestSchema = z.object({
     }),
   ),
   about: z.record(z.string(), z.unknown()),
+  /** Of the file's bytes without these 64 digits. An artifact of a daemon has none. */
+  sha256: z.string().length(64).optional(),
 })
 
 export type BundleManifest = z.infer<typeof manifestSchema>
@@ -96,16 +98,15 @@ async function writeFiles(
   for (const part of [...parts.keys(), itemsFile, sidsFile, metricsFile]) {
     listed.push({ name: part, ...(await digestOf(join(draft, part))), ...(rowsOf[part] !== undefined && { rows: rowsOf[part] }) })
   }
-  const manifest = { name, parts: listed, about: { ...more, id: bundleId(listed, [...parts.keys()], about), ...about } }
-  await writeJson(join(draft, manifestFile), manifest)
-  return manifest
-}
-
-/** Name of all that decides an ID: SHA-256 of the encoding parts' hashes and `about`, its first 32 digits. Tables and metrics play no part. */
-function bundleId(listed: BundleManifest['parts'], encoding: readonly string[], about: Readonly<Record<string, unknown>>): string {
-  const hash = createHash('sha256')
-  for (const { name, sha256 } of listed) if (encoding.includes(name)) hash.update(`${name} ${sha256}\n`)
-  return hash.update(JSON.stringify(about)).digest('hex').slice(0, 32)
+  const manifest = { name, parts: listed, about: { ...more, ...about } }
+  const sealed = {
+    ...manifest,
+    sha256: createHash('sha256')
+      .update(jsonText({ ...manifest, sha256: '' }))
+      .digest('hex'),
+  }
+  await writeJson(join(draft, manifestFile), sealed)
+  return sealed
 }
 
 /** Batches as the `codes` contract has them; what passes is kept in `held`. */
@@ -184,6 +185,7 @@ export async function readBundleDirectory(directory: string): Promise<StoredBund
     if (found.sha256 !== part.sha256) throw corrupt(file, 'has changed: its SHA-256 differs from the manifest')
   }
   const metrics = parts.get(metricsFile)
+  parts.delete(metricsFile)
   return {
     bundle: bundleFromParts({ parts, about: manifest.about }),
     manifest,
@@ -202,6 +204,18 @@ async function readManifest(directory: string): Promise<BundleManifest> {
     }
     throw fileError(directory, error)
   })
+  const manifest = parseManifest(directory, text)
+  const { sha256, parts, about } = manifest
+  // Those before format 3 had no seal.
+  const unsealed = sha256 === undefined && (!parts.some(({ name }) => name === itemsFile) || Number(about['format']) < 3)
+  const found = createHash('sha256')
+    .update(text.replace(sha256 ?? '', ''))
+    .digest('hex')
+  if (!unsealed && found !== sha256) throw corrupt(join(directory, manifestFile), 'has changed: its SHA-256 is not the one at its end')
+  return manifest
+}
+
+function parseManifest(directory: string, text: string): BundleManifest {
   try {
     return manifestSchema.parse(JSON.parse(text))
   } catch (cause) {
@@ -242,7 +256,11 @@ export async function requireFree(target: string): Promise<void> {
 }
 
 function writeJson(file: string, value: unknown): Promise<unknown> {
-  return writeWhole(file, (handle) => handle.writeFile(`${JSON.stringify(value, null, 2)}\n`))
+  return writeWhole(file, (handle) => handle.writeFile(jsonText(value)))
+}
+
+function jsonText(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`
 }
 
 function isMissing(error: unknown): boolean {

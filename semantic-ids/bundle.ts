@@ -7,11 +7,12 @@
  * [sizes[l], dim]; `parent-codes.bin` = see `parent-codes.ts`. Where there is such a thing: `penalties.f32` = those of all levels
  * with codewords one after another, zeros for a level without; `fsq.f32` = projection, row-major [digits, dim], then the cuts digit
  * after digit; `network.f32` = weights, row-major [out, in], and bias of layer after layer; `moves.bin` = see `moves.ts`. Everything else
- * stands in the manifest's JSON (`about`). Format 1 had none of these, format 2 no moves; both are still read.
+ * stands in the manifest's JSON (`about`). Format 1 had none of these, format 2 no moves and no `id`; both are still read.
  */
 
+import { createHash } from 'node:crypto'
 import { z } from 'zod'
-import { SidestreamError } from '../schemas/index.ts'
+import { isSidestreamError, SidestreamError } from '../schemas/index.ts'
 import { checkQuantizer, codebooksOf, encodeDefaults, type Quantizer } from './codebooks.ts'
 import type { Fsq } from './fsq.ts'
 import type { CollisionOptions } from './collisions.ts'
@@ -61,9 +62,13 @@ export interface BundleParts {
 }
 
 const record = z.record(z.string(), z.unknown())
-const aboutSchema = z.object({
+/** With the parts, all that decides an ID. */
+const decidingSchema = z.object({
   kind: z.literal('semantic-id-bundle'),
-  format: z.union([z.literal(1), z.literal(2), z.literal(format)], { error: `its format is not known (this build reads 1 to ${format})` }),
+  format: z
+    .int()
+    .min(1)
+    .max(format, { error: `its format is not known (this build reads 1 to ${format})` }),
   dim: z.int().min(1),
   /** Of all levels, the finite-scalar one too. */
   sizes: z.array(z.int().min(1)).min(1),
@@ -91,6 +96,9 @@ const aboutSchema = z.object({
   capacity: z.int().min(1).nullable().default(null),
   duplicates: z.enum(['together', 'split']).default('together'),
   movedRows: z.int().min(0).default(0),
+})
+const aboutSchema = decidingSchema.extend({
+  id: z.string().optional(),
   parent: z.string().nullable(),
   idSpace: z.string(),
   input: record,
@@ -123,7 +131,7 @@ export function bundleOf(bundle: Bundle): Bundle {
 export function bundleToParts({ codebooks, settings, network, delta, parents, collisions, moves, origin }: Bundle): BundleParts {
   const { dim, sizes, levels, penalties, fsq } = codebooks
   const { normalize, normalizeResiduals, recheckTolerance, beam } = { ...encodeDefaults, ...settings }
-  const about: z.infer<typeof aboutSchema> = {
+  const deciding: z.infer<typeof decidingSchema> = {
     kind: 'semantic-id-bundle',
     format,
     dim,
@@ -142,7 +150,6 @@ export function bundleToParts({ codebooks, settings, network, delta, parents, co
     capacity: collisions?.capacity ?? null,
     duplicates: collisions?.duplicates ?? 'together',
     movedRows: moves?.rows ?? 0,
-    ...origin,
   }
   const parts = new Map([
     [codebooksPart, bytesOf(levels)],
@@ -152,11 +159,21 @@ export function bundleToParts({ codebooks, settings, network, delta, parents, co
   if (fsq) parts.set(fsqPart, bytesOf([fsq.projection, ...fsq.cuts]))
   if (network) parts.set(networkPart, bytesOf(network.layers.flatMap(({ weights, bias }) => [weights, bias])))
   if (moves !== undefined && moves.rows > 0) parts.set(movesPart, moves.toBytes())
+  const about: z.infer<typeof aboutSchema> = { ...deciding, id: idOf(parts, deciding), ...origin }
   return { parts, about }
 }
 
+/** Names all that decides an ID: the first 32 digits of a SHA-256 over parts and fields by name. Where they come from plays no part. */
+function idOf(parts: BundleParts['parts'], about: BundleParts['about']): string {
+  const hash = createHash('sha256')
+  for (const name of [...parts.keys()].sort()) hash.update(`${name} ${createHash('sha256').update(parts.get(name)!).digest('hex')}\n`)
+  for (const name of Object.keys(decidingSchema.shape).sort())
+    if (about[name] !== undefined) hash.update(`${name} ${JSON.stringify(about[name])}\n`)
+  return hash.digest('hex').slice(0, 32)
+}
+
 /**
- * The bundle of parts whose checksums the artifacts port has verified.
+ * The bundle of parts whose checksums the artifacts port has verified; no other parts than those of `bundleToParts`.
  * @throws SIDESTREAM_ARTIFACT_CORRUPT naming what does not fit
  */
 export function bundleFromParts({ parts, about }: BundleParts): Bundle {
@@ -185,6 +202,8 @@ export function bundleFromParts({ parts, about }: BundleParts): Bundle {
     const codebooks = codebooksOf(dim, levels, { ...(penalties && { penalties }), ...(fsq && { fsq }) })
     if (codebooks.sizes.join() !== sizes.join())
       throw corrupt(`manifest: sizes [${sizes.join(', ')}] are not [${codebooks.sizes.join(', ')}]`)
+    if (parsed.data.format > 2 && parsed.data.id !== idOf(parts, about))
+      throw corrupt('manifest: it has changed: its id is not that of its fields and parts; restore it or build the bundle again')
     return bundleOf({
       codebooks,
       settings: { normalize, recheckTolerance, normalizeResiduals, beam },
@@ -196,6 +215,7 @@ export function bundleFromParts({ parts, about }: BundleParts): Bundle {
       origin: { parent, idSpace, input, training, policy },
     })
   } catch (cause) {
+    if (isSidestreamError(cause) && cause.code === 'SIDESTREAM_ARTIFACT_CORRUPT') throw cause
     throw corrupt(cause instanceof Error ? cause.message : String(cause), cause)
   }
 }

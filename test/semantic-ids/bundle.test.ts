@@ -1,4 +1,4 @@
-import { deepStrictEqual, equal, throws } from 'node:assert/strict'
+import { deepStrictEqual, equal, match, throws } from 'node:assert/strict'
 import { test } from 'node:test'
 import {
   bundleFromParts,
@@ -99,10 +99,33 @@ test('extra parts that are missing, cut or do not fit are refused by name', () =
     const cut = new Map([...parts, [name, parts.get(name)!.slice(0, -4)]])
     throws(() => bundleFromParts({ parts: cut, about }), { code: 'SIDESTREAM_ARTIFACT_CORRUPT', message })
   }
-  const corrupt = { code: 'SIDESTREAM_ARTIFACT_CORRUPT' }
-  throws(() => bundleFromParts({ parts, about: { ...about, sizes: [6, 5, 13] } }), corrupt)
-  throws(() => bundleFromParts({ parts, about: { ...about, mode: 'greedy' } }), corrupt)
-  throws(() => bundleFromParts({ parts, about: { ...about, penalties: [true] } }), corrupt)
+  // Format 2 has no id that would tell of the change.
+  for (const [change, message] of [
+    [{ sizes: [6, 5, 13] }, /sizes \[6, 5, 13\] are not \[6, 5, 12\]/],
+    [{ mode: 'greedy' }, /a beam of 3 is not greedy/],
+    [{ penalties: [true] }, /penalties of 1 levels/],
+  ] as const) {
+    throws(() => bundleFromParts({ parts, about: { ...about, format: 2, ...change } }), { code: 'SIDESTREAM_ARTIFACT_CORRUPT', message })
+  }
+})
+
+test('a field or part that decides an ID cannot change behind its id; where a bundle comes from is no part of it', () => {
+  const { parts, about } = bundleToParts(whole())
+  const refused = { code: 'SIDESTREAM_ARTIFACT_CORRUPT', message: /its id is not that of its fields and parts/ }
+  for (const change of [
+    { beam: 2 },
+    { normalize: true },
+    { delta: 0.5 },
+    { recheckTolerance: 0 },
+    { id: 'f'.repeat(32) },
+    { id: undefined },
+  ])
+    throws(() => bundleFromParts({ parts, about: { ...about, ...change } }), refused)
+  const penalties = parts.get('penalties.f32')!.map((byte, at) => (at === 24 ? byte ^ 1 : byte))
+  throws(() => bundleFromParts({ parts: new Map([...parts, ['penalties.f32', penalties]]), about }), refused)
+  const moved = bundleToParts({ ...whole(), origin: { parent: 'x', idSpace: 'b', input: { file: 'other' }, training: {}, policy: {} } })
+  equal(moved.about['id'], about['id'])
+  match(String(about['id']), /^[0-9a-f]{32}$/)
 })
 
 test('codebooks are little-endian float32, level after level, as the header says', () => {
@@ -148,7 +171,7 @@ test('damaged or foreign parts are refused', () => {
   const withPart = (name: string, bytes: Uint8Array): ReadonlyMap<string, Uint8Array> => new Map([...parts, [name, bytes]])
   const codes = parts.get('parent-codes.bin')!
   throws(() => bundleFromParts({ parts, about: { ...about, format: 4 } }), { ...corrupt, message: /format.*not known/ })
-  throws(() => bundleFromParts({ parts, about: { ...about, sizes: [6] } }), corrupt)
+  throws(() => bundleFromParts({ parts, about: { ...about, format: 2, sizes: [6] } }), corrupt)
   throws(() => bundleFromParts({ parts, about: {} }), corrupt)
   throws(() => bundleFromParts({ parts: new Map(), about }), { ...corrupt, message: /codebooks\.f32 is missing/ })
   throws(() => bundleFromParts({ parts: withPart('parent-codes.bin', codes.slice(0, -1)), about }), corrupt)
