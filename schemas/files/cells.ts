@@ -144,9 +144,10 @@ export function flagCell(value: unknown, place: CellPlace): boolean {
 
 /** SIDESTREAM_FILE_INVALID that names the cell. */
 export function cellError(value: unknown, { file, row, column }: CellPlace, problem: string): SidestreamError {
+  // JSON would make null of NaN and infinity.
   const text =
-    typeof value === 'bigint'
-      ? value.toString()
+    typeof value === 'bigint' || typeof value === 'number'
+      ? String(value)
       : value === undefined
         ? 'nothing'
         : (JSON.stringify(value, (_, inner: unknown) => (typeof inner === 'bigint' ? inner.toString() : inner)) ?? String(value))

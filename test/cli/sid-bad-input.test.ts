@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { sidEncodeFiles, sidFitFiles } from '../../pipeline/index.ts'
+import { writeParquet } from '../../schemas/index.ts'
 import { run, runFailing, runJson, runWithSmallFiles, useBuiltProgram } from './command.ts'
 import { clustered, writeVectors } from './vector-files.ts'
 
@@ -88,6 +89,20 @@ test('files that cannot be used are named, with row and reason', async () => {
   await truncate(join(home, 'cut.f32'), 900)
   await writeVectors(home, 'alone.npy', items)
   await rm(join(home, 'alone.ids.txt'))
+  const lists = [{ name: 'item_id', type: 'string' } as const, { name: 'vector', type: 'list<float>' } as const]
+  for (const [name, value] of [
+    ['nan', NaN],
+    ['infinite', -Infinity],
+  ] as const)
+    await writeParquet(join(home, `${name}.parquet`), lists, (to) =>
+      to.write({
+        item_id: ['a', 'b'],
+        vector: [
+          [1, 2, 3, 4],
+          [1, 2, 3, value],
+        ],
+      }),
+    )
   // One through the program; the rest is the same functions without a process each.
   const through = await runFailing(fit('nan.csv'), home, 1)
   strictEqual(through.code, 'SIDESTREAM_FILE_INVALID')
@@ -98,6 +113,8 @@ test('files that cannot be used are named, with row and reason', async () => {
     sidEncodeFiles({ in: at(name), bundle: at(bundle), out: at(out) })
   for (const [work, code, message] of [
     [() => fitting('infinite.csv'), 'SIDESTREAM_FILE_INVALID', /infinite\.csv: row 2.*dimension 4 does not/],
+    [() => fitting('nan.parquet'), 'SIDESTREAM_FILE_INVALID', /nan\.parquet: row 2.*dimension 4 does not \(got NaN\)/],
+    [() => fitting('infinite.parquet'), 'SIDESTREAM_FILE_INVALID', /row 2.*dimension 4 does not \(got -Infinity\)/],
     [() => fitting('ragged.csv'), 'SIDESTREAM_FILE_INVALID', /ragged\.csv: row 2.*must have 4 dimensions, this one has 3/],
     [
       () => fitting('twice.csv'),

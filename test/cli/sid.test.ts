@@ -157,7 +157,7 @@ test('a fit that is killed leaves no bundle, and --resume ends with the bytes of
   strictEqual(signal, 'SIGKILL')
   strictEqual(existsSync(join(home, 'killed/bundle')), false)
   const other = await run([...flags.with(-1, '64,64'), '--resume', '--out', 'killed/bundle'], home)
-  strictEqual(other.code, 1)
+  strictEqual(other.code, 2)
   match(other.stderr, /of a fit of other items or options; give the same ones, or start anew without/)
   await runJson([...flags, '--resume', '--out', 'killed/bundle'], home)
   deepStrictEqual(await bytesIn('killed/bundle'), await bytesIn('whole/bundle'))
