@@ -98,9 +98,9 @@ export interface SidFitMetrics {
 
 /**
  * Fits a bundle and writes it.
- * @throws SIDESTREAM_USAGE_INVALID for options that exclude each other and a directory that is not empty; SIDESTREAM_ITEMS_TOO_FEW,
- *   SIDESTREAM_ID_INVALID for an item that stands twice; SIDESTREAM_FILE_INVALID, SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_DISK_FULL;
- *   SIDESTREAM_ARTIFACT_CORRUPT for a state of another fit
+ * @throws SIDESTREAM_USAGE_INVALID for options that exclude each other, a directory that is not empty, and a state of another fit;
+ *   SIDESTREAM_ARTIFACT_CORRUPT for a state that is damaged; SIDESTREAM_ITEMS_TOO_FEW, SIDESTREAM_ID_INVALID for an item that stands
+ *   twice; SIDESTREAM_FILE_INVALID, SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_DISK_FULL
  */
 export async function sidFitFiles(files: SidFitFiles): Promise<SidFitMetrics> {
   requireCompatible(files)

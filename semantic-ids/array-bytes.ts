@@ -10,6 +10,8 @@ import { SidestreamError } from '../schemas/index.ts'
 
 const arrayTypes = { float32: Float32Array, float64: Float64Array, int32: Int32Array } as const
 const fixedBytes = 12
+/** What fits of all methods leave. */
+const stateMagics = ['SSFS', 'SSRQ']
 
 export type Numbers = Float32Array | Float64Array | Int32Array
 
@@ -44,14 +46,15 @@ export function packArrays({ magic, format }: ByteFormat, about: unknown, arrays
   return out
 }
 
-/** @throws SIDESTREAM_ARTIFACT_CORRUPT */
+/** @throws SIDESTREAM_ARTIFACT_CORRUPT; SIDESTREAM_USAGE_INVALID for the state of another method */
 export function unpackArrays<A>(
   { magic, format, what }: ByteFormat,
   bytes: Uint8Array,
   schema: z.ZodType<A>,
 ): { about: A; arrays: Numbers[] } {
-  if (bytes.length < fixedBytes || new TextDecoder().decode(bytes.subarray(0, 4)) !== magic)
-    throw corruptBytes(what, 'these are other bytes')
+  const found = new TextDecoder().decode(bytes.subarray(0, 4))
+  if (found !== magic && stateMagics.includes(found)) throw otherState()
+  if (bytes.length < fixedBytes || found !== magic) throw corruptBytes(what, 'these are other bytes')
   if (bytes[4] !== format) throw corruptBytes(what, `format ${bytes[4]} is not known (this build reads ${format})`)
   const textBytes = new DataView(bytes.buffer, bytes.byteOffset).getUint32(8, true)
   let about: A
@@ -72,6 +75,14 @@ export function unpackArrays<A>(
     return array
   })
   return { about, arrays }
+}
+
+/** The state is whole, and of another fit than the one that is asked for. */
+export function otherState(): SidestreamError {
+  return new SidestreamError(
+    'SIDESTREAM_USAGE_INVALID',
+    'the state to go on from is of a fit of other items or options; give the same ones, or start anew without it',
+  )
 }
 
 export function corruptBytes(what: string, why: string, cause?: unknown): SidestreamError {

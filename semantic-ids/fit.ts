@@ -6,6 +6,7 @@
 
 import { createHash } from 'node:crypto'
 import { SidestreamError } from '../schemas/index.ts'
+import { otherState } from './array-bytes.ts'
 import { attractedTo, type Attraction } from './attraction.ts'
 import { checkedBalance, type BalanceOptions } from './balanced.ts'
 import { checkQuantizer, checkSizes, codebooksOf, encodeDefaults, type Codebooks, type EncodeSettings } from './codebooks.ts'
@@ -115,7 +116,7 @@ export interface Fit {
  * Fewer rows than codes are allowed: spare codes get codewords close to used ones and no rows; the counts stand in `training`.
  * @param vectors - row-major float32, shape [ids.length, dim]
  * @throws SIDESTREAM_ITEMS_TOO_FEW without any row; SIDESTREAM_SHAPE_MISMATCH; SIDESTREAM_VECTOR_NOT_FINITE; SIDESTREAM_ID_INVALID for
- *   an id that came twice; SIDESTREAM_ARTIFACT_CORRUPT for a `resume` that is broken or of another fit
+ *   an id that came twice; SIDESTREAM_ARTIFACT_CORRUPT for a `resume` that is broken, SIDESTREAM_USAGE_INVALID for one of another fit
  */
 export async function fitCodebooks(vectors: Float32Array, ids: readonly string[], dim: number, options: FitOptions): Promise<Fit> {
   const crew = new Crew(options.threads ?? fitDefaults.threads)
@@ -345,8 +346,5 @@ function fingerprintOf({ vectors }: FitSample, options: FitOptions, rounds: Roun
 function resumedState(bytes: Uint8Array, fingerprint: string): FitState {
   const state = fitStateFromBytes(bytes)
   if (state.fingerprint === fingerprint) return state
-  throw new SidestreamError(
-    'SIDESTREAM_ARTIFACT_CORRUPT',
-    'the state to go on from is of a fit of other items or options; give the same ones, or start anew without it',
-  )
+  throw otherState()
 }

@@ -5,7 +5,7 @@
 
 import { z } from 'zod'
 import { tensor, type Tensor } from '../compute/index.ts'
-import { corruptBytes, packArrays, typeOf, unpackArrays, type ByteFormat, type Numbers } from './array-bytes.ts'
+import { corruptBytes, otherState, packArrays, typeOf, unpackArrays, type ByteFormat, type Numbers } from './array-bytes.ts'
 
 export interface RqVaeState {
   /** Of the rows and options; another training's state is refused. */
@@ -36,10 +36,10 @@ export function rqVaeStateToBytes({ state, ...about }: RqVaeState): Uint8Array {
   )
 }
 
-/** @throws SIDESTREAM_ARTIFACT_CORRUPT, also for the state of another training */
+/** @throws SIDESTREAM_ARTIFACT_CORRUPT; SIDESTREAM_USAGE_INVALID for the state of another training */
 export function rqVaeStateFromBytes(bytes: Uint8Array, fingerprint: string): RqVaeState {
   const { about, arrays } = unpackArrays(byteFormat, bytes, aboutSchema)
-  if (about.fingerprint !== fingerprint) throw corruptBytes(byteFormat.what, 'it is of other items or options')
+  if (about.fingerprint !== fingerprint) throw otherState()
   const state: Record<string, Tensor> = {}
   for (const [index, { name, dims }] of about.tensors.entries()) {
     const data = arrays[index]

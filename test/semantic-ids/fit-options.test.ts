@@ -68,7 +68,7 @@ test('a fit that goes on from any of its states ends with the same bytes', async
   const from = (resume: Uint8Array, change: Partial<FitOptions> = {}): Promise<Fit> =>
     fitCodebooks(vectors, idsOf(rows), dim, { ...options, ...change, resume })
   for (const change of [{ seed: 4 }, { iterations: 6 }, { balance: { rounds: 3 } }])
-    await rejects(from(states[2]!, change), { code: 'SIDESTREAM_ARTIFACT_CORRUPT', message: /other items or options/ })
+    await rejects(from(states[2]!, change), { code: 'SIDESTREAM_USAGE_INVALID', message: /other items or options/ })
   for (const cut of [0, 10, 200, states[2]!.length - 1])
     await rejects(from(states[2]!.slice(0, cut)), { code: 'SIDESTREAM_ARTIFACT_CORRUPT' })
   const newer = states[2]!.slice()
@@ -114,7 +114,7 @@ test('rounds over all levels lower distortion, kill no code, keep to the encode 
       deepStrictEqual([bytesOf(resumed), resumed.training, resumed.fvu], [bytesOf(joint), joint.training, joint.fvu])
     }
     await rejects(fitCodebooks(vectors, idsOf(rows), dim, { ...options, jointRounds: 4, resume: states[3]! }), {
-      code: 'SIDESTREAM_ARTIFACT_CORRUPT',
+      code: 'SIDESTREAM_USAGE_INVALID',
     })
   }
   for (const bad of [-1, 1.5])

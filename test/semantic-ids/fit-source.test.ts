@@ -62,7 +62,7 @@ test('passes read the source once each, bring codewords to the means of all rows
   const again = await fitFromSource(sourceOf(41), { ...options, passes: 3, resume: states[6]! })
   again.codebooks.levels[0]!.forEach((value, at) => ok(Math.abs(value - passed.codebooks.levels[0]![at]!) < 1e-5))
   deepStrictEqual(bytesOf(await fitFromSource(sourceOf(100), { ...options, passes: 3, resume: states[2]! })), bytesOf(passed))
-  await rejects(fitFromSource(sourceOf(100), { ...options, resume: states[2]! }), { code: 'SIDESTREAM_ARTIFACT_CORRUPT' })
+  await rejects(fitFromSource(sourceOf(100), { ...options, resume: states[2]! }), { code: 'SIDESTREAM_USAGE_INVALID' })
 })
 
 test('bad rows of a source are refused, with the rows before them counted', async () => {

@@ -86,7 +86,10 @@ test('the order of items does not matter, and a training goes on from its states
   const resumed = await fitRqVae(vectors, ids, dim, { ...options, resume: states[0]! })
   deepStrictEqual([bytesOf(resumed), resumed.training], [bytesOf(whole), whole.training])
   const other = fitRqVae(vectors, ids, dim, { ...options, seed: 5, resume: states[0]! })
-  await rejects(other, { code: 'SIDESTREAM_ARTIFACT_CORRUPT', message: /other items or options/ })
+  const refused = { code: 'SIDESTREAM_USAGE_INVALID', message: /other items or options/ }
+  await rejects(other, refused)
+  const ofResidualKMeans = Uint8Array.of(...Buffer.from('SSFS'), ...states[0]!.subarray(4))
+  await rejects(fitRqVae(vectors, ids, dim, { ...options, resume: ofResidualKMeans }), refused)
 })
 
 test('codes that nothing takes any more are given rows', async () => {
