@@ -7,6 +7,7 @@ import { basename, resolve } from 'node:path'
 import { SidestreamError } from '../schemas/index.ts'
 import {
   bundleOf,
+  collisionDefaults,
   ParentCodes,
   rebaseCodebooks,
   refreshCodebooks,
@@ -16,7 +17,16 @@ import {
   vectorDimOf,
   withVanished,
 } from '../semantic-ids/index.ts'
-import type { Bundle, ChurnBudget, ChurnReport, CurvePoint, NewItems, RememberedCodes } from '../semantic-ids/index.ts'
+import type {
+  Bundle,
+  ChurnBudget,
+  ChurnReport,
+  CollisionOptions,
+  CollisionReport,
+  CurvePoint,
+  NewItems,
+  RememberedCodes,
+} from '../semantic-ids/index.ts'
 import { readBundleDirectory, requireFree, writeBundleDirectory } from './bundle-directory.ts'
 import { itemBatches, spaceName } from './sid-bundle.ts'
 import { itemTraffic, readItemCodes } from './sid-items.ts'
@@ -37,6 +47,10 @@ export interface SidRefreshFiles extends VectorFile {
   /** How much may change, or a new ID space in which everything may. */
   readonly plan: SidRefreshPlan
   readonly traffic?: ItemTable
+  /** Most items of one ID; null: no bound. @default that of `bundle` */
+  readonly capacity?: number | null
+  /** @default those of `bundle` */
+  readonly duplicates?: CollisionOptions['duplicates']
   /** @default 1 */
   readonly seed?: number
   /** @default 1 */
@@ -89,6 +103,10 @@ export interface SidRefreshed {
   readonly newItems: NewItems | null
   /** Every switching cost tried, ascending; empty for a re-base. */
   readonly curve: readonly SidCurvePoint[]
+  /** What the capacity moved; null without one. */
+  readonly collisions: CollisionReport | null
+  /** That of the bundle before; null without one. */
+  readonly capacityBefore: number | null
   /** Share of items with the old code per level, before and after renaming; null without. */
   readonly relabel: {
     readonly levels: readonly ({ readonly before: number; readonly after: number } | null)[]
@@ -116,6 +134,7 @@ export async function sidRefreshFiles(files: SidRefreshFiles): Promise<SidRefres
     ids: items.ids,
     vectors: items.vectors,
     ...(weights && { weights }),
+    ...capacityOf(parent, files),
   }
   onStep?.(plan.kind === 'refresh' ? 'searching the switching cost' : 'fitting anew')
   const { bundle, codes, ...result } =
@@ -128,7 +147,20 @@ export async function sidRefreshFiles(files: SidRefreshFiles): Promise<SidRefres
   return metrics
 }
 
-interface Given extends RememberedCodes {
+/** Taken over from the parent, but for what is given. @throws SIDESTREAM_USAGE_INVALID */
+function capacityOf({ collisions: before }: Bundle, { capacity = before?.capacity ?? null, duplicates }: SidRefreshFiles): CapacityOf {
+  if (capacity === null && duplicates !== undefined)
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', 'duplicates take places of a capacity: give a capacity, or leave them out')
+  const rule = duplicates ?? before?.duplicates ?? collisionDefaults.duplicates
+  return { capacityBefore: before?.capacity ?? null, ...(capacity !== null && { collisions: { capacity, duplicates: rule } }) }
+}
+
+interface CapacityOf {
+  readonly capacityBefore: number | null
+  readonly collisions?: Required<CollisionOptions>
+}
+
+interface Given extends RememberedCodes, CapacityOf {
   readonly ids: readonly string[]
   readonly vectors: Float32Array
   readonly weights?: Float64Array
@@ -147,12 +179,14 @@ async function refreshed(
   { in: file, seed = sidRefreshDefaults.seed, threads = 1, signal }: SidRefreshFiles,
 ): Promise<Renewed> {
   const { dim } = parent.codebooks
+  const { collisions, capacityBefore } = given
   const earlier = rotateFrom && (await earlierVectors(await allVectors(rotateFrom, dim), given, rotateFrom.in))
   const found = await refreshCodebooks(
     { bundle: parent, ...given },
     {
       ...{ budget, seed, threads },
       ...(ceiling !== undefined && { ceiling }),
+      ...(collisions && { collisions }),
       ...(earlier && { rotation: { earlier } }),
       ...(signal && { signal }),
     },
@@ -163,12 +197,14 @@ async function refreshed(
     settings: parent.settings,
     delta: found.delta,
     parents: given.parents,
+    ...(collisions && { collisions }),
+    ...(found.moves && { moves: found.moves }),
     origin: {
       parent: name,
       idSpace: parent.origin.idSpace,
       input: { file: basename(file), dim, items: given.ids.length },
       training: { algorithm: 'refit-first sticky-lloyd', seed },
-      policy: { ...found.policy, items },
+      policy: { ...found.policy, items, capacityBefore },
     },
   })
   const { codes, churn, fvu, freeFvu, distortion } = found
@@ -176,6 +212,8 @@ async function refreshed(
     ...{ bundle, codes, items, churn, fvu, freeFvu, distortion },
     delta: finite(found.delta),
     newItems: found.newItems ?? null,
+    collisions: found.collisions ?? null,
+    capacityBefore,
     curve: sidCurve(found.curve),
     relabel: null,
   }
@@ -195,11 +233,13 @@ async function rebased(
   }
   const { codebooks, settings, origin } = parent
   const { dim, sizes, levels, penalties, fsq } = codebooks
+  const { collisions, capacityBefore } = given
   const rebase = await rebaseCodebooks(
     { ...given, dim, idSpace: origin.idSpace },
     {
       idSpace: (fitted) => spaceName(fitted.levels, origin.idSpace),
       relabel,
+      ...(collisions && { collisions }),
       fit: {
         ...{ seed, threads, sizes: sizes.slice(0, levels.length), normalize: settings.normalize },
         ...(settings.normalizeResiduals && { normalizeResiduals: true }),
@@ -215,12 +255,14 @@ async function rebased(
     settings: rebase.settings,
     delta: 0,
     parents: ParentCodes.empty(sizes.length),
+    ...(collisions && { collisions }),
+    ...(rebase.moves && { moves: rebase.moves }),
     origin: {
       parent: null,
       idSpace: rebase.idSpace,
       input: { file: basename(file), dim, items: given.ids.length },
       training: rebase.training,
-      policy: rebase.policy,
+      policy: { ...rebase.policy, capacityBefore },
     },
   })
   const { codes, fvu, distortion, churn, relabel: names } = rebase
@@ -231,6 +273,8 @@ async function rebased(
     freeFvu: null,
     delta: 0,
     newItems: null,
+    collisions: rebase.collisions ?? null,
+    capacityBefore,
     curve: [],
     relabel: names
       ? {

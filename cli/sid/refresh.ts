@@ -3,12 +3,12 @@
 import { Option } from 'commander'
 import type { Command } from 'commander'
 import { isSidestreamError, SidestreamError } from '../../schemas/index.ts'
-import { sidCurve, sidRefreshDefaults, sidRefreshFiles } from '../../pipeline/index.ts'
-import type { SidCurvePoint, SidRefreshed, SidRefreshPlan } from '../../pipeline/index.ts'
+import { sidCurve, sidDuplicates, sidRefreshDefaults, sidRefreshFiles } from '../../pipeline/index.ts'
+import type { SidCurvePoint, SidDuplicates, SidRefreshed, SidRefreshPlan } from '../../pipeline/index.ts'
 import { interruptSignal, once, plainCommand, wholeNumber } from '../options.ts'
 import { createOutput, exitCodes, textTable } from '../output.ts'
 import type { Output } from '../output.ts'
-import { columnsOf, interrupted, itemTable, tableOption, threadsOption, vectorFile, vectorOptions } from './shared.ts'
+import { capacityText, columnsOf, interrupted, itemTable, tableOption, threadsOption, vectorFile, vectorOptions } from './shared.ts'
 import type { VectorOptions } from './shared.ts'
 
 interface Options extends VectorOptions {
@@ -25,6 +25,8 @@ interface Options extends VectorOptions {
   readonly trafficColumns: [string, string]
   readonly ceiling?: number
   readonly rotateFrom?: string
+  readonly capacity?: number | 'none'
+  readonly duplicates?: SidDuplicates
   readonly rebase: boolean
   readonly relabel?: 'first' | 'all'
   readonly seed: number
@@ -49,6 +51,12 @@ export function sidRefreshCommand(): Command {
     .option('--traffic-budget <share>', 'most of the traffic whose items change their ID; takes --traffic', share('--traffic-budget'))
     .option('--ceiling <factor>', `most distortion, relative to a free fit on the same vectors (${sidRefreshDefaults.ceiling})`, factor)
     .option('--rotate-from <file>', 'vectors of then: codebooks are rotated to where the items are now, first', once('--rotate-from'))
+    .option('--capacity <items>', 'most items of one ID, or none; who keeps an ID never moves (as the bundle has it)', capacity)
+    .addOption(
+      new Option('--duplicates <rule>', 'identical vectors take one place of the capacity, or a place each (as the bundle has it)').choices(
+        sidDuplicates,
+      ),
+    )
     .option('--rebase', 'declare a new ID space instead: everything may change', false)
     .addOption(
       new Option('--relabel [levels]', 'with --rebase: rename codes after the old ones, of the first level or of all')
@@ -58,7 +66,7 @@ export function sidRefreshCommand(): Command {
     .option('--seed <number>', 'of the free fit, and of a re-base', wholeNumber('--seed'), sidRefreshDefaults.seed)
   tableOption(command, 'traffic', 'traffic per item, for --traffic-budget and weighted churn', 'item_id,traffic')
   return threadsOption(command).action(async (options: Options) => {
-    const { json, bundle, codes, out, seed, threads } = options
+    const { json, bundle, codes, out, seed, threads, capacity, duplicates } = options
     const output = createOutput(json)
     const plan = planOf(options)
     const traffic = itemTable(options.traffic, options.trafficColumns)
@@ -70,6 +78,8 @@ export function sidRefreshCommand(): Command {
         ...{ bundle, out, plan, seed, threads, signal },
         ...(codes !== undefined && { codes }),
         ...(traffic && { traffic }),
+        ...(capacity !== undefined && { capacity: capacity === 'none' ? null : capacity }),
+        ...(duplicates && { duplicates }),
         onRows: (rows, read) => bar.update(read, `${rows} vectors`),
         onStep: (what) => {
           bar.end()
@@ -132,7 +142,7 @@ function refuse(output: Output, { code, message, details }: SidestreamError): vo
 }
 
 function refreshText(result: SidRefreshed, out: string): string {
-  const { kind, items, churn, fvu, freeFvu, uniqueRate, maxBucket, newItems, curve, relabel, idSpace } = result
+  const { kind, items, churn, fvu, freeFvu, uniqueRate, maxBucket, newItems, curve, relabel, idSpace, collisions, capacityBefore } = result
   const against = freeFvu === null || freeFvu === 0 ? '' : `, ${(fvu / freeFvu).toFixed(3)} times that of a free fit`
   return [
     ...(curve.length === 0 ? [] : [curveText(curve), '']),
@@ -149,6 +159,10 @@ function refreshText(result: SidRefreshed, out: string): string {
     ...(newItems === null || newItems.knownDistortion === null
       ? []
       : [`squared error of new items ${newItems.distortion.toPrecision(4)}, of the others ${newItems.knownDistortion.toPrecision(4)}`]),
+    ...(collisions === null ? [] : [capacityText(collisions)]),
+    ...(capacityBefore === null || collisions?.capacity === capacityBefore
+      ? []
+      : [`the capacity was ${capacityBefore}${collisions === null ? ' and is dropped: nothing bounds the items of an ID any more' : ''}`]),
     ...(relabel === null
       ? []
       : [
@@ -189,6 +203,11 @@ function share(what: string): (text: string) => number {
       throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${what} must be a share from 0 to 1, not "${text}"`)
     return value
   }
+}
+
+/** @throws SIDESTREAM_USAGE_INVALID */
+function capacity(text: string): number | 'none' {
+  return text === 'none' ? text : wholeNumber('--capacity', 1)(text)
 }
 
 function shares(what: string): (text: string) => (number | null)[] {

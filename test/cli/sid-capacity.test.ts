@@ -1,0 +1,92 @@
+/** A capacity from the fit through refreshes, as a user calls them. */
+import { deepStrictEqual, match, ok, rejects, strictEqual } from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { readBundleDirectory, sidEncodeFiles, sidFitFiles, sidRefreshFiles } from '../../pipeline/index.ts'
+import type { SidRefreshFiles } from '../../pipeline/index.ts'
+import { readCodes } from '../../schemas/index.ts'
+import { run, runFailing, runJson, useBuiltProgram } from './command.ts'
+import { clustered, moved, writeVectors } from './vector-files.ts'
+
+useBuiltProgram()
+let home = ''
+const items = clustered(600, 6, 8)
+const fresh = Array.from({ length: 60 }, (_, i) => `new-${i}`)
+const later = moved(items, 0.1, [], fresh)
+// Nobody is anybody's twin.
+for (let i = items.ids.length * 6; i < later.vectors.length; i++) later.vectors[i]! += 0.1 * Math.sin(i)
+const at = (name: string): string => join(home, name)
+
+before(async () => {
+  home = await mkdtemp(join(tmpdir(), 'sidestream-sid-capacity-'))
+  await writeVectors(home, 'then.f32', items)
+  await writeVectors(home, 'now.f32', later)
+  await sidFitFiles({ in: at('then.f32'), sizes: [8, 8, 64], capacity: 2, out: at('first') })
+})
+
+after(() => rm(home, { recursive: true, force: true }))
+
+const refresh = (out: string, more: Partial<SidRefreshFiles> & Pick<SidRefreshFiles, 'plan'>) =>
+  sidRefreshFiles({ bundle: at('first'), in: at('now.f32'), out: at(out), ...more })
+
+async function codesIn(name: string): Promise<Map<string, string>> {
+  const codes = new Map<string, string>()
+  for await (const { ids, sids } of readCodes(at(name))) for (const [i, id] of ids.entries()) codes.set(id, sids[i]!.join('-'))
+  return codes
+}
+
+function fullest(codes: ReadonlyMap<string, string>): number {
+  const held = new Map<string, number>()
+  for (const sid of codes.values()) held.set(sid, (held.get(sid) ?? 0) + 1)
+  return Math.max(...held.values())
+}
+
+test('a refresh takes the capacity over: it holds, published items that keep their ID do not move, and an encode gives it again', async () => {
+  const old = await codesIn('first/item_to_sid.parquet')
+  strictEqual(fullest(old), 2)
+  for (const full of [0, 0.1]) {
+    const out = `refreshed-${full}`
+    const { collisions, churn, maxBucket, capacityBefore } = await refresh(out, { plan: { kind: 'refresh', budget: { full }, ceiling: 9 } })
+    ok(collisions!.moved > 0 && collisions!.unresolved === 0 && collisions!.publishedOver === 0)
+    deepStrictEqual([maxBucket, capacityBefore, collisions!.capacity], [2, 2, 2])
+    const codes = await codesIn(`${out}/item_to_sid.parquet`)
+    strictEqual(fullest(codes), 2)
+    const changed = items.ids.filter((id) => codes.get(id) !== old.get(id)).length / items.ids.length
+    deepStrictEqual([churn!.full, changed <= full], [changed, true])
+    const { manifest, metrics } = await readBundleDirectory(at(out))
+    deepStrictEqual([manifest.about['capacity'], manifest.about['movedRows']], [2, collisions!.moved])
+    deepStrictEqual(metrics['collisions'], { ...collisions })
+    await sidEncodeFiles({ bundle: at(out), in: at('now.f32'), out: at(`${out}.parquet`) })
+    deepStrictEqual(await codesIn(`${out}.parquet`), codes)
+  }
+  // And over one more.
+  const third = await refresh('third', { bundle: at('refreshed-0.1'), plan: { kind: 'refresh', budget: { full: 0.05 }, ceiling: 9 } })
+  strictEqual(third.maxBucket, 2)
+})
+
+test('a re-base applies it afresh, and the command says what a capacity did', async () => {
+  const flags = ['sid', 'refresh', '--bundle', 'first', '--in', 'now.f32']
+  const text = (await run([...flags, '--rebase', '--out', 'rebased'], home)).stdout
+  match(text, /capacity 2, identical vectors in one place: [1-9]\d* items moved, 0 found no room/)
+  strictEqual(fullest(await codesIn('rebased/item_to_sid.parquet')), 2)
+  const wider = (await run([...flags, '--churn-budget', '1', '--capacity', '5', '--duplicates', 'split', '--out', 'wider'], home)).stdout
+  match(wider, /capacity 5, identical vectors a place each: .*\nthe capacity was 2\n/)
+  const { manifest } = await readBundleDirectory(at('wider'))
+  deepStrictEqual([manifest.about['capacity'], manifest.about['duplicates']], [5, 'split'])
+})
+
+test('a capacity is dropped when that is said, and never silently', async () => {
+  const flags = ['sid', 'refresh', '--bundle', 'first', '--in', 'now.f32', '--churn-budget', '1', '--capacity', 'none']
+  const { stdout, stderr } = await run([...flags, '--out', 'dropped'], home)
+  match(stdout, /the capacity was 2 and is dropped/, stderr)
+  const { manifest } = await readBundleDirectory(at('dropped'))
+  strictEqual(manifest.about['capacity'], null)
+  strictEqual((manifest.about['policy'] as Record<string, unknown>)['capacityBefore'], 2)
+  ok(fullest(await codesIn('dropped/item_to_sid.parquet')) > 2)
+  const answer = await runJson([...flags, '--out', 'dropped-json'], home)
+  deepStrictEqual([answer['collisions'], answer['capacityBefore']], [null, 2])
+  match((await runFailing([...flags, '--duplicates', 'split', '--out', 'no'], home, 2)).message, /give a capacity/)
+  await rejects(refresh('no', { capacity: 0, plan: { kind: 'refresh', budget: { full: 1 } } }), { code: 'SIDESTREAM_USAGE_INVALID' })
+})
