@@ -143,6 +143,23 @@ test('bounds per level and on traffic are kept; curve, churn and distortion stan
   strictEqual(policy.fvu.toFixed(6), Math.min(...allowed.map(({ fvu }) => fvu)).toFixed(6))
 })
 
+test('bounds on first codes and prefixes are kept, as readers see them', async (t) => {
+  const bounds = { churnBudget: 1, churnBudgetFirstCode: 0.05, churnBudgetPrefixes: [null, 0.2] }
+  const it = await TestProject.open(t, { changes: { semanticIds: bounds, training: { learningRate: 0.3 } } })
+  await withRounds(it, 2)
+  strictEqual((await it.daemon.refresh('now')).outcome, 'live')
+  const [old, next] = [await it.read(known, { version: 1 }), await it.read(known, { version: 2 })]
+  const moved = (length: number): number =>
+    known.filter((_, i) => old[i]!.sid.slice(0, length).join() !== next[i]!.sid.slice(0, length).join()).length / known.length
+  const { policy } = (await it.record(2))!.metrics as {
+    policy: { budget: object; curve: { firstCode: number; prefix: number[]; within: boolean }[] }
+  }
+  deepStrictEqual(policy.budget, { full: 1, firstCode: 0.05, prefix: [null, 0.2] })
+  ok(moved(1) <= 0.05 && moved(2) <= 0.2, `${moved(1)} of the first codes changed, ${moved(2)} of the first two`)
+  const free = policy.curve[0]!
+  ok(free.firstCode > 0.05 && free.prefix[1]! > 0.2 && !free.within, `without bounds ${free.firstCode} and ${free.prefix[1]} had changed`)
+})
+
 test('another ID space in the configuration declares a re-base: new levels, said so, and refreshed in its space from then on', async (t) => {
   const it = await TestProject.open(t, { changes: { ...onDisk } })
   await it.bootstrap()
