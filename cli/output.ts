@@ -91,13 +91,14 @@ export function reportError(error: unknown, json: boolean): number {
     process.stderr.write(`${text}\nThis is a defect of sidestream; please report it with the lines above.\n`)
     return exitCodes.failed
   }
-  if (json) printError(error.code, error.message)
+  // What a refusal stands on, such as the curve of a budget, is part of the answer.
+  if (json) printError(error.code, error.message, refusalCodes.has(error.code) ? error.details : {})
   process.stderr.write(`${error.code}: ${error.message}\n`)
   if (refusalCodes.has(error.code)) return exitCodes.refused
   return usageCodes.has(error.code) ? exitCodes.usage : exitCodes.failed
 }
 
 /** @param code - null for a defect, which has none */
-function printError(code: ErrorCode | null, message: string): void {
-  process.stdout.write(`${JSON.stringify({ error: { code, message } })}\n`)
+function printError(code: ErrorCode | null, message: string, details: Readonly<Record<string, unknown>> = {}): void {
+  process.stdout.write(`${JSON.stringify({ error: { code, message }, ...details }, replaceBigInts)}\n`)
 }

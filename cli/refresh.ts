@@ -4,11 +4,13 @@ import { randomUUID } from 'node:crypto'
 import type { Command } from 'commander'
 import { SidestreamError } from '../schemas/index.ts'
 import type { ErrorCode } from '../schemas/index.ts'
+import type { SidCurvePoint } from '../pipeline/index.ts'
 import { noteLogger } from './logger.ts'
 import { interruptSignal, projectCommand, waitOption, withCommands } from './options.ts'
 import type { WaitOption } from './options.ts'
 import { createOutput } from './output.ts'
 import { roundTime } from './round-text.ts'
+import { curveText } from './sid/refresh.ts'
 
 interface Options extends WaitOption {
   readonly config: string
@@ -36,7 +38,11 @@ export function refreshCommand(): Command {
           ),
         { logger: noteLogger(note), deadlineMs: options.wait * 1000 },
       )
-      if (result.outcome !== 'live') throw new SidestreamError((result.code ?? 'SIDESTREAM_BUILD_REFUSED') as ErrorCode, result.message)
+      if (result.outcome !== 'live') {
+        const { code, message, details = {} } = result
+        if (!options.json && Array.isArray(details['curve'])) note(curveText(details['curve'] as SidCurvePoint[]))
+        throw new SidestreamError((code ?? 'SIDESTREAM_BUILD_REFUSED') as ErrorCode, message, { id, ...details })
+      }
       answer({ id, ...result }, result.message)
     })
 }

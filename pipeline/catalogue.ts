@@ -26,3 +26,8 @@ export function readCatalogue(project: Project, state: State, endTs: number): Co
   if (poison >= 0) throw batch.errors.get(poison)!
   return { ids, vectors: batch.vectors, present: batch.present }
 }
+
+/** The first label of every item that exists before `endTs`, null for none, in item order. */
+export function readLabels({ codec }: Pick<Project, 'codec'>, state: State, endTs: number): (string | null)[] {
+  return Array.from(catalogueAsOf(state, endTs), ({ value }) => codec.decode('item-content', value).labels?.[0] ?? null)
+}

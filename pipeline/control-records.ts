@@ -42,6 +42,8 @@ const done = z.object({
   version: z.number().int().positive().nullable(),
   code: z.string().nullable(),
   message: z.string(),
+  /** What stood behind a refused build: the whole curve of a budget (`curve`), figures and thresholds of a gate. */
+  details: z.record(z.string(), z.unknown()).optional(),
   /** The pointer's move, of `activate` and `rollback`. */
   change: change.optional(),
   /** Versions that are gone now, of `gc`. */

@@ -78,6 +78,7 @@ export interface TaskMessage {
   readonly version?: Int64
   readonly code?: string
   readonly message: string
+  readonly detailsJson?: string
 }
 
 export interface VersionLineMessage {
@@ -142,16 +143,22 @@ export interface RetryMessage {
   readonly left: readonly { readonly place: string; readonly reason: string }[]
 }
 
-export function taskMessage({ outcome, version, code, message }: TaskResult): TaskMessage {
-  return { outcome, message, ...(version !== null && { version }), ...(code !== null && { code }) }
+export function taskMessage({ outcome, version, code, message, details }: TaskResult): TaskMessage {
+  return {
+    ...{ outcome, message },
+    ...(version !== null && { version }),
+    ...(code !== null && { code }),
+    ...(details !== undefined && { detailsJson: JSON.stringify(details) }),
+  }
 }
 
-export function taskOf({ outcome, version, code, message }: TaskMessage): TaskResult {
+export function taskOf({ outcome, version, code, message, detailsJson }: TaskMessage): TaskResult {
   return {
     outcome: outcome as TaskResult['outcome'],
     version: version === undefined ? null : Number(version),
     code: code ?? null,
     message,
+    ...(detailsJson !== undefined && { details: JSON.parse(detailsJson) as NonNullable<TaskResult['details']> }),
   }
 }
 

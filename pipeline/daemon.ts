@@ -53,6 +53,17 @@ export interface JudgedStatus {
   readonly figures: Judgement['metrics']
 }
 
+/** The newest refresh, where it was refused. */
+export interface RefusedStatus {
+  readonly id: string
+  /** When, by the owner's clock. */
+  readonly at: number
+  readonly code: string | null
+  readonly message: string
+  /** The curve of a budget, figures and thresholds of a gate; null where the message says all. */
+  readonly details: Readonly<Record<string, unknown>> | null
+}
+
 export interface DaemonStatus {
   /** Live version; null before the first. While the store does not answer: as it was last known. */
   readonly live: number | null
@@ -70,6 +81,8 @@ export interface DaemonStatus {
   readonly diverged: DivergedStatus | null
   /** The newest judgment that control holds; null before the first, and without the role distill. */
   readonly judged: JudgedStatus | null
+  /** Null where the newest refresh was not refused, and without the role distill. */
+  readonly refused: RefusedStatus | null
   /** How the live codebooks stood at the end of the newest round, and whether a refresh is proposed; null before. */
   readonly drift: DriftStatus | null
   /** From log append to readable, of records appended while a version was live. */
@@ -169,6 +182,7 @@ export class Daemon {
       training: trainingStatus(this.owner?.trained),
       diverged: divergedStatus(this.owner),
       judged: judgedStatus(this.owner),
+      refused: refusedStatus(this.owner),
       drift: this.owner?.drift.newest ?? null,
       freshness: this.versions.freshness.summary(),
     }
@@ -268,6 +282,15 @@ function judgedStatus(owner: Owner | undefined): JudgedStatus | null {
   if (newest === undefined) return null
   const { checkpoint, verdict, report } = newest.body
   return { checkpoint, verdict, figures: (report as Judgement).metrics }
+}
+
+function refusedStatus(owner: Owner | undefined): RefusedStatus | null {
+  if (owner === undefined) return null
+  const isRefresh = (id: string): boolean => (owner.control.command(id)?.entry.body.command.action ?? 'refresh') === 'refresh'
+  const newest = owner.control.all('done').findLast(({ id }) => isRefresh(id))
+  if (newest?.body.outcome !== 'refused') return null
+  const { code, message, details = null } = newest.body
+  return { id: newest.id, at: newest.at, code, message, details }
 }
 
 function divergedStatus(owner: Owner | undefined): DivergedStatus | null {

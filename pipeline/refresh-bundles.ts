@@ -21,6 +21,8 @@ export interface BundleInput {
   /** The semantic-ID view's stored numbers by the new head, row-major float32, shape [items, dim]. */
   readonly vectors: Float32Array
   readonly dim: number
+  /** The first label of each item, null for none, in the order of the content. */
+  readonly labels: () => readonly (string | null)[]
   /** Ends a fit that takes long, with the error that it is aborted with. */
   readonly signal?: AbortSignal
 }
@@ -28,6 +30,8 @@ export interface BundleInput {
 /** The live version's side of a refresh. */
 export interface LiveIds {
   readonly bundle: Bundle
+  /** The semantic-ID view's stored numbers by the live head, row-major float32, shape [items, dim]. */
+  readonly vectors: Float32Array
   /** IDs at the cut by the live head and bundle, row-major, shape [items, levels]. */
   readonly codes: Uint16Array
   /** Positive interactions of each item lately, shape [items]. */

@@ -10,8 +10,9 @@ import { readVersion } from '../features/index.ts'
 import { bundleToParts } from '../semantic-ids/index.ts'
 import type { Bundle } from '../semantic-ids/index.ts'
 import { isSidestreamError, semanticIdView, SidestreamError } from '../schemas/index.ts'
+import { judgeBundle } from './bundle-quality.ts'
 import { bundleName, readBundle } from './bundles.ts'
-import { readCatalogue } from './catalogue.ts'
+import { readCatalogue, readLabels } from './catalogue.ts'
 import type { ControlLog } from './control.ts'
 import type { ControlBody, ControlEntry } from './control-records.ts'
 import { Embedder } from './embedder.ts'
@@ -156,11 +157,17 @@ export async function performBuild(context: RefreshContext, build: ControlEntry<
   } catch (error) {
     if (!isSidestreamError(error) || !refused.has(error.code)) throw error
     await versions.abandon(plan.version, error.message)
-    return { outcome: 'refused', version: plan.version, code: error.code, message: error.message }
+    return { outcome: 'refused', version: plan.version, code: error.code, message: error.message, details: plainDetails(error) }
   }
 }
 
+/** What stood behind a refusal, as JSON holds it: an infinite switching cost is null. */
+function plainDetails({ details }: SidestreamError): Record<string, unknown> {
+  return JSON.parse(JSON.stringify(details)) as Record<string, unknown>
+}
+
 const refused: ReadonlySet<string> = new Set([
+  'SIDESTREAM_GUARD_REFUSED',
   'SIDESTREAM_BUDGET_REFUSED',
   'SIDESTREAM_BUILD_REFUSED',
   'SIDESTREAM_ITEMS_TOO_FEW',
@@ -182,8 +189,12 @@ async function bundleOfBuild(context: RefreshContext, plan: BuildPlan, head: Hea
     )
   }
   const { vectors, dim } = await embed(project, head, undefined, content)
-  const input = { project, plan, content, vectors, dim, signal: versions.stopping }
-  const bundle = parent === undefined ? await firstBundle(input) : await nextBundle(input, await liveIds(context, plan, content, parent))
+  const labels = (): (string | null)[] => readLabels(project, lanes.state, plan.cutTs)
+  const input = { project, plan, content, vectors, dim, labels, signal: versions.stopping }
+  const live = parent && (await liveIds(context, plan, content, parent, vectors))
+  const made = live === undefined ? await firstBundle(input) : await nextBundle(input, live)
+  const { origin } = made
+  const bundle = { ...made, origin: { ...origin, policy: { ...origin.policy, ...(await judgeBundle(input, made, live)) } } }
   const { parts, about } = bundleToParts(bundle)
   await project.artifacts.write(name, parts, about)
   return bundle
@@ -211,15 +222,23 @@ async function embed(
   }
 }
 
-/** What readers of the live version have at the cut, and which of it they saw lately. */
-async function liveIds({ project, lanes }: RefreshContext, plan: BuildPlan, content: ContentRows, bundle: Bundle): Promise<LiveIds> {
+/** What readers of the live version have at the cut, and which of it they saw lately. @param next - numbers of the new head */
+async function liveIds(
+  { project, lanes }: RefreshContext,
+  plan: BuildPlan,
+  content: ContentRows,
+  bundle: Bundle,
+  next: Float32Array,
+): Promise<LiveIds> {
   // The parent's IDs at the cut are computed, not read: a function of the same content, its head and its bundle.
-  const { head } = await readCheckpoint(project, bundle.origin.input['head'] as string, { training: false })
-  const { codes } = await embed(project, head, bundle, content)
+  const liveHead = bundle.origin.input['head'] as string
+  const { head } = await readCheckpoint(project, liveHead, { training: false })
+  const { codes, vectors: own } = await embed(project, head, bundle, content)
+  const vectors = liveHead === plan.head ? next : own
   const { everyMs, evalWindowMs } = project.config.refresh
   const { clock, state } = lanes
   // No longer than rows are kept for the judge.
   const from = clock.roundOf(plan.cutTs - Math.max(everyMs, 2 * evalWindowMs))
   const targets = targetCounts(state, project.codec, from, clock.roundOf(plan.cutTs))
-  return { bundle, codes, traffic: Float64Array.from(content.ids, (id) => targets.get(id) ?? 0) }
+  return { bundle, codes, vectors, traffic: Float64Array.from(content.ids, (id) => targets.get(id) ?? 0) }
 }

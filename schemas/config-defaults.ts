@@ -189,6 +189,7 @@ export const configDefaults = {
     distortionCeiling: 1.25,
     idSpace: null,
     relabel: 'none',
+    gate: {},
     seed: null,
   },
   views: { main: { prefix: 'full', dtype: 'f16' } },
@@ -214,3 +215,6 @@ export const configDefaults = {
 
 /** Defaults of one entry of `guard.gate`, which has none to begin with. */
 export const gateRuleDefaults = { min: null, max: null, maxLoss: null, against: null } as const
+
+/** The same of `semanticIds.gate`. */
+export const sidGateRuleDefaults = { min: null, max: null, maxLoss: null } as const

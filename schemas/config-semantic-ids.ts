@@ -3,10 +3,11 @@
  * Invariant: objects are strict, and every option says its meaning and what raising it costs.
  */
 import { z } from 'zod'
-import { configDefaults as defaults } from './config-defaults.ts'
+import { configDefaults as defaults, sidGateRuleDefaults } from './config-defaults.ts'
 import { count, name, option, share } from './config-option.ts'
 import type { DeepReadonly } from './config-option.ts'
 import type { Problem } from './problems.ts'
+import { sidFigures, sidFigureText } from './sid-figures.ts'
 
 const widths = z.array(count.max(8192)).min(1).max(8)
 
@@ -54,6 +55,18 @@ const rqVae = z
   })
   .prefault({})
   .meta({ description: 'Of `method: rq-vae`.' })
+
+const gateRule = z
+  .strictObject({
+    min: option(z.number().nullable(), sidGateRuleDefaults.min, 'Least value of the figure; null: none.'),
+    max: option(z.number().nullable(), sidGateRuleDefaults.max, 'Largest value of the figure; null: none.'),
+    maxLoss: option(
+      z.number().min(0).nullable(),
+      sidGateRuleDefaults.maxLoss,
+      'How much worse than of the live IDs, over the same items, the figure may be; null: however much. Higher: more lenient.',
+    ),
+  })
+  .refine(({ min, max, maxLoss }) => min !== null || max !== null || maxLoss !== null, 'must set `min`, `max` or `maxLoss`')
 
 export const semanticIds = z
   .strictObject({
@@ -153,6 +166,11 @@ export const semanticIds = z
       defaults.semanticIds.relabel,
       'Whether a re-base renames codes so that most items keep the old code of the first level, or of every level on its own. Nearly all whole IDs change all the same.',
     ),
+    gate: option(
+      z.record(z.string(), gateRule),
+      defaults.semanticIds.gate,
+      `Thresholds on figures of the new IDs over all items of the cut, such as \`uniqueRate: { min: 0.7 }\` or \`level1.dead: { max: 0 }\`. A build outside any of them is refused with figure and bound (exit code 3); with \`guard.mode: report\` it is only told. What compares with live IDs (\`maxLoss\`, churn) is not judged of first codebooks, churn not of a re-base either. Figures: ${sidFigureText} (\`docs/reference/semantic-id-report.md\`). Purity takes labels in the content; hits are measured when a threshold asks for them, which grows with the items.`,
+    ),
     seed: option(
       z.int().min(0).max(0xffff_ffff).nullable(),
       defaults.semanticIds.seed,
@@ -187,7 +205,17 @@ export function semanticIdConflicts(group: DeepReadonly<z.output<typeof semantic
     const bounds = group[key]?.length ?? 0
     if (bounds > all) report(key, `must have at most one bound for each of the ${all} levels (got ${bounds})`)
   }
-  return problems
+  return [...problems, ...gateConflicts(group.gate, all)]
+}
+
+function gateConflicts(gate: Readonly<Record<string, { readonly maxLoss: number | null }>>, levels: number): Problem[] {
+  const known = new Set(sidFigures(levels))
+  return Object.entries(gate).flatMap(([figure, { maxLoss }]) => {
+    const path = `semanticIds.gate.${figure}`
+    if (!known.has(figure)) return [{ path, message: `must be a figure of IDs of ${levels} levels: ${sidFigureText}` }]
+    const isChange = figure.startsWith('churn.') && maxLoss !== null
+    return isChange ? [{ path: `${path}.maxLoss`, message: 'must be left out: churn is a change already; set `max`' }] : []
+  })
 }
 
 /** Codes are stored as uint16. */

@@ -14,6 +14,7 @@ export type { BatchDecodeOptions, ItemContentBatch, Modality } from './item-cont
 export { encodeItemFeatures } from './item-feature-batch.ts'
 export type { ItemFeatureRows, KeyedRecord } from './item-feature-batch.ts'
 export { contentFigures, spaceFigures, windowFigures } from './judged-figures.ts'
+export { sidFigures } from './sid-figures.ts'
 export type { ContentFigure, SpaceFigure, WindowFigure } from './judged-figures.ts'
 export { limits } from './limits.ts'
 export type { DecodeExpectations } from './record-mapping.ts'
@@ -42,6 +43,7 @@ export type { Config, ConfigInput, ConfigSource, ViewDims } from './config.ts'
 export {
   configDefaults,
   gateRuleDefaults,
+  sidGateRuleDefaults,
   sourceDefaults,
   stageDefaults,
   stageLossDefaults,

@@ -176,7 +176,8 @@ function refreshText(result: SidRefreshed, out: string): string {
   ].join('\n')
 }
 
-function curveText(curve: readonly SidCurvePoint[]): string {
+/** A table of the switching costs that were tried. */
+export function curveText(curve: readonly SidCurvePoint[]): string {
   const weighted = curve.some((point) => point.trafficWeighted !== undefined)
   return textTable(
     ['switching cost', 'IDs changed', 'first codes', ...(weighted ? ['of traffic'] : []), 'FVU', 'within budget'],

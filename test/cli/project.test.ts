@@ -135,3 +135,19 @@ test('options that are fixed by what was built are refused, not read as somethin
   const partitions = await runFailing(['get', 'item-1', '--config', 'wider.yaml'], home, 1)
   match(partitions.message, /has 2 partitions, not 3/)
 })
+
+test('semantic IDs outside a threshold are refused with 3; figure, bound and what was measured are in the answer', async () => {
+  await writeConfig(home, 'gated.yaml', { 'levels: [8, 8]': 'levels: [8, 8], gate: { uniqueRate: { min: 0.99 } }' })
+  const answer = await runJson(['refresh', '--id', 'gated', '--config', 'gated.yaml'], home, 3)
+  const { error, id, figures, gate } = answer as {
+    error: { code: string; message: string }
+    id: string
+    figures: Record<string, { value: number; before: number }>
+    gate: object[]
+  }
+  deepStrictEqual([id, error.code], ['gated', 'SIDESTREAM_GUARD_REFUSED'])
+  match(error.message, /uniqueRate 0\.\d+, at least 0\.99 is allowed\. The live version goes on/)
+  ok(figures['uniqueRate']!.value < 0.99 && figures['uniqueRate']!.before < 0.99)
+  strictEqual(gate.length, 1)
+  strictEqual((await runJson(['get', 'item-7'], home))['version'], 2)
+})

@@ -186,6 +186,16 @@ test('a socket that cannot be made is told with its reason', async (t) => {
   await rejects(startControlSocket(it.project, it.daemon), { code: 'SIDESTREAM_ADDRESS_IN_USE', message: /cannot listen for commands in/ })
 })
 
+test('what stands behind a refusal comes over the socket whole', async (t) => {
+  const gate = { uniqueRate: { min: 1.5 } }
+  const { it, caller } = await listening(t, { changes: { semanticIds: { gate }, guard: { mode: 'enforce' } } })
+  await it.bootstrap()
+  const answer = await caller.refresh('now')
+  deepStrictEqual([answer.outcome, Object.keys(answer.details!)], ['refused', ['figures', 'gate']])
+  deepStrictEqual(answer, it.control.find('done', 'now')!.body)
+  deepStrictEqual((await caller.status())!.refused!.details, answer.details)
+})
+
 test('a refresh over the socket tells what the owner does meanwhile', async (t) => {
   const { it, caller } = await listening(t)
   await it.bootstrap()

@@ -102,6 +102,13 @@ test('a refresh that breaks the distortion ceiling is refused; its number is no 
   deepStrictEqual([done.outcome, done.code], ['refused', 'SIDESTREAM_BUDGET_REFUSED'])
   ok(/churn budget of 0 .* ceiling of 1/.test(done.message), done.message)
   deepStrictEqual(it.control.find('done', 'now')!.body, done)
+  const { curve, ceiling } = done.details as {
+    curve: { delta: number | null; churn: number; fvu: number; within: boolean }[]
+    ceiling: number
+  }
+  ok(ceiling === 1 && curve.length > 1 && curve.at(-1)!.within && !curve[0]!.within, JSON.stringify(curve))
+  const { refused } = await it.daemon.status()
+  deepStrictEqual([refused!.id, refused!.code, refused!.details], ['now', done.code, done.details])
   strictEqual(await it.live(), 1)
   strictEqual(await it.record(2), undefined)
   await it.feed(contentOf('new', startTs + 3 * hourMs))
@@ -111,6 +118,7 @@ test('a refresh that breaks the distortion ceiling is refused; its number is no 
   const next = await it.daemon.refresh('again')
   deepStrictEqual([next.outcome, next.version], ['live', 3])
   strictEqual((await it.record(3))!.parent, 1)
+  strictEqual((await it.daemon.status()).refused, null)
   strictEqual(await measuredChurn(it, 1, 3, itemIds(wantedItems + 60)), 0, 'no ID may change with a budget of 0')
 })
 

@@ -9,6 +9,7 @@ import {
   contentDims,
   describeConfig,
   gateRuleDefaults,
+  sidGateRuleDefaults,
   isSidestreamError,
   parseConfig,
   redactConfig,
@@ -257,6 +258,7 @@ test('schema and defaults agree: an option has a default exactly when it need no
   const defaults = {
     ...configDefaults,
     guard: { ...configDefaults.guard, gate: { coldPop: gateRuleDefaults } },
+    semanticIds: { ...configDefaults.semanticIds, gate: { uniqueRate: sidGateRuleDefaults } },
     training: {
       ...configDefaults.training,
       stages: [{ ...stageDefaults, losses: { tags: stageLossDefaults } }],
@@ -265,6 +267,7 @@ test('schema and defaults agree: an option has a default exactly when it need no
   }
   const entries = new Map<string, unknown>([
     ['guard.gate', {}],
+    ['semanticIds.gate', {}],
     ['training.stages', configDefaults.training.stages],
     ['training.stages[].losses', {}],
     ['training.teachers', {}],
@@ -315,6 +318,19 @@ test('the gate takes thresholds on figures that there are, with something to hol
   match(problem('{ coldRecall11: { min: 0.05 } }'), /guard\.gate\.coldRecall11/)
   match(problem('{ coldPop: {} }'), /guard\.gate\.coldPop: must set `min`, `max` or `maxLoss`/)
   match(problem('{ coldPop: { min: 0.5, against: live } }'), /guard\.gate\.coldPop: `against` belongs to `maxLoss`/)
+})
+
+test('the gate on semantic IDs takes figures of as many levels as there are', () => {
+  const yaml = (gate: string): string => `${smallest}semanticIds: { levels: [8, 8], fsqDigits: [3], gate: ${gate} }\n`
+  deepStrictEqual(parseConfig(yaml('{ level3.dead: { max: 0 }, maxBucket: { max: 40, maxLoss: 5 } }')).semanticIds.gate, {
+    'level3.dead': { ...sidGateRuleDefaults, max: 0 },
+    maxBucket: { ...sidGateRuleDefaults, max: 40, maxLoss: 5 },
+  })
+  const problem = (gate: string): string => refusal(yaml(gate))
+  match(problem('{ level4.dead: { max: 0 } }'), /gate\.level4\.dead: must be a figure of IDs of 3 levels: .*`levelN\.` with used/)
+  match(problem('{ uniqeRate: { min: 0.7 } }'), /gate\.uniqeRate: must be a figure .*`uniqueRate`/)
+  match(problem('{ uniqueRate: {} }'), /gate\.uniqueRate: must set `min`, `max` or `maxLoss`/)
+  match(problem('{ churn.full: { maxLoss: 0.1 } }'), /gate\.churn\.full\.maxLoss: must be left out: churn is a change already/)
 })
 
 test('options of a quantizer that exclude each other are refused, each at its path', () => {
