@@ -1,12 +1,12 @@
 /** `sidestream demo`: the main job end to end, on a generated world or on a user's own data. */
 
 import { createHash } from 'node:crypto'
-import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { readdir, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Option } from 'commander'
 import type { Command } from 'commander'
-import { checkConfig, fileExists, isSidestreamError, recipeFits, SidestreamError } from '../schemas/index.ts'
+import { checkConfig, fileExists, isSidestreamError, makeDirectory, recipeFits, SidestreamError } from '../schemas/index.ts'
 import type { Config, Recipe, SourceEvent } from '../schemas/index.ts'
 import { deleteProject, readRecipeFile, recipeSource } from '../pipeline/index.ts'
 import type { ImportSource } from '../pipeline/index.ts'
@@ -72,7 +72,7 @@ export function demoCommand(): Command {
         throw new SidestreamError('SIDESTREAM_USAGE_INVALID', '--recipe is the recipe of --data; name the directory as well')
       }
       const out = resolve(options.out)
-      await mkdir(out, { recursive: true })
+      await makeDirectory(out)
       const subject = options.data === undefined ? generated(options) : await recorded(options.data, options.recipe)
       const servers = await findServers(options, process.env, output.note)
       const signal = interruptSignal()

@@ -4,12 +4,22 @@
  * length and SHA-256 of every file before it uses one, the manifest's own too.
  */
 
-import { createHash, randomUUID } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { z } from 'zod'
-import { fileError, SidestreamError, syncDirectory, writeCodes, writeParquet, writeWhole } from '../schemas/index.ts'
+import {
+  fileError,
+  partialOf,
+  removeAbandoned,
+  requireWritable,
+  SidestreamError,
+  syncDirectory,
+  writeCodes,
+  writeParquet,
+  writeWhole,
+} from '../schemas/index.ts'
 import type { CodeBatch } from '../schemas/index.ts'
 import { bundleFromParts, bundleToParts, prefixOrder } from '../semantic-ids/index.ts'
 import type { Bundle } from '../semantic-ids/index.ts'
@@ -66,14 +76,15 @@ export type BundleManifest = z.infer<typeof manifestSchema>
 export async function writeBundleDirectory(directory: string, contents: BundleContents): Promise<BundleManifest> {
   const target = resolve(directory)
   await requireFree(target)
-  const draft = join(dirname(target), `.${basename(target)}.${randomUUID()}.partial`)
+  const draft = partialOf(target)
+  const began = Date.now()
   try {
-    await mkdir(dirname(target), { recursive: true })
     await mkdir(draft)
     const manifest = await writeFiles(draft, basename(target), contents)
     await syncDirectory(draft)
     await rename(draft, target)
     await syncDirectory(dirname(target))
+    await removeAbandoned(target, began)
     return manifest
   } catch (error) {
     await rm(draft, { recursive: true, force: true })
@@ -242,13 +253,13 @@ async function digestOf(file: string): Promise<Digest> {
   return { bytes, sha256: hash.digest('hex') }
 }
 
-/** Refuses a place that holds something, before work is done for it. @throws SIDESTREAM_USAGE_INVALID */
+/** Refuses a place that holds something or cannot be written to, before work is done for it. @throws SIDESTREAM_USAGE_INVALID, SIDESTREAM_FILE_UNREADABLE */
 export async function requireFree(target: string): Promise<void> {
   const entries = await readdir(target).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return []
     throw fileError(target, error)
   })
-  if (entries.length === 0) return
+  if (entries.length === 0) return requireWritable(dirname(target))
   throw new SidestreamError(
     'SIDESTREAM_USAGE_INVALID',
     `${target} is not empty: write the bundle to another directory, or remove that one first`,

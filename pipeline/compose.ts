@@ -3,9 +3,9 @@
  * Invariant: what is opened here is closed by `Project.close`, also when a later open fails.
  */
 
-import { chmod, mkdir, readdir, rm, writeFile } from 'node:fs/promises'
+import { chmod, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Codec, SchemaRegistryClient, SidestreamError, WriterSchemas } from '../schemas/index.ts'
+import { Codec, makeDirectory, SchemaRegistryClient, SidestreamError, WriterSchemas } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
 import type { Artifacts, LogDriver, MaintenanceReport, RedisStore, State, Store } from '../connectors/index.ts'
 import { given, hostAndPort, reach, readPem, readTls } from './connection-options.ts'
@@ -140,8 +140,7 @@ async function openProjectArtifacts(config: Config, log: LogDriver, clock: () =>
 
 /** A new directory is its owner's alone: it will hold what users did. One that is there keeps its mode. */
 export async function makeDataDirectory(path: string): Promise<void> {
-  const made = await mkdir(path, { recursive: true })
-  if (made !== undefined) await chmod(path, 0o700)
+  if (await makeDirectory(path)) await chmod(path, 0o700)
 }
 
 /** Takes the directory for this process. @returns gives it back @throws SIDESTREAM_DIRECTORY_IN_USE */

@@ -4,20 +4,18 @@
  * or not; a head that was refused has another name than one that passed.
  */
 
-import { constants } from 'node:fs'
-import { access, mkdir } from 'node:fs/promises'
 import { totalmem } from 'node:os'
 import { basename, join } from 'node:path'
 import { getHeapStatistics } from 'node:v8'
 import { distillOffline, encodeHead } from '../distill/index.ts'
 import type { Head, OfflineOptions, OfflineProgress, OfflineReport, OfflineRecords } from '../distill/index.ts'
 import {
-  fileError,
   isSidestreamError,
   readContent,
   readIdEmbeddings,
   readInteractions,
   readItemPairs,
+  requireWritable,
   SidestreamError,
   writeWhole,
 } from '../schemas/index.ts'
@@ -91,7 +89,8 @@ export async function distillFiles(config: Config, files: DistillFiles): Promise
 
 async function distilled(config: Config, files: DistillFiles): Promise<DistillOutcome> {
   const { holdOut = distillDefaults.holdOut, resume = false, steps, start: startDirectory, out } = files
-  await makeDirectory(out)
+  // Before hours of training, not after.
+  await requireWritable(out)
   const artifacts = await openArtifacts(out)
   await requireFree(artifacts, out, resume)
   const begun = startDirectory === undefined ? undefined : await readDistilled(startDirectory, { training: false })
@@ -219,20 +218,6 @@ function memoryOfProcess(): { readonly heapBytes: number; readonly totalBytes: n
   // Without a bound it is 0, or more than any machine has.
   const bound = process.constrainedMemory() || Infinity
   return { heapBytes: 0.9 * getHeapStatistics().heap_size_limit, totalBytes: 0.9 * Math.min(totalmem(), bound) }
-}
-
-/** Before hours of training, not after. @throws SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_DISK_FULL */
-async function makeDirectory(out: string): Promise<void> {
-  try {
-    await mkdir(out, { recursive: true })
-    await access(out, constants.W_OK)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw fileError(out, error)
-    // What a recursive mkdir says of a file system that is read-only.
-    throw new SidestreamError('SIDESTREAM_FILE_UNREADABLE', `${out}: the directory cannot be made; write to another place`, {
-      cause: error,
-    })
-  }
 }
 
 function withAdvice(error: unknown, out: string): unknown {

@@ -4,7 +4,7 @@
  */
 
 import { readFile, rm } from 'node:fs/promises'
-import { fileError, writeWhole } from '../schemas/index.ts'
+import { fileError, removeAbandoned, writeWhole } from '../schemas/index.ts'
 
 /** While one state is being written, later ones are passed over. */
 export class StateFile {
@@ -47,5 +47,6 @@ export class StateFile {
 
   async remove(): Promise<void> {
     await rm(this.#file, { force: true })
+    await removeAbandoned(this.#file, Date.now())
   }
 }

@@ -4,9 +4,8 @@
  * there whole or not at all; until then a state beside it, `<out>.fit-state`, says where the fit stands.
  */
 
-import { mkdir } from 'node:fs/promises'
-import { basename, dirname, resolve } from 'node:path'
-import { fileError, SidestreamError } from '../schemas/index.ts'
+import { basename, resolve } from 'node:path'
+import { SidestreamError } from '../schemas/index.ts'
 import {
   bundleOf,
   fitFromSource,
@@ -106,9 +105,6 @@ export async function sidFitFiles(files: SidFitFiles): Promise<SidFitMetrics> {
   requireCompatible(files)
   const out = resolve(files.out)
   await requireFree(out)
-  await mkdir(dirname(out), { recursive: true }).catch((error: unknown) => {
-    throw fileError(dirname(out), error)
-  })
   const state = new StateFile(`${out}.fit-state`)
   const resume = files.resume === true ? await state.read() : undefined
   const items = new DistinctItems(files.in)

@@ -3,12 +3,12 @@
  * Invariant: with earlier codes everything is measured over the items that both hold; who stands on one side only is counted.
  */
 
-import { mkdir, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { parse } from 'yaml'
 import { z } from 'zod'
 import { semanticIdPage } from '../replay/index.ts'
-import { fileError, SidestreamError, writeParquet, writeWhole } from '../schemas/index.ts'
+import { fileError, requireWritable, SidestreamError, writeParquet, writeWhole } from '../schemas/index.ts'
 import { idSpace, qualityColumns, qualityGate, qualityReport, qualityTable, vectorDimOf } from '../semantic-ids/index.ts'
 import type {
   AssignmentInput,
@@ -72,6 +72,7 @@ interface Side {
  */
 export async function sidReportFiles(files: SidReportFiles): Promise<SidReported> {
   const { previous, out, onStep } = files
+  await requireWritable(out)
   onStep?.('reading')
   const now = await readSide(files)
   const before = previous && (await readSide(previous))
@@ -109,9 +110,6 @@ export async function sidReportFiles(files: SidReportFiles): Promise<SidReported
     space,
     ...(collisions && { collisions }),
     ...(gate.length > 0 && { gate }),
-  })
-  await mkdir(out, { recursive: true }).catch((error: unknown) => {
-    throw fileError(out, error)
   })
   await writeWhole(join(out, 'report.json'), (handle) => handle.writeFile(`${JSON.stringify({ ...report, gate, leftOut })}\n`))
   await writeParquet(join(out, 'report.parquet'), qualityColumns, (rows) => rows.write(qualityTable(report.figures)))

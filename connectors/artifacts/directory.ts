@@ -8,7 +8,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, open, readFile, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
-import { SidestreamError, isSidestreamError, syncDirectory } from '../../schemas/index.ts'
+import { SidestreamError, isSidestreamError, makeDirectory, syncDirectory } from '../../schemas/index.ts'
 import type { Artifact, ArtifactManifest, ArtifactPart, Artifacts } from './artifacts.ts'
 import { checkName, checkPart, corrupt, isEqualContent, manifestName, manifestOf, manifestSchema, missing, otherContent } from './parts.ts'
 
@@ -22,7 +22,7 @@ const draftPrefix = 'draft~'
 
 /** Opens the directory and removes drafts that a crash left behind. One owner per directory. */
 export async function openArtifactDirectory({ directory }: ArtifactDirectoryOptions): Promise<Artifacts> {
-  await mkdir(directory, { recursive: true }).catch(failed(directory))
+  await makeDirectory(directory).catch(failed(directory))
   for (const entry of await readdir(directory).catch(failed(directory))) {
     if (entry.startsWith(draftPrefix)) await rm(join(directory, entry), { recursive: true, force: true }).catch(failed(directory))
   }

@@ -2,10 +2,10 @@
  * What every reader and writer of files shares: formats by name, errors by cause, and writing that is never seen half done.
  * Invariant: a failure names the file; a missing or locked file is UNREADABLE, a cut or malformed one is INVALID.
  */
-import { randomUUID } from 'node:crypto'
 import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import { isSidestreamError, SidestreamError } from '../errors.ts'
+import { partialOf, removeAbandoned } from './partial.ts'
 
 /** File formats, by the end of the file's name. */
 export type FileFormat = 'parquet' | 'csv' | 'csv.gz' | 'f32' | 'npy'
@@ -124,11 +124,13 @@ export async function fileExists(path: string): Promise<boolean> {
 }
 
 /**
- * Runs `body` on a temporary neighbor of `path`, then syncs and renames it, so that `path` is whole or as it was.
+ * Runs `body` on a temporary neighbor of `path`, then syncs and renames it, so that `path` is whole or as it was. Neighbors that killed
+ * writers of `path` left go then.
  * @throws SIDESTREAM_DISK_FULL, SIDESTREAM_FILE_UNREADABLE, or what `body` throws; the temporary file is removed
  */
 export async function writeWhole<T>(path: string, body: (handle: FileHandle) => Promise<T>): Promise<T> {
-  const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.partial`)
+  const temporary = partialOf(path)
+  const began = Date.now()
   let handle: FileHandle | undefined
   try {
     handle = await open(temporary, 'wx')
@@ -136,6 +138,7 @@ export async function writeWhole<T>(path: string, body: (handle: FileHandle) => 
     await handle.sync()
     await handle.close()
     await rename(temporary, path)
+    await removeAbandoned(path, began)
     return result
   } catch (error) {
     await handle?.close().catch(() => undefined)

@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { sidEncodeFiles, sidFitFiles } from '../../pipeline/index.ts'
+import { sidEncodeFiles, sidFitFiles, sidReportFiles } from '../../pipeline/index.ts'
 import { writeParquet } from '../../schemas/index.ts'
 import { run, runFailing, runJson, runWithSmallFiles, useBuiltProgram } from './command.ts'
 import { clustered, writeVectors } from './vector-files.ts'
@@ -131,6 +131,11 @@ test('files that cannot be used are named, with row and reason', async () => {
     [() => encoding('three.csv'), 'SIDESTREAM_SHAPE_MISMATCH', /three\.csv: its vectors have 3 dimensions, the bundle takes 4/],
     [() => encoding('nan.csv'), 'SIDESTREAM_FILE_INVALID', /row 2/],
     [
+      () => encoding('twice.csv'),
+      'SIDESTREAM_ID_INVALID',
+      /twice\.csv: the item "a" stands in row 1 and again in row 3: give each item once/,
+    ],
+    [
       () => encoding('vectors.parquet', 'nowhere/codes.parquet'),
       'SIDESTREAM_FILE_UNREADABLE',
       /there is no directory .*nowhere to write to/,
@@ -196,7 +201,19 @@ test('where nothing can be written, nothing is left', { skip: process.platform =
     (await runFailing([...fit('vectors.parquet').slice(0, -1), 'a-file/bundle'], home, 1)).message,
     /a-file.*is a file, or stands below one/,
   )
-  match((await runFailing([...fit('vectors.parquet').slice(0, -1), '/proc/bundle'], home, 1)).message, /\/proc/)
+  if (process.platform === 'linux') {
+    // Below /proc a recursive mkdir of Node never ends.
+    for (const out of ['/proc/bundle', '/proc/nope/bundle']) {
+      match(
+        (await runFailing([...fit('vectors.parquet').slice(0, -1), out], home, 1)).message,
+        /\/proc\S*: nothing can be made there; write to/,
+      )
+      await rejects(sidReportFiles({ codes: 'gone.parquet', out }), {
+        code: 'SIDESTREAM_FILE_UNREADABLE',
+        message: /\/proc\S*: nothing can be made/,
+      })
+    }
+  }
   await mkdir(join(home, 'small'))
   const large = clustered(3000, 64, 5)
   await writeVectors(home, 'large.f32', large)

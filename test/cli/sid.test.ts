@@ -161,7 +161,7 @@ test('a fit that is killed leaves no bundle, and --resume ends with the bytes of
   match(other.stderr, /of a fit of other items or options; give the same ones, or start anew without/)
   await runJson([...flags, '--resume', '--out', 'killed/bundle'], home)
   deepStrictEqual(await bytesIn('killed/bundle'), await bytesIn('whole/bundle'))
-  strictEqual(existsSync(join(home, 'killed/bundle.fit-state')), false)
+  deepStrictEqual(await readdir(join(home, 'killed')), ['bundle'])
 })
 
 test('Ctrl-C ends a fit with a word on how to go on', async () => {
