@@ -20,13 +20,7 @@ export class DistinctItems {
     for (const id of ids) {
       const row = this.#rowOf.size
       const before = this.#rowOf.get(id)
-      if (before !== undefined) {
-        throw new SidestreamError(
-          'SIDESTREAM_ID_INVALID',
-          `${this.#file}: the item ${JSON.stringify(id)} stands in row ${before + 1} and again in row ${row + 1}: give each item once`,
-          { file: this.#file, id },
-        )
-      }
+      if (before !== undefined) throw twiceIn(this.#file, id, before, row)
       this.#rowOf.set(id, row)
     }
   }
@@ -88,6 +82,15 @@ export async function readItemCodes(path: string, onRead?: (share: number) => vo
     at += batch.length
   }
   return { ids, codes, levels }
+}
+
+/** @param row, again - from 0 */
+export function twiceIn(file: string, id: string, row: number, again: number): SidestreamError {
+  return new SidestreamError(
+    'SIDESTREAM_ID_INVALID',
+    `${file}: the item ${JSON.stringify(id)} stands in row ${row + 1} and again in row ${again + 1}: give each item once`,
+    { file, id },
+  )
 }
 
 /** A table with something about items, and its columns. */
