@@ -77,12 +77,12 @@ export function frozenRotated(move: Move, ends: readonly number[]): Outcome {
   return outcome(move, fit.codebooks, encode(seen, fit.codebooks, fit.settings), seen)
 }
 
-/** Lloyd's rounds from the old codebooks, without a thought for the old codes. */
+/** Lloyd's rounds from the old codebooks, without a thought for the old codes (but one item's: a refresh wants to know someone). */
 export async function warmStart(move: Move): Promise<Outcome> {
-  const { ids, after, fit } = move
-  const nobody = ParentCodes.empty(levels)
+  const { ids, after, fit, codes } = move
+  const one = ParentCodes.of(ids.slice(0, 1), codes.subarray(0, levels), levels)
   const { codebooks } = await refreshCodebooks(
-    { bundle: fit, parents: nobody, ids, vectors: after },
+    { bundle: fit, parents: one, ids, vectors: after },
     { budget: { full: 1 }, seed, rounds: 25, freeFvu: 1, ceiling: Infinity },
   )
   return outcome(move, codebooks, encode(after, codebooks, fit.settings))
