@@ -4,8 +4,16 @@
  */
 
 import { semanticIdView } from '../schemas/index.ts'
-import { bundleOf, fitQuantizer, ParentCodes, rebaseCodebooks, refreshCodebooks } from '../semantic-ids/index.ts'
-import type { Bundle, BundleOrigin, ChurnBudget } from '../semantic-ids/index.ts'
+import {
+  bundleOf,
+  fitQuantizer,
+  ParentCodes,
+  rebaseCodebooks,
+  refreshCodebooks,
+  SemanticIdEncoder,
+  withinCapacity,
+} from '../semantic-ids/index.ts'
+import type { Bundle, BundleOrigin, ChurnBudget, CollisionOptions } from '../semantic-ids/index.ts'
 import { bundleName } from './bundles.ts'
 import type { ControlBody } from './control-records.ts'
 import type { ContentRows } from './embedder.ts'
@@ -41,8 +49,9 @@ export interface LiveIds {
 /** Codebooks where there were none. */
 export async function firstBundle(input: BundleInput): Promise<Bundle> {
   const { project, plan, content, vectors, dim, signal } = input
+  const collisions = collisionsOf(project)
   const fit = await fitQuantizer(vectors, content.ids, dim, quantizerOptions(project.config, signal))
-  return bundleOf({
+  const free = bundleOf({
     codebooks: fit.codebooks,
     settings: fit.settings,
     ...(fit.network && { network: fit.network }),
@@ -56,11 +65,22 @@ export async function firstBundle(input: BundleInput): Promise<Bundle> {
       policy: { kind: 'first-fit', rebase: false, fvu: fit.fvu },
     },
   })
+  if (collisions === undefined) return free
+  const encoder = await SemanticIdEncoder.create(free, { threads: project.config.training.threads })
+  try {
+    const { codes } = await encoder.encode(vectors)
+    return withinCapacity(free, { ids: content.ids, vectors }, codes, collisions).bundle
+  } finally {
+    await encoder.close()
+  }
 }
 
 /** The next codebooks: refreshed, or fitted anew where the configuration names another ID space. */
 export async function nextBundle(input: BundleInput, live: LiveIds): Promise<Bundle> {
-  const { config } = input.project
+  const { config, logger } = input.project
+  const before = live.bundle.collisions?.capacity
+  if (before !== undefined && config.semanticIds.capacity === null)
+    logger.warn({ capacity: before }, `the capacity of ${before} items per semantic ID is dropped: semanticIds.capacity is null`)
   return isRebase(config, live.bundle) ? rebasedBundle(input, live, config.semanticIds.idSpace!) : refreshedBundle(input, live)
 }
 
@@ -69,6 +89,7 @@ async function refreshedBundle(input: BundleInput, { bundle, codes, traffic }: L
   const { churnBudget, distortionCeiling, iterations, balance } = project.config.semanticIds
   const levels = bundle.codebooks.sizes.length
   const parents = ParentCodes.of(content.ids, codes, levels)
+  const collisions = collisionsOf(project)
   const refreshed = await refreshCodebooks(
     { bundle, parents, ids: content.ids, vectors, weights: traffic },
     {
@@ -78,6 +99,7 @@ async function refreshedBundle(input: BundleInput, { bundle, codes, traffic }: L
       iterations,
       threads: project.config.training.threads,
       ...(balance !== null && { balance: { epsilonShare: balance } }),
+      ...(collisions && { collisions }),
       ...(signal && { signal }),
     },
   )
@@ -86,6 +108,8 @@ async function refreshedBundle(input: BundleInput, { bundle, codes, traffic }: L
     settings: bundle.settings,
     delta: refreshed.delta,
     parents,
+    ...(collisions && { collisions }),
+    ...(refreshed.moves && { moves: refreshed.moves }),
     origin: {
       parent: bundleName(plan.parent!),
       idSpace: bundle.origin.idSpace,
@@ -99,9 +123,15 @@ async function refreshedBundle(input: BundleInput, { bundle, codes, traffic }: L
 async function rebasedBundle(input: BundleInput, { bundle, codes, traffic }: LiveIds, idSpace: string): Promise<Bundle> {
   const { project, content, vectors, dim, signal } = input
   const parents = ParentCodes.of(content.ids, codes, bundle.codebooks.sizes.length)
+  const collisions = collisionsOf(project)
   const rebased = await rebaseCodebooks(
     { dim, idSpace: bundle.origin.idSpace, parents, ids: content.ids, vectors, weights: traffic },
-    { idSpace, fit: quantizerOptions(project.config, signal), relabel: project.config.semanticIds.relabel },
+    {
+      idSpace,
+      fit: quantizerOptions(project.config, signal),
+      relabel: project.config.semanticIds.relabel,
+      ...(collisions && { collisions }),
+    },
   )
   return bundleOf({
     codebooks: rebased.codebooks,
@@ -109,6 +139,8 @@ async function rebasedBundle(input: BundleInput, { bundle, codes, traffic }: Liv
     ...(rebased.network && { network: rebased.network }),
     delta: 0,
     parents: ParentCodes.empty(rebased.codebooks.sizes.length),
+    ...(collisions && { collisions }),
+    ...(rebased.moves && { moves: rebased.moves }),
     origin: { parent: null, idSpace, input: originInput(input), training: rebased.training, policy: rebased.policy },
   })
 }
@@ -123,6 +155,11 @@ function budgetOf({ config }: Project, levels: number, traffic: Float64Array): C
     ...(churnBudgetLevels !== null && { perLevel: churnBudgetLevels.slice(0, levels) }),
     ...(churnBudgetTraffic !== null && traffic.some((count) => count > 0) && { trafficWeighted: churnBudgetTraffic }),
   }
+}
+
+function collisionsOf({ config }: Project): Required<CollisionOptions> | undefined {
+  const { capacity, duplicates } = config.semanticIds
+  return capacity === null ? undefined : { capacity, duplicates }
 }
 
 function seedOf({ config }: Project): number {

@@ -181,6 +181,8 @@ export const configDefaults = {
     },
     iterations: 25,
     rowsPerCode: 39,
+    capacity: null,
+    duplicates: 'together',
     churnBudget: 0.1,
     churnBudgetFirstCode: null,
     churnBudgetPrefixes: null,

@@ -126,6 +126,17 @@ export const semanticIds = z
       'Items wanted per code of the largest level before the first codebooks are fitted. Higher: a later first version, better first codebooks.',
       'items',
     ),
+    capacity: option(
+      count.nullable(),
+      defaults.semanticIds.capacity,
+      'Most items of one semantic ID at the cut of a build: new items, and those that leave their ID, take the nearest last code with room; who keeps a published ID never moves. Items that come after the cut are encoded freely, until the next build. null: no bound. Lower: more distinct IDs, more distortion.',
+      'items',
+    ),
+    duplicates: option(
+      z.enum(['together', 'split']),
+      defaults.semanticIds.duplicates,
+      'Of `capacity`: whether items with one and the same vector take one place and keep one ID, or a place each.',
+    ),
     churnBudget: option(
       share,
       defaults.semanticIds.churnBudget,

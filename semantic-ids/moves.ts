@@ -3,7 +3,7 @@
  * Invariant: a function of (id, vector bytes, table); an item that is not in the table, or has another vector, is left alone.
  *
  * Bytes: those of `parent-codes.ts` with five numbers per item: the last code, then the first eight bytes of the SHA-256 of its vector
- * (float32, little-endian) as four uint16, little-endian.
+ * (float32, little-endian, no zero negative) as four uint16, little-endian.
  */
 
 import { createHash } from 'node:crypto'
@@ -83,9 +83,9 @@ export class Moves {
   }
 }
 
-/** The first eight bytes of a row's SHA-256. */
+/** The first eight bytes of a row's SHA-256. Stored as int8, a zero has lost its sign: it counts without. */
 function digest(vectors: Float32Array, row: number, dim: number): Uint16Array {
-  const bytes = new Uint8Array(vectors.buffer, vectors.byteOffset + row * dim * 4, dim * 4)
-  const hash = createHash('sha256').update(bytes).digest()
+  const unsigned = vectors.slice(row * dim, (row + 1) * dim).map((value) => value + 0)
+  const hash = createHash('sha256').update(new Uint8Array(unsigned.buffer)).digest()
   return Uint16Array.from({ length: width - 1 }, (_, i) => hash.readUInt16LE(i * 2))
 }
