@@ -3,11 +3,11 @@
  * Invariant: vectors and codes are read back from the store; nothing is encoded again.
  */
 
-import { planEvaluation, rawVectors, scoreVectors, summarize } from '../distill/index.ts'
+import { headLayout, planEvaluation, rawVectors, scoreVectors, summarize } from '../distill/index.ts'
 import type { EvaluationSummary } from '../distill/index.ts'
-import { FeatureReader } from '../features/index.ts'
-import type { Feature } from '../features/index.ts'
-import { churn, reconstruction, throughNetwork, usage } from '../semantic-ids/index.ts'
+import { FeatureReader, requireVersion } from '../features/index.ts'
+import type { Feature, VersionRecord } from '../features/index.ts'
+import { churn, reconstruction, rotated, rotationOnto, throughNetwork, usage } from '../semantic-ids/index.ts'
 import type { ChurnReport } from '../semantic-ids/index.ts'
 import { semanticIdView } from '../schemas/index.ts'
 import type { State } from '../connectors/index.ts'
@@ -47,8 +47,19 @@ export interface VersionChange {
   /** Items in both versions. */
   readonly items: number
   readonly churn: ChurnReport
-  /** Cosine of each item's two vectors. */
-  readonly cosines: Float64Array
+  /** Of each item's two vectors; undefined where they have other dims, or no item is in both. */
+  readonly cosines: MovedCosines | undefined
+}
+
+/** How far vectors have moved. */
+export interface MovedCosines {
+  /**
+   * Cosine of an item's old vector and its new one, after the new space was turned onto the old one, one rotation per Matryoshka block:
+   * heads trained apart put equal items at unlike places. The rotation is that of these items, so few of them fit too well.
+   */
+  readonly aligned: Float64Array
+  /** The same of the vectors as they are. */
+  readonly plain: Float64Array
 }
 
 /** An item as a reader sees it, with its nearest items by published vector. */
@@ -133,11 +144,43 @@ export async function compareVersions(project: Project, state: State, before: nu
   const both = ids.map((_, i) => i).filter((i) => old[i] !== undefined && next[i] !== undefined)
   const pick = (features: readonly (Feature | undefined)[]): Feature[] => both.map((i) => features[i]!)
   const levels = old[both[0] ?? 0]?.sid.length ?? 0
+  const [from, to] = [packVectors(pick(next)), packVectors(pick(old))]
   return {
     items: both.length,
     churn: churn(packCodes(pick(old), levels), packCodes(pick(next), levels), levels),
-    cosines: Float64Array.from(both, (i) => cosine(old[i]!.vector, next[i]!.vector)),
+    cosines:
+      both.length === 0 || from.dim !== to.dim
+        ? undefined
+        : movedCosines(from.vectors, to.vectors, from.dim, await blockEnds(project, [before, after], from.dim)),
   }
+}
+
+/** Ends of the Matryoshka blocks that both versions have in their vectors; one block where they are cut at other places. */
+async function blockEnds(project: Project, versions: readonly number[], dim: number): Promise<readonly number[]> {
+  const { store, config } = project
+  const [old, next] = await Promise.all(
+    versions.map(async (version) => endsOf(project, await requireVersion(store, config.project, version))),
+  )
+  return old!.join() === next!.join() && old!.at(-1) === dim ? old! : [dim]
+}
+
+async function endsOf(project: Project, { head: name, views }: VersionRecord): Promise<number[]> {
+  const { head } = await readCheckpoint(project, name, { training: false })
+  const owner = views.find(({ ownsCodebooks }) => ownsCodebooks)
+  return headLayout(head.spec).ends.slice(0, head.spec.prefixes.findIndex((prefix) => prefix === owner?.prefix) + 1)
+}
+
+/**
+ * Cosines of the same items in two spaces.
+ * @param next, old - in the same order, row-major float32, shape [items, dim]
+ * @param ends - of the blocks, ascending, the last equal to `dim`
+ */
+export function movedCosines(next: Float32Array, old: Float32Array, dim: number, ends: readonly number[]): MovedCosines {
+  const turned = rotated(next, rotationOnto(next, old, dim, ends))
+  const row = (vectors: Float32Array, item: number): Float32Array => vectors.subarray(item * dim, (item + 1) * dim)
+  const cosines = (vectors: Float32Array): Float64Array =>
+    Float64Array.from({ length: old.length / dim }, (_, item) => cosine(row(old, item), row(vectors, item)))
+  return { aligned: cosines(turned), plain: cosines(next) }
 }
 
 /** A few items with their nearest items in a version, taken evenly over the catalogue. */

@@ -73,7 +73,10 @@ export interface DemoReport {
     readonly churn: number
     readonly churnFirstCode: number
     readonly churnBudget: number
-    /** Cosine of each item's two vectors: counts in ascending bins over [-1, 1]. */
+    /** Mean cosine of each item's two vectors, the new ones turned onto the old ones block by block; and of the vectors as they are. */
+    readonly meanCosine: number | null
+    readonly meanPlainCosine: number | null
+    /** The former item by item: counts in ascending bins over [-1, 1]. */
     readonly cosineBins: readonly { readonly from: number; readonly to: number; readonly count: number }[]
   }
   /** Moves of the live pointer, oldest first. */

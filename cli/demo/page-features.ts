@@ -88,8 +88,8 @@ export async function changeSection({ change, versions }: DemoReport): Promise<S
   })
   const cosineSvg = await binnedHistogram({
     title: 'How far vectors moved',
-    description: 'Cosine of the two vectors of each item, counted in bins.',
-    x: { name: 'cosine of the old and the new vector' },
+    description: 'Cosine of the two vectors of each item after the new space is turned onto the old one, counted in bins.',
+    x: { name: 'cosine of the old and the turned new vector' },
     counted: 'items',
     bins: change.cosineBins,
   })
@@ -106,12 +106,17 @@ export async function changeSection({ change, versions }: DemoReport): Promise<S
           },
           {
             svg: cosineSvg,
-            caption: 'What to see: items far right kept their vector; those farther left were learned anew. Empty ends are cut off.',
+            caption: `What to see: items far right kept their place among the others; those farther left were learned anew. The new space is turned onto the old one first, one rotation per Matryoshka block, since a training may turn it as a whole${turnedText(change)}. Empty ends are cut off.`,
           },
         ],
       },
     ],
   }
+}
+
+function turnedText({ meanCosine, meanPlainCosine }: DemoReport['change']): string {
+  if (meanCosine === null || meanPlainCosine === null) return ''
+  return `: the mean is ${meanCosine.toFixed(3)}, of the vectors as they are ${meanPlainCosine.toFixed(3)}`
 }
 
 /** Share of the most used code, %. */

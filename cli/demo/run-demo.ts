@@ -226,7 +226,9 @@ async function reportOf(project: Project, daemon: Daemon, request: DemoRequest, 
       churn: change.churn.full,
       churnFirstCode: change.churn.prefix[0] ?? 0,
       churnBudget: config.semanticIds.churnBudget,
-      cosineBins: histogram(change.cosines, 100),
+      cosineBins: histogram(change.cosines?.aligned ?? new Float64Array(0), 100),
+      meanCosine: meanOf(change.cosines?.aligned),
+      meanPlainCosine: meanOf(change.cosines?.plain),
     },
     history: history.map(({ seq, version, action }) => ({ seq, version, action })),
     examples: (await neighborExamples(project, state, 2, 5)).map(({ firstLikedTs, ...example }) => ({
@@ -237,6 +239,9 @@ async function reportOf(project: Project, daemon: Daemon, request: DemoRequest, 
 }
 
 const finite = (value: number): number | null => (Number.isFinite(value) ? value : null)
+
+const meanOf = (values: Float64Array | undefined): number | null =>
+  values === undefined ? null : values.reduce((sum, value) => sum + value, 0) / values.length
 
 /** Counts in equal bins over [-1, 1]. */
 function histogram(values: Float64Array, bins: number): { from: number; to: number; count: number }[] {

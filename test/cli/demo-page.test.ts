@@ -20,7 +20,7 @@ const empty: DemoReport = {
   judgement: null,
   quality: [],
   freshness: { count: 0, p50Ms: 0, p99Ms: 0, maxMs: 0, bins: [] },
-  change: { items: 0, churn: 0, churnFirstCode: 0, churnBudget: 0.1, cosineBins: [] },
+  change: { items: 0, churn: 0, churnFirstCode: 0, churnBudget: 0.1, meanCosine: null, meanPlainCosine: null, cosineBins: [] },
   history: [],
   examples: [],
 }

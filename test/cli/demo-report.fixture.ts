@@ -105,6 +105,8 @@ export function exampleReport(): DemoReport {
       churn: 0.0874,
       churnFirstCode: 0.0211,
       churnBudget: 0.1,
+      meanCosine: 0.931,
+      meanPlainCosine: 0.874,
       cosineBins: Array.from({ length: 40 }, (_, i) => ({
         from: -1 + i / 20,
         to: -1 + (i + 1) / 20,
