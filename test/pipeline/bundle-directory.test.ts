@@ -4,10 +4,11 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { openArtifactDirectory } from '../../connectors/index.ts'
 import { itemsFile, readBundleDirectory, writeBundleDirectory } from '../../pipeline/index.ts'
 import type { BundleContents, BundleManifest } from '../../pipeline/index.ts'
 import { readCodes, readColumns } from '../../schemas/index.ts'
-import { bundleOf, codebooksOf, encode, ParentCodes, type Bundle } from '../../semantic-ids/index.ts'
+import { bundleOf, bundleToParts, codebooksOf, encode, ParentCodes, type Bundle } from '../../semantic-ids/index.ts'
 
 const home = await mkdtemp(join(tmpdir(), 'sidestream-bundle-'))
 after(() => rm(home, { recursive: true, force: true }))
@@ -139,6 +140,17 @@ test('formats to come are refused by name, and bundles from before manifests had
   await rejects(readBundleDirectory(directory), { code: 'SIDESTREAM_ARTIFACT_CORRUPT', message: /its format is not known/ })
   await writeFile(file, text(of(2)))
   deepStrictEqual((await readBundleDirectory(directory)).bundle.codebooks, bundle.codebooks)
+})
+
+test('an artifact of a daemon is read as a bundle, and refused when what decides an ID has changed', async () => {
+  const directory = fresh()
+  const { parts, about } = bundleToParts(bundle)
+  await (await openArtifactDirectory({ directory })).write('codebooks/v1', parts, about)
+  const artifact = join(directory, 'codebooks~v1.artifact')
+  deepStrictEqual((await readBundleDirectory(artifact)).bundle.codebooks, bundle.codebooks)
+  const manifest = join(artifact, 'manifest.json')
+  await writeFile(manifest, (await readFile(manifest, 'utf8')).replace('"normalize": true', '"normalize": false'))
+  await rejects(readBundleDirectory(artifact), { code: 'SIDESTREAM_ARTIFACT_CORRUPT', message: /manifest: it has changed/ })
 })
 
 test('an interrupted write leaves nothing behind, and what stands there is never overwritten', async () => {
