@@ -1,5 +1,5 @@
 /** Every kind of quantizer in a running project: published, read back, watched, renewed or refused with what to do. */
-import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict'
+import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
 import { test } from 'node:test'
 
 import { compareVersions, describeVersion } from '../../pipeline/index.ts'
@@ -118,6 +118,26 @@ test('another quantizer in the configuration waits for a re-base, and the log sa
 })
 
 const rqVaeOptions = (it: TestProject) => it.project.config.semanticIds.rqVae
+
+test('a stop ends the training of an RQ-VAE; the next start trains it anew and publishes', { timeout: 240_000 }, async (t) => {
+  const it = await TestProject.open(t, { changes: onDisk })
+  await it.bootstrap()
+  const trainedFor = async (epochs: number): Promise<void> => {
+    await it.stop()
+    const changes = { idSpace: 'second', method: 'rq-vae', rqVae: { ...rqVaeOptions(it), ...rqVae, epochs } } as const
+    await it.start({ adjust: (config) => ({ ...config, semanticIds: { ...config.semanticIds, ...changes } }) })
+  }
+  await trainedFor(100_000)
+  const asked = it.daemon.refresh('now')
+  const closed = rejects(asked, { code: 'SIDESTREAM_CLOSED' })
+  while (it.control.find('build', 'now') === undefined) await new Promise((resolve) => setTimeout(resolve, 5))
+  await it.stop()
+  await closed
+  await trainedFor(3)
+  await it.daemon.idle()
+  deepStrictEqual([it.control.find('done', 'now')!.body.version, await it.live()], [2, 2])
+  ok((await bundleOfVersion(it, 2)).network !== undefined)
+})
 
 test('without options an RQ-VAE is that of the library', () => {
   deepStrictEqual({ ...rqVaeDefaults, ...configDefaults.semanticIds.rqVae }, rqVaeDefaults)
