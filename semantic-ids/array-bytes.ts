@@ -81,7 +81,7 @@ export function unpackArrays<A>(
 export function otherState(): SidestreamError {
   return new SidestreamError(
     'SIDESTREAM_USAGE_INVALID',
-    'the state to go on from is of a fit of other items or options; give the same ones, or start anew without it',
+    'the state to go on from is of a fit of other items or options, or of another version of the program; give the same ones, or start anew without it',
   )
 }
 

@@ -1,7 +1,7 @@
 /**
- * Fitting on more rows than memory holds: the sample is drawn from a stream, and every level may go on with rounds over all rows.
- * Invariant: memory is that of the sample and of one batch. Without passes over all rows the codebooks are those of `fitCodebooks` over
- * the same items, in any order of arrival; with them float64 sums are added up in the order of the source.
+ * Fitting on more rows than memory holds: the sample is drawn from a stream, and codebooks may go on with rounds over all rows.
+ * Invariant: memory is that of the sample and of one batch, with passes that of their sums too. Without passes the codebooks are those of
+ * `fitCodebooks` over the same items, in any order of arrival; with them float64 sums are added up in the order of the source.
  */
 
 import { SidestreamError } from '../schemas/index.ts'
@@ -9,8 +9,7 @@ import { checkSizes } from './codebooks.ts'
 import { preparedFloat32 } from './encode.ts'
 import { fitDefaults, fitSample, sampleRows, type Fit, type FitOptions, type Refinement } from './fit.ts'
 import { SampleReservoir } from './fit-sample.ts'
-import type { FittedLevel } from './fit-state.ts'
-import type { ResidualRule } from './residual-rule.ts'
+import { checkPairs, passesOver } from './passes.ts'
 import { Crew } from './walk-pool.ts'
 
 export interface RowBatch {
@@ -29,8 +28,9 @@ export interface RowSource {
 /** What a pull needs of all rows does not fit a stream, so there is no `attraction`. */
 export interface SourceFitOptions extends Omit<FitOptions, 'attraction'> {
   /**
-   * Lloyd's rounds over all rows, per level, after those over the sample. Each reads the source once. Higher: slower, codewords nearer
-   * to the means of all rows; worth little where the sample has hundreds of rows per code.
+   * Rounds over all levels and all rows, after those over the sample. Each reads the source once, and one more reading says what the
+   * last was worth: one that does not lower distortion over all rows is dropped. Higher: slower, codewords nearer to the means of all
+   * rows; worth little where the sample has hundreds of rows per code.
    * @default 0
    */
   readonly passes?: number
@@ -45,6 +45,7 @@ export async function fitFromSource(source: RowSource, options: SourceFitOptions
   const { sizes, seed, passes = 0, signal } = options
   checkSizes(sizes)
   if (!Number.isInteger(passes) || passes < 0) throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `passes are 0 or more, got ${passes}`)
+  if (passes > 0) checkPairs(sizes)
   const reservoir = new SampleReservoir(source.dim, seed, sampleRows(options))
   for await (const { ids, vectors } of source.open()) {
     signal?.throwIfAborted()
@@ -52,43 +53,22 @@ export async function fitFromSource(source: RowSource, options: SourceFitOptions
   }
   const crew = new Crew(options.threads ?? fitDefaults.threads)
   try {
-    const fit = await fitSample(reservoir.sample(), source.dim, options, crew, passes > 0 ? passesOver(source, passes, options) : undefined)
-    return { ...fit, training: { ...fit.training, passes } }
+    return await fitSample(reservoir.sample(), source.dim, options, crew, passes > 0 ? refinementOver(source, passes, options) : undefined)
   } finally {
     await crew.close()
   }
 }
 
-function passesOver(source: RowSource, passes: number, { normalize = fitDefaults.normalize, signal }: SourceFitOptions): Refinement {
+function refinementOver(source: RowSource, passes: number, { normalize = fitDefaults.normalize, signal }: SourceFitOptions): Refinement {
   const { dim } = source
-  const pass = async (level: FittedLevel, before: readonly FittedLevel[], rule: ResidualRule): Promise<FittedLevel> => {
-    const sums = new Float64Array(level.codebook.length)
-    const counts = new Float64Array(level.codebook.length / dim)
+  async function* open(): AsyncGenerator<Float32Array> {
     for await (const { vectors } of source.open()) {
       signal?.throwIfAborted()
-      const residual = await rule.residualsOf(preparedFloat32(vectors, dim, normalize), before)
-      addUp(residual, dim, await rule.codesOf(residual, level), sums, counts)
+      yield preparedFloat32(vectors, dim, normalize)
     }
-    const codebook = level.codebook.map((value, at) => {
-      const count = counts[Math.floor(at / dim)]!
-      return count === 0 ? value : sums[at]! / count
-    })
-    return { ...level, codebook }
   }
   return {
     passes,
-    refine: async (fitted, before, rule) => {
-      let level = fitted
-      for (let done = 0; done < passes; done++) level = await pass(level, before, rule)
-      return level
-    },
-  }
-}
-
-function addUp(rows: Float32Array, dim: number, codes: Uint16Array, sums: Float64Array, counts: Float64Array): void {
-  for (let row = 0; row < codes.length; row++) {
-    const at = codes[row]! * dim
-    counts[codes[row]!]!++
-    for (let j = 0; j < dim; j++) sums[at + j] = sums[at + j]! + rows[row * dim + j]!
+    refine: (levels, rule, resume, onPass) => passesOver(levels, { dim, passes, rule, open, resume, onPass }),
   }
 }

@@ -23,6 +23,18 @@ export interface FitState {
   readonly current: LevelState | undefined
   /** Rounds over all levels that these have behind them; absent before the first. */
   readonly jointRounds?: number | undefined
+  /** Rounds over all rows of a source; its `levels` are those above. Absent before the first. */
+  readonly passes?: PassState | undefined
+}
+
+/** Where rounds over all rows of a source stand. */
+export interface PassState {
+  /** What the next reading measures. */
+  readonly levels: readonly FittedLevel[]
+  /** Rounds that led to them. */
+  readonly done: number
+  /** The levels that have left least of all rows so far: their sum of squared distances, and the rounds that led to them. */
+  readonly best: { readonly levels: readonly FittedLevel[]; readonly left: number; readonly passes: number }
 }
 
 const byteFormat: ByteFormat = { magic: 'SSFS', format: 1, what: 'state of a fit' }
@@ -32,15 +44,17 @@ const aboutSchema = z.object({
   levels: z.array(z.object({ iterations: count, dead: count, balanced: z.boolean() })),
   current: z.object({ plainRounds: count, balancedRounds: count, settled: z.boolean() }).optional(),
   jointRounds: count.optional(),
+  passes: z.object({ done: count, best: count, dead: z.array(count) }).optional(),
 })
 
-export function fitStateToBytes({ fingerprint, levels, current, jointRounds }: FitState): Uint8Array {
+export function fitStateToBytes({ fingerprint, levels, current, jointRounds, passes }: FitState): Uint8Array {
   const arrays: Numbers[] = []
   for (const { codebook, penalties } of levels) arrays.push(codebook, ...(penalties ? [penalties] : []))
   if (current) {
     const { left, epsilon, centroids, codes, sums, prices } = current
     arrays.push(centroids, codes, sums, prices, Float64Array.of(left, epsilon))
   }
+  if (passes) arrays.push(...passes.best.levels.map(({ codebook }) => codebook), Float64Array.of(passes.best.left))
   const about: z.infer<typeof aboutSchema> = {
     fingerprint,
     levels: levels.map(({ iterations, dead, penalties }) => ({ iterations, dead, balanced: penalties !== undefined })),
@@ -48,6 +62,7 @@ export function fitStateToBytes({ fingerprint, levels, current, jointRounds }: F
       current: { plainRounds: current.plainRounds, balancedRounds: current.balancedRounds, settled: current.settled },
     }),
     ...(jointRounds !== undefined && { jointRounds }),
+    ...(passes && { passes: { done: passes.done, best: passes.best.passes, dead: passes.best.levels.map(({ dead }) => dead) } }),
   }
   return packArrays(byteFormat, about, arrays)
 }
@@ -65,9 +80,17 @@ export function fitStateFromBytes(bytes: Uint8Array): FitState {
     const codebook = next(Float32Array)
     return { codebook, penalties: balanced ? next(Float32Array) : undefined, iterations, dead }
   })
-  if (about.current === undefined) return { fingerprint, levels, current: undefined, jointRounds }
+  const shared = { fingerprint, levels, jointRounds }
+  if (about.passes !== undefined) {
+    const { done, best: passes, dead } = about.passes
+    const best = levels.map((level, at) => ({ ...level, codebook: next(Float32Array), dead: dead[at] ?? 0 }))
+    const [left] = next(Float64Array)
+    if (left === undefined) throw corruptBytes(byteFormat.what, 'its arrays do not fit its header')
+    return { ...shared, current: undefined, passes: { levels, done, best: { levels: best, left, passes } } }
+  }
+  if (about.current === undefined) return { ...shared, current: undefined }
   const [centroids, codes, sums, prices] = [next(Float32Array), next(Int32Array), next(Float64Array), next(Float64Array)]
   const [left, epsilon] = next(Float64Array)
   if (left === undefined || epsilon === undefined) throw corruptBytes(byteFormat.what, 'its arrays do not fit its header')
-  return { fingerprint, levels, current: { ...about.current, left, epsilon, centroids, codes, sums, prices } }
+  return { ...shared, current: { ...about.current, left, epsilon, centroids, codes, sums, prices } }
 }

@@ -14,7 +14,7 @@ import { preparedFloat32 } from './encode.ts'
 import { checkDigits, fitFsq } from './fit-fsq.ts'
 import { fitLevel, type LevelFit, type OnRound } from './fit-level.ts'
 import { sampleOf, type FitSample } from './fit-sample.ts'
-import { fitStateFromBytes, fitStateToBytes, type FitState, type FittedLevel } from './fit-state.ts'
+import { fitStateFromBytes, fitStateToBytes, type FitState, type FittedLevel, type PassState } from './fit-state.ts'
 import { jointRounds } from './joint-rounds.ts'
 import { spreadOf, unexplained } from './quality-distortion.ts'
 import { ResidualRule, subtractAll } from './residual-rule.ts'
@@ -58,8 +58,7 @@ export interface FitOptions {
   readonly balance?: BalanceOptions
   /**
    * How many of the rounds are over all levels at once: every codeword moves to what the other levels leave of its rows. They end when
-   * one lowers distortion by less than a ten-thousandth. None with one level, with `balance`, with `normalizeResiduals` and with passes
-   * over a source.
+   * one lowers distortion by less than a ten-thousandth. None with one level, with `balance` and with `normalizeResiduals`.
    * @default three of ten `iterations`, rounded down
    */
   readonly jointRounds?: number
@@ -72,7 +71,7 @@ export interface FitOptions {
    * @default 1
    */
   readonly threads?: number
-  /** Called after every round of every level, and once more at its end; then after every round over all levels. */
+  /** Called after every round of every level, and once more at its end; then after every round over all levels and over all rows. */
   readonly onProgress?: (progress: FitProgress) => void
   /** Goes on from `FitProgress.state()` of a fit of the same items and options. */
   readonly resume?: Uint8Array
@@ -84,15 +83,20 @@ export const fitDefaults = { iterations: 25, normalize: true, sampleRowsPerCode:
 /** Share of the rounds that are over all levels. */
 const jointShare = 0.3
 
+/** Raised with every change of what equal items and options give: the state of another build is refused, since it would end as neither. */
+export const fitVersion = 2
+
 /** Where a fit stands. */
 export interface FitProgress {
+  /** A level alone, all levels at once, or all levels over all rows of a source. */
+  readonly stage: 'level' | 'joint' | 'passes'
   /** Level under way, 0-based, of `levels`; equal to `levels` in the rounds over all of them. */
   readonly level: number
   readonly levels: number
   /** Rounds of it that are done, of at most `rounds`. */
   readonly round: number
   readonly rounds: number
-  /** Mean squared distance of the rows to their codewords after this round. */
+  /** Mean squared distance of the rows to their codewords after this round; over all rows of a source: before it. */
   readonly distortion: number
   /** Whether the level is over; every level tells so once, the rounds over all levels do not. */
   readonly ended: boolean
@@ -150,10 +154,16 @@ export function sampleRows({ sizes, sampleRowsPerCode = fitDefaults.sampleRowsPe
   return Math.max(...sizes) * sampleRowsPerCode
 }
 
-/** Rounds over all rows after those over the sample; the sample's codes are taken again. */
+/** Rounds over all rows behind those over the sample. */
 export interface Refinement {
   readonly passes: number
-  refine(level: FittedLevel, before: readonly FittedLevel[], rule: ResidualRule): Promise<FittedLevel>
+  /** @returns the levels, and the rounds that counted */
+  refine(
+    levels: readonly FittedLevel[],
+    rule: ResidualRule,
+    resume: PassState | undefined,
+    onPass: (state: PassState, distortion: number) => void,
+  ): Promise<{ levels: FittedLevel[]; passes: number }>
 }
 
 interface LevelRun {
@@ -163,8 +173,9 @@ interface LevelRun {
   readonly scale: number
   readonly fingerprint: string
   readonly rule: ResidualRule
-  readonly refinement: Refinement | undefined
   readonly rounds: Rounds
+  /** Most rounds over all rows. */
+  readonly passes: number
 }
 
 /** Most rounds of a fit. */
@@ -186,16 +197,17 @@ export async function fitSample(sample: FitSample, dim: number, options: FitOpti
   const { variance, energy } = spreadOf(x, dim)
   const rows = x.length / dim
   const rule = new ResidualRule(dim, settings, crew)
-  const rounds = roundsOf(options, refinement !== undefined)
-  const fingerprint = fingerprintOf(sample, options, rounds, refinement?.passes ?? 0)
-  const run: LevelRun = { dim, options, balance, scale: Math.sqrt(energy / rows), fingerprint, rule, refinement, rounds }
+  const rounds = roundsOf(options)
+  const mostPasses = refinement?.passes ?? 0
+  const fingerprint = fingerprintOf(sample, options, rounds, mostPasses)
+  const run: LevelRun = { dim, options, balance, scale: Math.sqrt(energy / rows), fingerprint, rule, rounds, passes: mostPasses }
   const before = options.resume && resumedState(options.resume, fingerprint)
   const residual = x === sample.vectors || rule.ownResiduals ? x.slice() : x
   const lengths = new Float64Array(rows).fill(1)
   let levels: FittedLevel[] = []
-  let jointDone = 0
+  let jointDone = before?.jointRounds ?? 0
   // Levels that rounds over all of them have moved do not say what they were fitted on: there is nothing to walk through again.
-  if (before?.jointRounds !== undefined) levels = [...before.levels]
+  if (before?.jointRounds !== undefined || before?.passes !== undefined) levels = [...before.levels]
   else
     for (const level of sizes.keys()) {
       rule.ready(residual, lengths)
@@ -203,13 +215,12 @@ export async function fitSample(sample: FitSample, dim: number, options: FitOpti
       levels.push(fitted)
       await rule.leave(x, residual, levels, codes)
     }
-  if (rounds.joint > 0) {
+  if (rounds.joint > 0 && before?.passes === undefined) {
     residual.set(preparedFloat32(sample.vectors, dim, settings.normalize))
-    const done = before?.jointRounds ?? 0
     const joint = await jointRounds(residual, levels, {
       dim,
       rounds: rounds.joint,
-      done,
+      done: jointDone,
       rule,
       onRound: (round, distortion, moved) => tellJoint(round, distortion, moved, run),
       signal: options.signal,
@@ -217,6 +228,18 @@ export async function fitSample(sample: FitSample, dim: number, options: FitOpti
     levels = joint.levels
     jointDone = joint.rounds
     subtractAll(residual, dim, levels, joint.codes)
+  }
+  let passes: number | undefined
+  if (refinement !== undefined) {
+    const passed = await refinement.refine(levels, rule, before?.passes, (state, distortion) => tellPass(state, distortion, jointDone, run))
+    levels = passed.levels
+    passes = passed.passes
+    residual.set(preparedFloat32(sample.vectors, dim, settings.normalize))
+    lengths.fill(1)
+    for (const at of levels.keys()) {
+      rule.ready(residual, lengths)
+      await rule.leave(x, residual, levels.slice(0, at + 1), await rule.codesOf(residual, levels[at]!))
+    }
   }
   let left = 0
   for (let at = 0; at < residual.length; at++) left += (lengths[Math.floor(at / dim)]! * residual[at]!) ** 2
@@ -229,27 +252,37 @@ export async function fitSample(sample: FitSample, dim: number, options: FitOpti
     codebooks: codebooksOf(dim, words, { penalties, ...(fsq && { fsq }) }),
     settings,
     fvu,
-    training: trainingOf(sample, rows, dim, levels, { ...options, ...(balance && { balance }), jointRounds: jointDone }, fvu),
+    training: {
+      ...trainingOf(sample, rows, dim, levels, { ...options, ...(balance && { balance }), jointRounds: jointDone }, fvu),
+      ...(passes !== undefined && { passes }),
+    },
   }
 }
 
 /**
- * Most rounds apart and over all levels. Prices are those of centroids at rest, residuals at unit length are no sums of codewords, and
- * passes have brought codewords to the means of more rows than the sample has: there are none over all levels then.
+ * Most rounds apart and over all levels. Prices are those of centroids at rest, and residuals at unit length are no sums of
+ * codewords: there are none over all levels then.
  */
-function roundsOf(options: FitOptions, passes: boolean): Rounds {
+function roundsOf(options: FitOptions): Rounds {
   const { sizes, balance, normalizeResiduals, iterations } = { ...fitDefaults, ...options }
   const { jointRounds: joint = Math.floor(jointShare * iterations) } = options
   if (!Number.isInteger(joint) || joint < 0)
     throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `jointRounds is a whole number from 0 on, got ${joint}`)
-  if (sizes.length === 1 || balance !== undefined || normalizeResiduals === true || passes) return { apart: iterations, joint: 0 }
+  if (sizes.length === 1 || balance !== undefined || normalizeResiduals === true) return { apart: iterations, joint: 0 }
   return { apart: Math.max(1, iterations - joint), joint }
 }
 
 function tellJoint(round: number, distortion: number, levels: readonly FittedLevel[], { options, fingerprint, rounds }: LevelRun): void {
   const count = levels.length
   const state = (): Uint8Array => fitStateToBytes({ fingerprint, levels, current: undefined, jointRounds: round })
-  options.onProgress?.({ level: count, levels: count, round, rounds: rounds.joint, distortion, ended: false, state })
+  options.onProgress?.({ stage: 'joint', level: count, levels: count, round, rounds: rounds.joint, distortion, ended: false, state })
+}
+
+function tellPass(pass: PassState, distortion: number, jointRounds: number, { options, fingerprint, passes }: LevelRun): void {
+  const { levels, done } = pass
+  const count = levels.length
+  const state = (): Uint8Array => fitStateToBytes({ fingerprint, levels, current: undefined, jointRounds, passes: pass })
+  options.onProgress?.({ stage: 'passes', level: count, levels: count, round: done, rounds: passes, distortion, ended: false, state })
 }
 
 function settingsOf(options: FitOptions): EncodeSettings {
@@ -273,6 +306,7 @@ function trainingOf(
 ): Record<string, unknown> {
   return {
     algorithm: 'residual-kmeans',
+    version: fitVersion,
     generator: 'philox4x32-10',
     init: 'k-means++',
     seed,
@@ -285,7 +319,7 @@ function trainingOf(
     ...(balance && { balance }),
     ...(fsqDigits && { fsq: { digits: fsqDigits, projection: 'principal axes of the residual, scaled for the largest entropy' } }),
     ...(attraction && { attraction: { weight: attraction.weight, pairs: attraction.pairs.length } }),
-    fvu,
+    sampleFvu: fvu,
     levels: levels.map(({ codebook, iterations: rounds, dead }) => ({ size: codebook.length / dim, iterations: rounds, dead })),
   }
 }
@@ -298,7 +332,7 @@ async function nextLevel(
   before: FitState | undefined,
   run: LevelRun,
 ): Promise<LevelFit> {
-  const { dim, options, refinement, rule } = run
+  const { dim, options, rule } = run
   const size = options.sizes[level]!
   const done = before?.levels[level]
   if (done !== undefined) return { ...done, codes: await rule.codesOf(residual, done) }
@@ -308,6 +342,7 @@ async function nextLevel(
   const iterations = rounds.apart
   const tell = (round: number, distortion: number, state: () => Pick<FitState, 'levels' | 'current'>, ended = false): void =>
     onProgress?.({
+      stage: 'level',
       level,
       levels: options.sizes.length,
       round,
@@ -317,11 +352,7 @@ async function nextLevel(
       state: () => fitStateToBytes({ fingerprint, ...state() }),
     })
   const onRound: OnRound = (round, distortion, current) => tell(round, distortion, () => ({ levels, current: current() }))
-  let fitted = await fitLevel(residual, dim, size, { level, seed, iterations, balance, scale, rule, resume, onRound, signal })
-  if (refinement !== undefined) {
-    const refined = await refinement.refine(fitted, levels, rule)
-    fitted = { ...refined, codes: await rule.codesOf(residual, refined) }
-  }
+  const fitted = await fitLevel(residual, dim, size, { level, seed, iterations, balance, scale, rule, resume, onRound, signal })
   if (onProgress)
     tell(fitted.iterations, meanSquaredDistance(residual, dim, fitted), () => ({ levels: [...levels, fitted], current: undefined }), true)
   return fitted
@@ -339,7 +370,7 @@ function meanSquaredDistance(rows: Float32Array, dim: number, { codebook, codes 
 /** Names the rows and all options that decide the result; the number of threads does not. */
 function fingerprintOf({ vectors }: FitSample, options: FitOptions, rounds: Rounds, passes: number): string {
   const { sizes, seed, balance } = options
-  const hash = createHash('sha256').update(JSON.stringify({ sizes, seed, balance, rounds, passes, ...settingsOf(options) }))
+  const hash = createHash('sha256').update(JSON.stringify({ version: fitVersion, sizes, seed, balance, rounds, passes, ...settingsOf(options) }))
   return hash.update(new Uint8Array(vectors.buffer, vectors.byteOffset, vectors.byteLength)).digest('hex')
 }
 

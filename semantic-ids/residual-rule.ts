@@ -31,9 +31,14 @@ export class ResidualRule {
     this.#crew = crew
   }
 
+  /** Whether every level sees residuals at unit length. */
+  get unitResiduals(): boolean {
+    return this.#settings.normalizeResiduals === true
+  }
+
   /** Whether what a level leaves differs from its rows less their codewords. */
   get ownResiduals(): boolean {
-    return this.#settings.normalizeResiduals === true || this.#settings.beam! > 1
+    return this.unitResiduals || this.#settings.beam! > 1
   }
 
   /**

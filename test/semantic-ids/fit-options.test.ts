@@ -1,6 +1,7 @@
+import { createHash } from 'node:crypto'
 import { deepStrictEqual, equal, ok, rejects } from 'node:assert/strict'
 import { after, test } from 'node:test'
-import { fitWithCrew } from '../../semantic-ids/fit.ts'
+import { fitVersion, fitWithCrew } from '../../semantic-ids/fit.ts'
 import { encode, reconstruction, usage, type Fit, type FitOptions } from '../../semantic-ids/index.ts'
 import { Crew } from '../../semantic-ids/walk-pool.ts'
 import { clustered } from './golden.ts'
@@ -61,9 +62,14 @@ test('a fit that goes on from any of its states ends with the same bytes', async
   })
   const expected = [0, 1].flatMap((level) => [...[1, 2, 3, 4, 5].map((round) => `${level}/2 ${round}/5`), `${level}/2 5/5 ended`])
   deepStrictEqual(seen, expected)
-  for (const state of states) {
-    const resumed = await fitCodebooks(vectors, idsOf(rows), dim, { ...options, resume: state })
-    deepStrictEqual([bytesOf(resumed), resumed.training, resumed.fvu], [bytesOf(whole), whole.training, whole.fvu])
+  for (const [at, state] of states.entries()) {
+    // Stopped and gone on with a second time, at some round behind it.
+    const later: Uint8Array[] = []
+    const onProgress: FitOptions['onProgress'] = (progress) => void later.push(progress.state())
+    const resumed = await fitCodebooks(vectors, idsOf(rows), dim, { ...options, resume: state, onProgress })
+    const twice = await fitCodebooks(vectors, idsOf(rows), dim, { ...options, resume: later[(at * 5) % later.length] ?? state })
+    for (const fit of [resumed, twice])
+      deepStrictEqual([bytesOf(fit), fit.training, fit.fvu], [bytesOf(whole), whole.training, whole.fvu], `state ${at}`)
   }
   const from = (resume: Uint8Array, change: Partial<FitOptions> = {}): Promise<Fit> =>
     fitCodebooks(vectors, idsOf(rows), dim, { ...options, ...change, resume })
@@ -74,6 +80,18 @@ test('a fit that goes on from any of its states ends with the same bytes', async
   const newer = states[2]!.slice()
   newer[4] = 9
   await rejects(from(newer), { code: 'SIDESTREAM_ARTIFACT_CORRUPT', message: /format 9/ })
+})
+
+test('a fit gives the bytes that its version gives: who changes them raises fitVersion and renews these', async () => {
+  const vectors = clustered(500, dim, 20, 4)
+  const hashes = await Promise.all(
+    [{}, { balance: { rounds: 2 } }, { beam: 2 }, { normalizeResiduals: true }].map(async (rule) => {
+      const fit = await fitCodebooks(vectors, idsOf(500), dim, { sizes: [12, 8, 6], seed: 3, iterations: 8, ...rule })
+      return createHash('sha256').update(bytesOf(fit).join()).digest('hex').slice(0, 12)
+    }),
+  )
+  // A state holds no rule, only numbers: gone on with by a build that draws or moves otherwise it would end as neither.
+  deepStrictEqual([fitVersion, ...hashes], [2, '?', '?', '?', '?'])
 })
 
 test('rounds over all levels lower distortion, kill no code, keep to the encode rule, and go on from any state', async () => {

@@ -1,6 +1,6 @@
 import { deepStrictEqual, equal, ok, rejects } from 'node:assert/strict'
 import { test } from 'node:test'
-import { encode, fitCodebooks, fitFromSource, reconstruction, type Fit, type RowBatch, type RowSource } from '../../semantic-ids/index.ts'
+import { encode, fitCodebooks, fitFromSource, reconstruction, usage, type Fit, type RowBatch, type RowSource } from '../../semantic-ids/index.ts'
 import { clustered } from './golden.ts'
 
 const dim = 6
@@ -49,20 +49,49 @@ test('a fit on a source is the fit in memory, in any order and batches, and read
   ok(!sums.has(other.training['itemsSha256Sum']))
 })
 
-test('passes read the source once each, bring codewords to the means of all rows, and go on from a state', async () => {
-  const options = { sizes: [12, 6], seed: 5, iterations: 4, sampleRowsPerCode: 12, normalize: false }
-  const distortion = (fit: Fit): number =>
-    reconstruction(vectors, encode(vectors, fit.codebooks, fit.settings), fit.codebooks, fit.settings).distortion
-  const sampled = await fitFromSource(sourceOf(100), options)
-  const source = sourceOf(100)
-  const states: Uint8Array[] = []
-  const passed = await fitFromSource(source, { ...options, passes: 3, onProgress: ({ state }) => void states.push(state()) })
-  deepStrictEqual([source.opened, passed.training['jointRounds']], [1 + 2 * 3, 0])
-  ok(distortion(passed) < 0.97 * distortion(sampled), `${distortion(passed)} is not well below ${distortion(sampled)}`)
-  const again = await fitFromSource(sourceOf(41), { ...options, passes: 3, resume: states[6]! })
-  again.codebooks.levels[0]!.forEach((value, at) => ok(Math.abs(value - passed.codebooks.levels[0]![at]!) < 1e-5))
-  deepStrictEqual(bytesOf(await fitFromSource(sourceOf(100), { ...options, passes: 3, resume: states[2]! })), bytesOf(passed))
-  await rejects(fitFromSource(sourceOf(100), { ...options, resume: states[2]! }), { code: 'SIDESTREAM_USAGE_INVALID' })
+const distortionOf = ({ codebooks, settings }: Fit): number =>
+  reconstruction(vectors, encode(vectors, codebooks, settings), codebooks, settings).distortion
+
+test('passes lower the distortion over all rows, and go on from any state with the same bytes, in any batches and threads', async () => {
+  for (const rule of [{}, { normalize: false }, { beam: 2 }, { balance: { rounds: 2 } }, { normalizeResiduals: true }, { fsqDigits: [3] }]) {
+    const options = { sizes: [12, 6, 4], seed: 5, iterations: 10, sampleRowsPerCode: 8, ...rule }
+    const sampled = await fitFromSource(sourceOf(100), options)
+    const source = sourceOf(100)
+    // Of a level, of all levels, then all of passes.
+    const states = new Map<string, Uint8Array>()
+    const told: string[] = []
+    const passed = await fitFromSource(source, {
+      ...options,
+      passes: 3,
+      onProgress: ({ stage, round, rounds, state }) => {
+        states.set(stage === 'passes' ? `${stage} ${round}` : stage, state())
+        if (stage === 'passes') told.push(`${round}/${rounds}`)
+      },
+    })
+    const name = JSON.stringify(rule)
+    // One reading for the sample, one per pass, one to judge the last; passes that are worth nothing end it.
+    equal(source.opened, 2 + told.length, name)
+    ok(told.length > 0 && told.every((text, at) => text === `${at + 1}/3`), `${name} ${told}`)
+    ok(Number(passed.training['passes']) <= told.length && passed.training['jointRounds'] === sampled.training['jointRounds'], name)
+    ok(distortionOf(passed) <= distortionOf(sampled), `${name}: ${distortionOf(passed)} is above ${distortionOf(sampled)}`)
+    if (!('normalizeResiduals' in rule || 'balance' in rule))
+      ok(distortionOf(passed) < 0.98 * distortionOf(sampled), `${name}: ${distortionOf(passed)} is not well below ${distortionOf(sampled)}`)
+    for (const [at, resume] of [...states.values()].entries()) {
+      const again = await fitFromSource(sourceOf(41), { ...options, passes: 3, resume, threads: 1 + (at % 2) })
+      deepStrictEqual([bytesOf(again), again.training, again.fvu], [bytesOf(passed), passed.training, passed.fvu], `${name} ${at}`)
+    }
+    await rejects(fitFromSource(sourceOf(100), { ...options, resume: states.get('level')! }), { code: 'SIDESTREAM_USAGE_INVALID' })
+  }
+})
+
+test('where the sample is all rows, passes are never worse than none', async () => {
+  for (const seed of [1, 2]) {
+    const options = { sizes: [24, 24], seed, iterations: 12 }
+    const [none, some] = [await fitFromSource(sourceOf(300), options), await fitFromSource(sourceOf(300), { ...options, passes: 2 })]
+    ok(distortionOf(some) <= distortionOf(none), `seed ${seed}: ${distortionOf(some)} is above ${distortionOf(none)}`)
+    const dead = (fit: Fit): number[] => usage(encode(vectors, fit.codebooks, fit.settings), [24, 24]).levels.map((level) => level.dead)
+    dead(some).forEach((count, level) => ok(count <= dead(none)[level]!))
+  }
 })
 
 test('bad rows of a source are refused, with the rows before them counted', async () => {
@@ -77,4 +106,8 @@ test('bad rows of a source are refused, with the rows before them counted', asyn
   await rejects(fitFromSource({ ...sourceOf(100), dim: 7 }, options), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
   await rejects(fitFromSource(sourceOf(100, 1, vectors, [...ids.slice(0, -1), 'item-3']), options), { code: 'SIDESTREAM_ID_INVALID' })
   await rejects(fitFromSource(sourceOf(100), { ...options, passes: -1 }), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
+  await rejects(fitFromSource(sourceOf(100), { sizes: [2, 65_536, 65_536], seed: 1, passes: 1 }), {
+    code: 'SIDESTREAM_SHAPE_MISMATCH',
+    message: /passes count 4295229440 pairs of codes/,
+  })
 })
