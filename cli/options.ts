@@ -80,6 +80,16 @@ export function wholeNumber(what: string, least = 0): (text: string) => number {
   }
 }
 
+/** A number from `least` to `most`. @throws SIDESTREAM_USAGE_INVALID */
+export function numberFrom(what: string, least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (text.trim() === '' || !(value >= least && value <= most))
+      throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${what} must be a number from ${least} to ${most}, not "${text}"`)
+    return value
+  }
+}
+
 /** A share from 0 to below 1. @throws SIDESTREAM_USAGE_INVALID */
 export function shareOf(what: string): (text: string) => number {
   return (text) => {

@@ -1,90 +1,42 @@
 /**
  * `sid fit`: a file of vectors to a bundle directory with the codes of all its items.
- * Invariants: vectors stream, ids and codes are held (vectors too, where a capacity or an RQ-VAE needs all at once); the directory is
+ * Invariants: vectors stream, ids and codes are held (vectors too, where a capacity, an attraction or an RQ-VAE needs all at once); the directory is
  * there whole or not at all; until then a state beside it, `<out>.fit-state`, says where the fit stands.
  */
 
 import { basename, resolve } from 'node:path'
-import { SidestreamError } from '../schemas/index.ts'
+import type { VectorBatch } from '../schemas/index.ts'
 import {
   bundleOf,
+  fitCodebooks,
   fitFromSource,
   fitRqVae,
   ParentCodes,
   reconstruction,
-  rqVaeDefaults,
+  RunningDistortion,
   SemanticIdEncoder,
   usage,
   vectorDimOf,
   withinCapacity,
 } from '../semantic-ids/index.ts'
-import type { Bundle, BundleOrigin, CollisionReport, Quantizer } from '../semantic-ids/index.ts'
+import type { Bundle, BundleOrigin, CollisionReport, Fit, FitProgress, Quantizer, SourceFitOptions } from '../semantic-ids/index.ts'
 import { requireFree, writeBundleDirectory } from './bundle-directory.ts'
 import { itemBatches, spaceName } from './sid-bundle.ts'
-import { DistinctItems } from './sid-items.ts'
+import { levelOptions, requireCompatible, sidFitDefaults } from './sid-fit-options.ts'
+import type { SidFitFiles } from './sid-fit-options.ts'
+import { DistinctItems, itemPairs } from './sid-items.ts'
 import { StateFile } from './sid-fit-state.ts'
 import { allVectors, vectorBatches, vectorDim } from './sid-vectors.ts'
-import type { OnRows, VectorFile } from './sid-vectors.ts'
-
-export interface SidFitFiles extends VectorFile {
-  /** Directory of the bundle; nothing may stand there. */
-  readonly out: string
-  /** Codes per level, first level first. */
-  readonly sizes: readonly number[]
-  /** @default 'rq-kmeans' */
-  readonly method?: SidFitMethod
-  /** @default 1 */
-  readonly seed?: number
-  /** Most rounds per level of residual k-means. @default 25 */
-  readonly iterations?: number
-  /** Rounds per level over all rows behind those over the sample; each reads the file once. @default 0 */
-  readonly passes?: number
-  /** Passes of an RQ-VAE over the items. @default 100 */
-  readonly epochs?: number
-  /** Vectors at unit length. @default true */
-  readonly normalize?: boolean
-  /** @default false */
-  readonly normalizeResiduals?: boolean
-  /** @default 1 */
-  readonly beam?: number
-  /** Gives codes prices, so that items spread over them. @default false */
-  readonly balanced?: boolean
-  /** Values per digit of a finite-scalar last level. @default no such level */
-  readonly fsqDigits?: readonly number[]
-  /** Most items of one ID; the vectors are held for it. @default no bound */
-  readonly capacity?: number
-  /** Whether identical vectors take one place of the capacity, and move as one. @default 'together' */
-  readonly duplicates?: SidDuplicates
-  /** @default 1 */
-  readonly threads?: number
-  /** Goes on from the state that an interrupted fit left. @default false */
-  readonly resume?: boolean
-  readonly onProgress?: (progress: SidFitProgress) => void
-  readonly signal?: AbortSignal
-}
-
-export const sidFitMethods = ['rq-kmeans', 'rq-vae'] as const
-export type SidFitMethod = (typeof sidFitMethods)[number]
-
-export type SidCollisions = CollisionReport
-export const sidDuplicates = ['together', 'split'] as const
-export type SidDuplicates = (typeof sidDuplicates)[number]
-
-export const sidFitDefaults = { method: 'rq-kmeans', seed: 1, threads: 1 } as const
-
-/** @param share - of this phase that is done, up to 1 @param note - where it stands */
-export interface SidFitProgress {
-  readonly phase: 'read' | 'fit' | 'encode'
-  readonly share: number
-  readonly note: string
-}
+import type { OnRows } from './sid-vectors.ts'
 
 /** What was fitted; the bundle's `metrics.json`. */
 export interface SidFitMetrics {
   readonly items: number
   readonly sizes: readonly number[]
-  /** Share of variance that the codes leave, over the rows fitted on (of an RQ-VAE: that its decoder does not give back). */
+  /** Share of variance that the codes leave, over all items (of an RQ-VAE: that its decoder does not give back). */
   readonly fvu: number
+  /** The rows that residual k-means was fitted on, and its FVU over them alone (of pulled vectors, with `attract`). */
+  readonly sample: { readonly rows: number; readonly fvu: number } | null
   /** Mean squared error over all items; null behind a network. */
   readonly distortion: number | null
   readonly distinct: number
@@ -119,15 +71,17 @@ export async function sidFitFiles(files: SidFitFiles): Promise<SidFitMetrics> {
     idSpace: spaceName(fitted.codebooks.levels),
     input: { file: basename(files.in), dim: vectorDimOf(fitted.codebooks, fitted.network), items: encoded.ids.length },
     training: fitted.training,
-    policy: { kind: 'first-fit', fvu: fitted.fvu },
+    policy: { kind: 'first-fit', fvu: fitted.fvu ?? encoded.fvu },
   })
   const { bundle, codes, collisions } = capped(free, encoded, files)
+  const left = encoded.vectors && !fitted.network ? reconstruction(encoded.vectors, codes, fitted.codebooks, fitted.settings) : encoded
   const used = usage(codes, sizes)
   const metrics: SidFitMetrics = {
     items: used.items,
     sizes,
-    fvu: fitted.fvu,
-    distortion: encoded.distortion,
+    fvu: fitted.fvu ?? left.fvu,
+    sample: fitted.sample,
+    distortion: fitted.network ? null : left.distortion,
     distinct: used.distinct,
     uniqueRate: used.uniqueRate,
     maxBucket: used.maxBucket,
@@ -140,47 +94,54 @@ export async function sidFitFiles(files: SidFitFiles): Promise<SidFitMetrics> {
 }
 
 interface Fitted extends Quantizer {
-  readonly fvu: number
+  /** Of a network: what its decoder does not give back of all items. */
+  readonly fvu?: number
+  readonly sample: SidFitMetrics['sample']
   readonly training: Readonly<Record<string, unknown>>
 }
 
 async function fitLevels(files: SidFitFiles, items: DistinctItems, state: StateFile, resume: Uint8Array | undefined): Promise<Fitted> {
-  const { sizes, iterations, passes, normalize, normalizeResiduals, beam, balanced, fsqDigits, onProgress, signal } = files
-  const { seed, threads } = { ...sidFitDefaults, ...files }
+  const { passes = 0, attract, onProgress, signal } = files
+  const options: SourceFitOptions = {
+    ...levelOptions(files),
+    ...(resume && { resume }),
+    onProgress: (progress) => {
+      state.keep(() => progress.state())
+      onProgress?.({ phase: 'fit', ...fitProgress(progress) })
+    },
+  }
+  const sampled = ({ fvu, training, ...fit }: Fit): Fitted => ({ ...fit, training, sample: { rows: Number(training['sampleRows']), fvu } })
+  if (attract !== undefined) {
+    const { ids, vectors, dim } = await allVectors(files, undefined, readProgress(files), signal)
+    items.note(ids)
+    const { attractWeight: weight } = { ...sidFitDefaults, ...files }
+    const rows = await itemPairs(attract, new Map(ids.map((id, row) => [id, row])), 'a vector')
+    const pairs = Array.from({ length: rows.length / 2 }, (_, at) => [ids[rows[2 * at]!]!, ids[rows[2 * at + 1]!]!] as const)
+    return sampled(await fitCodebooks(vectors, ids, dim, { ...options, attraction: { pairs, weight } }))
+  }
   const dim = await vectorDim(files)
   let reads = 0
-  const source = {
-    dim,
-    open: () =>
-      reads++ === 0 ? items.noting(vectorBatches(files, dim, readProgress(files), signal)) : vectorBatches(files, dim, undefined, signal),
+  const passing: OnRows = (rows, share) =>
+    onProgress?.({
+      phase: 'pass',
+      share: (reads - 2 + share) / (passes + 1),
+      note: `reading ${reads - 1} of ${passes + 1}, ${rows} vectors`,
+    })
+  const open = (): AsyncIterable<VectorBatch> =>
+    reads++ === 0 ? items.noting(vectorBatches(files, dim, readProgress(files), signal)) : vectorBatches(files, dim, passing, signal)
+  return sampled(await fitFromSource({ dim, open }, options))
+}
+
+function fitProgress({ stage, level, levels, round, rounds, distortion, ended }: FitProgress): { share: number; note: string } {
+  const where = { level: `level ${level + 1} of ${levels}`, joint: 'all levels', passes: 'all rows' }[stage]
+  return {
+    share: Math.min(1, ended ? (level + 1) / levels : (level + Math.min(1, round / rounds)) / levels),
+    note: `${where}, round ${round}, distortion ${distortion.toPrecision(5)}`,
   }
-  return fitFromSource(source, {
-    sizes,
-    seed,
-    threads,
-    ...(iterations !== undefined && { iterations }),
-    ...(passes !== undefined && { passes }),
-    ...(normalize !== undefined && { normalize }),
-    ...(normalizeResiduals !== undefined && { normalizeResiduals }),
-    ...(beam !== undefined && { beam }),
-    ...(balanced === true && { balance: {} }),
-    ...(fsqDigits !== undefined && { fsqDigits }),
-    ...(resume && { resume }),
-    ...(signal && { signal }),
-    onProgress: (progress) => {
-      const { level, levels, round, rounds, distortion, ended } = progress
-      state.keep(() => progress.state())
-      onProgress?.({
-        phase: 'fit',
-        share: Math.min(1, ended ? (level + 1) / levels : (level + Math.min(1, round / rounds)) / levels),
-        note: `${level < levels ? `level ${level + 1} of ${levels}` : 'all levels'}, round ${round}, distortion ${distortion.toPrecision(5)}`,
-      })
-    },
-  })
 }
 
 async function fitNetwork(files: SidFitFiles, items: DistinctItems, state: StateFile, resume: Uint8Array | undefined): Promise<Fitted> {
-  const { sizes, epochs, onProgress, signal } = files
+  const { sizes, rqVae, onProgress, signal } = files
   const { seed, threads } = { ...sidFitDefaults, ...files }
   const { ids, vectors, dim } = await allVectors(files, undefined, readProgress(files), signal)
   items.note(ids)
@@ -188,7 +149,7 @@ async function fitNetwork(files: SidFitFiles, items: DistinctItems, state: State
     sizes,
     seed,
     threads,
-    epochs: epochs ?? rqVaeDefaults.epochs,
+    ...rqVae,
     ...(resume && { resume }),
     ...(signal && { signal }),
     onProgress: async (progress) => {
@@ -198,7 +159,7 @@ async function fitNetwork(files: SidFitFiles, items: DistinctItems, state: State
       onProgress?.({ phase: 'fit', share: step / steps, note: `step ${step} of ${steps}, loss ${loss.toPrecision(5)}` })
     },
   })
-  return { network, codebooks, settings, fvu, training }
+  return { network, codebooks, settings, fvu, training, sample: null }
 }
 
 function readProgress({ onProgress }: SidFitFiles): OnRows {
@@ -208,7 +169,9 @@ function readProgress({ onProgress }: SidFitFiles): OnRows {
 interface EncodedItems {
   readonly ids: readonly string[]
   readonly codes: Uint16Array
-  readonly distortion: number | null
+  /** Of the vectors that the codebooks see; 0 behind a network. */
+  readonly distortion: number
+  readonly fvu: number
   /** Where a capacity needs them. */
   readonly vectors: Float32Array | undefined
 }
@@ -223,13 +186,13 @@ async function encodeItems(quantizer: Fitted, ids: readonly string[], files: Sid
   const encoder = await SemanticIdEncoder.create(free, { threads: files.threads ?? sidFitDefaults.threads })
   const codeParts: Uint16Array[] = []
   const vectorParts: Float32Array[] = []
-  let squares = 0
+  const left = new RunningDistortion(codebooks, settings)
   try {
     const vectors = vectorBatches(files, dim, (rows, share) => onProgress?.({ phase: 'encode', share, note: `${rows} items` }), signal)
     for await (const batch of encoder.stream(vectors, signal)) {
       codeParts.push(batch.codes)
       if (capacity !== undefined) vectorParts.push(batch.vectors)
-      if (network === undefined) squares += reconstruction(batch.vectors, batch.codes, codebooks, settings).distortion * batch.ids.length
+      if (network === undefined) left.add(batch.vectors, batch.codes)
     }
   } finally {
     await encoder.close()
@@ -237,7 +200,7 @@ async function encodeItems(quantizer: Fitted, ids: readonly string[], files: Sid
   return {
     ids,
     codes: joined(codeParts, new Uint16Array(ids.length * levels)),
-    distortion: network === undefined ? squares / ids.length : null,
+    ...left.result(),
     vectors: capacity === undefined ? undefined : joined(vectorParts, new Float32Array(ids.length * dim)),
   }
 }
@@ -270,20 +233,4 @@ function joined<T extends Uint16Array | Float32Array>(parts: readonly T[], out: 
     at += part.length
   }
   return out
-}
-
-/** @throws SIDESTREAM_USAGE_INVALID */
-function requireCompatible(files: SidFitFiles): void {
-  const { method, iterations, passes, epochs, normalize, normalizeResiduals, beam, balanced, fsqDigits, capacity, duplicates } = files
-  const refuse = (what: string): never => {
-    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', what)
-  }
-  if (method === 'rq-vae') {
-    const given = { iterations, passes, raw: normalize === false, normalizeResiduals, beam, balanced, fsq: fsqDigits }
-    const foreign = Object.entries(given).flatMap(([name, value]) => (value === undefined || value === false ? [] : [name]))
-    if (foreign.length > 0) refuse(`an RQ-VAE learns its own space and takes no ${foreign.join(', ')}: leave that out, or fit by rq-kmeans`)
-  } else if (epochs !== undefined) refuse('epochs belong to rq-vae; residual k-means takes iterations')
-  if (duplicates !== undefined && capacity === undefined) refuse('duplicates take places of a capacity: give a capacity, or leave them out')
-  if (normalizeResiduals === true && (beam ?? 1) > 1)
-    refuse('unit residuals exclude a beam: their errors do not add up; leave one of the two out')
 }

@@ -124,13 +124,18 @@ export async function itemTraffic(table: ItemTable, rowOf: ReadonlyMap<string, n
   return traffic
 }
 
-/** Pairs of items that both have codes, as row numbers, shape [n, 2]. @throws as `itemLabels` */
-export async function itemPairs(table: ItemTable, rowOf: ReadonlyMap<string, number>): Promise<Uint32Array> {
+/** Pairs of items that both have codes (or what the caller needs), as row numbers, shape [n, 2]. @throws as `itemLabels` */
+export async function itemPairs(table: ItemTable, rowOf: ReadonlyMap<string, number>, need = 'codes'): Promise<Uint32Array> {
   const pairs: number[] = []
-  await eachRow(table, rowOf, (row, value, place) => {
-    const other = rowOf.get(idCell(value, place))
-    if (other !== undefined && other !== row) pairs.push(row, other)
-  })
+  await eachRow(
+    table,
+    rowOf,
+    (row, value, place) => {
+      const other = rowOf.get(idCell(value, place))
+      if (other !== undefined && other !== row) pairs.push(row, other)
+    },
+    need,
+  )
   return Uint32Array.from(pairs)
 }
 
@@ -145,6 +150,7 @@ async function eachRow(
   { file, columns }: ItemTable,
   rowOf: ReadonlyMap<string, number>,
   take: (row: number, value: unknown, place: Place) => void,
+  need = 'codes',
 ): Promise<void> {
   const [item, value] = columns
   let met = 0
@@ -163,7 +169,7 @@ async function eachRow(
   if (met > 0) return
   throw new SidestreamError(
     'SIDESTREAM_FILE_INVALID',
-    `${file}: none of its items${example === undefined ? '' : ` (such as ${example})`} has codes: check the ids in column ${item}`,
+    `${file}: none of its items${example === undefined ? '' : ` (such as ${example})`} has ${need}: check the ids in column ${item}`,
     { file },
   )
 }

@@ -370,7 +370,9 @@ function meanSquaredDistance(rows: Float32Array, dim: number, { codebook, codes 
 /** Names the rows and all options that decide the result; the number of threads does not. */
 function fingerprintOf({ vectors }: FitSample, options: FitOptions, rounds: Rounds, passes: number): string {
   const { sizes, seed, balance } = options
-  const hash = createHash('sha256').update(JSON.stringify({ version: fitVersion, sizes, seed, balance, rounds, passes, ...settingsOf(options) }))
+  const hash = createHash('sha256').update(
+    JSON.stringify({ version: fitVersion, sizes, seed, balance, rounds, passes, ...settingsOf(options) }),
+  )
   return hash.update(new Uint8Array(vectors.buffer, vectors.byteOffset, vectors.byteLength)).digest('hex')
 }
 

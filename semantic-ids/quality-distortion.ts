@@ -97,6 +97,48 @@ function takeAway(
   }
 }
 
+/** `distortion` and `fvu` of rows that come in batches, in memory of one batch. Equal to `reconstruction` but for rounding. */
+export class RunningDistortion {
+  readonly #codebooks: Codebooks
+  readonly #settings: Pick<EncodeSettings, 'normalize' | 'normalizeResiduals'>
+  readonly #mean: Float64Array
+  #rows = 0
+  #squares = 0
+  #variance = 0
+  #energy = 0
+
+  constructor(codebooks: Codebooks, settings: Pick<EncodeSettings, 'normalize' | 'normalizeResiduals'>) {
+    this.#codebooks = codebooks
+    this.#settings = settings
+    this.#mean = new Float64Array(codebooks.dim)
+  }
+
+  /** @param vectors, codes - as `reconstruction` has them */
+  add(vectors: Float32Array, codes: Uint16Array): void {
+    const { dim } = this.#codebooks
+    const rows = vectors.length / dim
+    if (rows === 0) return
+    this.#squares += reconstruction(vectors, codes, this.#codebooks, this.#settings).distortion * rows
+    const x = prepared(vectors, dim, this.#settings.normalize)
+    const mean = meanOf(x, dim)
+    const { variance, energy } = spreadAround(mean, x, dim)
+    const all = this.#rows + rows
+    let apart = 0
+    for (let j = 0; j < dim; j++) {
+      const step = mean[j]! - this.#mean[j]!
+      apart += step * step
+      this.#mean[j]! += (step * rows) / all
+    }
+    this.#variance += variance + (apart * this.#rows * rows) / all
+    this.#energy += energy
+    this.#rows = all
+  }
+
+  result(): Pick<ReconstructionReport, 'distortion' | 'fvu'> {
+    return { distortion: share(this.#squares, this.#rows), fvu: unexplained(this.#squares, this.#variance, this.#energy) }
+  }
+}
+
 /** Cosine of a vector and its decoded form, which is the vector less its residual. */
 function cosineFromResidual(x: Float64Array, left: Float64Array, at: number, dim: number): number {
   let [xx, xy, yy] = [0, 0, 0]
@@ -136,10 +178,14 @@ function spreadOfBlocks(vectors: Float32Array, dim: number, normalize: boolean):
  * @returns `variance` = sum of squared distances to the mean, `energy` = sum of squared norms
  */
 export function spreadOf(x: Float64Array | Float32Array, dim: number): { variance: number; energy: number } {
+  return spreadAround(meanOf(x, dim), x, dim)
+}
+
+function meanOf(x: Float64Array | Float32Array, dim: number): Float64Array {
   const mean = new Float64Array(dim)
   addRows(mean, x, dim)
   for (let j = 0; j < dim; j++) mean[j] = mean[j]! / (x.length / dim)
-  return spreadAround(mean, x, dim)
+  return mean
 }
 
 function addRows(sum: Float64Array, x: Float64Array | Float32Array, dim: number): void {

@@ -11,7 +11,7 @@ import { SidestreamError } from '../schemas/index.ts'
 import { CodebookWalk } from './codebook-walk.ts'
 import { checkSizes, codebooksOf, type Codebooks, type EncodeSettings } from './codebooks.ts'
 import { decode } from './encode.ts'
-import { fitSample } from './fit.ts'
+import { fitSample, fitVersion } from './fit.ts'
 import { sampleOf } from './fit-sample.ts'
 import { spreadOf, unexplained } from './quality-distortion.ts'
 import { networkOf, networkTolerance, type Network, type NetworkLayer } from './network.ts'
@@ -172,7 +172,7 @@ class RqVaeTraining {
     this.#crew = crew
     this.#rule = new ResidualRule(settled.latentDim, {}, crew)
     const { threads: _, ...deciding } = settled
-    const about = JSON.stringify({ ...deciding, onProgress: undefined, resume: undefined, signal: undefined })
+    const about = JSON.stringify({ version: fitVersion, ...deciding, onProgress: undefined, resume: undefined, signal: undefined })
     this.#fingerprint = createHash('sha256').update(about).update(new Uint8Array(this.#rows.buffer)).digest('hex')
     this.#taken = settled.sizes.map((size) => new Uint8Array(size))
   }

@@ -1,13 +1,13 @@
 /** `sid fit` and `sid encode` as a user calls them. */
 import { deepStrictEqual, match, notDeepStrictEqual, ok, strictEqual } from 'node:assert/strict'
 import { existsSync } from 'node:fs'
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { readBundleDirectory, sidFitFiles } from '../../pipeline/index.ts'
 import { readCodes } from '../../schemas/index.ts'
-import { encode } from '../../semantic-ids/index.ts'
+import { balanceDefaults, encode, reconstruction } from '../../semantic-ids/index.ts'
 import { noTerminal, run, runJson, runOnTerminal, start, useBuiltProgram } from './command.ts'
 import { clustered, writeVectors } from './vector-files.ts'
 
@@ -94,6 +94,64 @@ test('every option of the quantizer is kept in the bundle, which encodes by it',
   }
 })
 
+test('the FVU of a fit is that of all its items, and what it was on the sample is named as such', async () => {
+  const flags = ['sid', 'fit', '--in', 'vectors.f32', '--levels', '8,6', '--sample-rows-per-code', '8']
+  for (const [name, more] of [
+    ['sampled', []],
+    ['sampled-capped', ['--capacity', '20']],
+  ] as const) {
+    const { fvu, sample, distortion } = await runJson([...flags, ...more, '--out', name], home)
+    const { bundle, metrics } = await readBundleDirectory(join(home, name))
+    const codes = await codesIn(`${name}/item_to_sid.parquet`)
+    const all = Uint16Array.from(items.ids.flatMap((id) => codes.get(id)!.split('-').map(Number)))
+    const report = reconstruction(items.vectors, all, bundle.codebooks, bundle.settings)
+    ok(Math.abs(Number(fvu) / report.fvu - 1) < 1e-9 && Math.abs(Number(distortion) / report.distortion - 1) < 1e-9)
+    deepStrictEqual([metrics['fvu'], metrics['sample']], [fvu, sample])
+    const { rows, fvu: sampleFvu } = sample as { rows: number; fvu: number }
+    strictEqual(rows, 64)
+    ok(sampleFvu < 0.95 * Number(fvu))
+  }
+  const { stdout } = await run([...flags, '--out', 'sampled-text'], home)
+  match(stdout, /\(FVU\) 0\.\d{4} over all items \(0\.\d{4} over the 64 fitted on\);/)
+})
+
+test('passes over all rows never leave more of them than a fit on the sample', async () => {
+  const flags = ['sid', 'fit', '--in', 'vectors.f32', '--levels', '8,6', '--sample-rows-per-code']
+  for (const rows of ['8', '1000']) {
+    const none = await runJson([...flags, rows, '--out', `none-${rows}`], home)
+    const some = await runJson([...flags, rows, '--passes', '2', '--out', `some-${rows}`], home)
+    ok(rows === '8' ? Number(some['fvu']) < 0.97 * Number(none['fvu']) : Number(some['fvu']) <= Number(none['fvu']))
+  }
+})
+
+test('items consumed together attract each other in the fit; options of an RQ-VAE and of rounds reach the fit', async () => {
+  await writeFile(join(home, 'together.csv'), `a,b\n${items.ids.map((id, row) => `${id},item-${(row + 8) % 600}`).join('\n')}\n`)
+  const pulled = ['--attract', 'together.csv', '--attract-columns', 'a,b']
+  for (const [name, flags, training] of [
+    ['pulled', pulled, { attraction: { weight: 0.25, pairs: 600 } }],
+    ['pulled-far', [...pulled, '--attract-weight', '0.9'], { attraction: { weight: 0.9, pairs: 600 } }],
+    ['rounds', ['--iterations', '9', '--joint-rounds', '0', '--sample-rows-per-code', '20'], { jointRounds: 0, sampleRows: 160 }],
+    ['even', ['--balanced', '--epsilon-share', '0.2'], { balance: { ...balanceDefaults, epsilonShare: 0.2 } }],
+    [
+      'network',
+      [
+        ...['--method', 'rq-vae', '--epochs', '2', '--hidden', '12,7', '--latent-dim', '5', '--batch', '100', '--learning-rate', '0.01'],
+        ...['--commitment', '0.5', '--estimator', 'rotation', '--codebook-updates', 'ema'],
+      ],
+      {
+        ...{ hidden: [12, 7], latentDim: 5, batch: 100, learningRate: 0.01, steps: 12 },
+        ...{ commitment: 0.5, estimator: 'rotation', codebooks: 'ema' },
+      },
+    ],
+  ] as const) {
+    await runJson(['sid', 'fit', '--in', 'vectors.f32', '--levels', '8,6', ...flags, '--out', name], home)
+    const about = (await readBundleDirectory(join(home, name))).bundle.origin.training
+    for (const [key, value] of Object.entries(training)) deepStrictEqual(about[key], value, `${name} ${key}`)
+  }
+  const codebooks = (name: string): Promise<string> => readFile(join(home, name, 'codebooks.f32'), 'hex')
+  notDeepStrictEqual(await codebooks('pulled'), await codebooks('pulled-far'))
+})
+
 test('a capacity bounds how many items have an ID, and the bundle gives the moved items their IDs again', async () => {
   const { collisions } = (await runJson(
     ['sid', 'fit', '--in', 'vectors.f32', '--levels', '16,128', '--capacity', '2', '--out', 'capped'],
@@ -158,7 +216,7 @@ test('a fit that is killed leaves no bundle, and --resume ends with the bytes of
   strictEqual(existsSync(join(home, 'killed/bundle')), false)
   const other = await run([...flags.with(-1, '64,64'), '--resume', '--out', 'killed/bundle'], home)
   strictEqual(other.code, 2)
-  match(other.stderr, /of a fit of other items or options; give the same ones, or start anew without/)
+  match(other.stderr, /of a fit of other items or options, or of another version of the program; give the same ones, or start anew without/)
   await runJson([...flags, '--resume', '--out', 'killed/bundle'], home)
   deepStrictEqual(await bytesIn('killed/bundle'), await bytesIn('whole/bundle'))
   deepStrictEqual(await readdir(join(home, 'killed')), ['bundle'])

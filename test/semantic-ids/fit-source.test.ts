@@ -1,6 +1,15 @@
 import { deepStrictEqual, equal, ok, rejects } from 'node:assert/strict'
 import { test } from 'node:test'
-import { encode, fitCodebooks, fitFromSource, reconstruction, usage, type Fit, type RowBatch, type RowSource } from '../../semantic-ids/index.ts'
+import {
+  encode,
+  fitCodebooks,
+  fitFromSource,
+  reconstruction,
+  usage,
+  type Fit,
+  type RowBatch,
+  type RowSource,
+} from '../../semantic-ids/index.ts'
 import { clustered } from './golden.ts'
 
 const dim = 6
@@ -53,7 +62,14 @@ const distortionOf = ({ codebooks, settings }: Fit): number =>
   reconstruction(vectors, encode(vectors, codebooks, settings), codebooks, settings).distortion
 
 test('passes lower the distortion over all rows, and go on from any state with the same bytes, in any batches and threads', async () => {
-  for (const rule of [{}, { normalize: false }, { beam: 2 }, { balance: { rounds: 2 } }, { normalizeResiduals: true }, { fsqDigits: [3] }]) {
+  for (const rule of [
+    {},
+    { normalize: false },
+    { beam: 2 },
+    { balance: { rounds: 2 } },
+    { normalizeResiduals: true },
+    { fsqDigits: [3] },
+  ]) {
     const options = { sizes: [12, 6, 4], seed: 5, iterations: 10, sampleRowsPerCode: 8, ...rule }
     const sampled = await fitFromSource(sourceOf(100), options)
     const source = sourceOf(100)
