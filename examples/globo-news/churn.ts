@@ -1,8 +1,9 @@
 /**
  * `npm run eval:churn -- --data DIR [--kuairand DIR] [--json FILE] [--refreshes 10]`: what a refresh of semantic IDs costs and changes.
  * Heads are trained on successive windows of globo-news, from scratch and warm-started; every policy is held beside the reference figures.
- * Those were measured on vectors of another head, so what is judged is the FVU above a retrain's. Then refreshes in a row, to see whether
- * distortion piles up. With `--kuairand` also on vectors made of long watches. Exits with 1 when a budget is not reached within the tolerance.
+ * Those were measured on other vectors, so what is judged is the FVU as it is, and what it has above a retrain's. Then refreshes in a row,
+ * to see whether distortion piles up. With `--kuairand` also on vectors made of long watches. Exits with 1 where neither is reached within
+ * the tolerance.
  */
 import { writeFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
@@ -62,7 +63,8 @@ interface Row {
   readonly newRecall: number
   readonly allRecall: number
   readonly reference: readonly [churn: number, fvu: number] | null
-  readonly verdict: 'PASS' | 'MISS' | null
+  /** Whether FVU, and FVU above a retrain's, are the reference's or less; of budgets alone. */
+  readonly reached: { readonly fvu: boolean; readonly aboveRetrain: boolean } | null
 }
 
 const { values } = parseArgs({
@@ -117,7 +119,7 @@ async function evaluate(globo: Globo, kuairand: string | undefined, refreshes: n
     const { rows, curve } = await judge(one.name, move)
     print(`head ${one.name}: ${move.known} published items, ${move.ids.length - move.known} new`, rows)
     results[one.name] = { known: move.known, fresh: move.ids.length - move.known, rows, curve }
-    isReached &&= rows.every(({ verdict }) => verdict !== 'MISS')
+    isReached &&= rows.every(({ reached }) => reached === null || reached.fvu || reached.aboveRetrain)
   }
   if (kuairand !== undefined) {
     const watches = await loadLongWatches(kuairand)
@@ -126,7 +128,7 @@ async function evaluate(globo: Globo, kuairand: string | undefined, refreshes: n
     const rows = meansOf('long watches', runs)
     print('vectors of long watches, refreshed after six days, means of three seeds', rows)
     results['long watches'] = { runs, rows }
-    isReached &&= rows.every(({ verdict }) => verdict !== 'MISS')
+    isReached &&= rows.every(({ reached }) => reached === null || reached.fvu || reached.aboveRetrain)
   }
   for (const mode of ['warm-started', 'from scratch'] as const) {
     const debt = await inARow(globo, cases[0]!.after, refreshes, mode)
@@ -176,14 +178,14 @@ function meansOf(name: string, runs: readonly (readonly Row[])[]): Row[] {
     const measured = { churn: mean((one) => one.churn), firstCode: mean((one) => one.firstCode), fvu: mean((one) => one.fvu) }
     return { ...row, ...measured, allRecall: mean((one) => one.allRecall) }
   })
-  return rows.map((row) => ({ ...row, verdict: verdictOf(name, row.policy, row.fvu, rows[0]!.fvu) }))
+  return rows.map((row) => ({ ...row, reached: reachedBy(name, row.policy, row.fvu, rows[0]!.fvu) }))
 }
 
-/** Whether a budget costs no more above a retrain than it did in the reference. */
-function verdictOf(name: string, policy: string, fvu: number, retrained: number): Row['verdict'] {
+function reachedBy(name: string, policy: string, fvu: number, retrained: number): Row['reached'] {
   const wanted = reference[name]?.[policy]
   if (wanted === undefined || !/^ours \d+ %$/.test(policy)) return null
-  return fvu - retrained <= wanted[1] - reference[name]!['retrain']![1] + toleranceFvu ? 'PASS' : 'MISS'
+  const above = wanted[1] - reference[name]!['retrain']![1]
+  return { fvu: fvu <= wanted[1] + toleranceFvu, aboveRetrain: fvu - retrained <= above + toleranceFvu }
 }
 
 async function judge(name: string, move: Move): Promise<{ rows: Row[]; curve: Outcome['curve'] }> {
@@ -213,7 +215,7 @@ async function judge(name: string, move: Move): Promise<{ rows: Row[]; curve: Ou
       newError: result.newError,
       ...recallOf(truth, await cosineNeighbors(result.decoded, move.dim, all, { k: recallAt }), move.known),
       reference: reference[name]?.[policy] ?? null,
-      verdict: verdictOf(name, policy, result.fvu, rows[0]?.fvu ?? NaN),
+      reached: reachedBy(name, policy, result.fvu, rows[0]?.fvu ?? NaN),
     })
   }
   return { rows, curve }
@@ -270,13 +272,17 @@ async function inARow(globo: Globo, first: HeadVectors, count: number, mode: 'wa
 function print(title: string, rows: readonly Row[]): void {
   console.log(`\n${title}`)
   console.log(
-    `  ${'policy'.padEnd(28)}   churn  first code     FVU  reference (churn, FVU)        error new  r@${recallAt} new  r@${recallAt} all`,
+    `  ${'policy'.padEnd(28)}   churn  first code     FVU  reference (churn, FVU)                          error new  r@${recallAt} new  r@${recallAt} all`,
   )
+  const verdict = (isReached: boolean): string => (isReached ? 'PASS' : 'MISS')
   const number = (value: number, width: number): string => (Number.isNaN(value) ? '' : value.toFixed(3)).padStart(width)
-  for (const { policy, reference: wanted, verdict, ...row } of rows) {
-    const beside = wanted === null ? '' : `${number(wanted[0], 8)}${number(wanted[1], 8)}  ${verdict ?? ''}`
+  for (const { policy, reference: wanted, reached, ...row } of rows) {
+    const beside =
+      wanted === null
+        ? ''
+        : `${number(wanted[0], 8)}${number(wanted[1], 8)}  ${reached === null ? '' : `${verdict(reached.fvu)}, above a retrain ${verdict(reached.aboveRetrain)}`}`
     console.log(
-      `  ${policy.padEnd(28)}${number(row.churn, 8)}${number(row.firstCode, 12)}${number(row.fvu, 8)}  ${beside.padEnd(28)}${number(row.newError, 10)}${number(row.newRecall, 10)}${number(row.allRecall, 10)}`,
+      `  ${policy.padEnd(28)}${number(row.churn, 8)}${number(row.firstCode, 12)}${number(row.fvu, 8)}  ${beside.padEnd(46)}${number(row.newError, 10)}${number(row.newRecall, 10)}${number(row.allRecall, 10)}`,
     )
   }
 }
