@@ -29,14 +29,16 @@ export interface BundleItems {
   readonly ids: readonly string[]
   /** Row-major, shape [ids.length, levels]. */
   readonly codes: Uint16Array
+  /** Shape [ids.length]; given if, and only if, the bundle has a suffix. */
+  readonly suffixes?: Uint16Array
 }
 
 export interface BundleContents {
   readonly bundle: Bundle
   /** Every item with its ID, in any number of batches. Ids and codes are held in memory, for the table by ID. */
   readonly items: Iterable<BundleItems> | AsyncIterable<BundleItems>
-  /** Codes per item. @default as many as the bundle has levels (a suffix level makes one more) */
-  readonly levels?: number
+  /** Whether items have a number beside their ID that makes it 1-1, see `withSuffix`. @default false */
+  readonly suffix?: boolean
   /** What was measured, plain JSON. */
   readonly metrics: Readonly<Record<string, unknown>>
   /** More of the manifest's `about`, plain JSON: when it was made, by which release, how collisions were resolved. */
@@ -95,13 +97,13 @@ export async function writeBundleDirectory(directory: string, contents: BundleCo
 async function writeFiles(
   draft: string,
   name: string,
-  { bundle, items, levels, metrics, about: more }: BundleContents,
+  { bundle, items, suffix = false, metrics, about: more }: BundleContents,
 ): Promise<BundleManifest> {
   const { parts, about } = bundleToParts(bundle)
   for (const [part, bytes] of parts) await writeWhole(join(draft, part), (handle) => handle.writeFile(bytes))
-  const width = levels ?? bundle.codebooks.sizes.length
+  const width = bundle.codebooks.sizes.length
   const held: BundleItems[] = []
-  const rows = await writeCodes(join(draft, itemsFile), codeBatches(items, width, held))
+  const rows = await writeCodes(join(draft, itemsFile), codeBatches(items, width, held), { suffix })
   const sids = await writeBySid(join(draft, sidsFile), held, width)
   await writeJson(join(draft, metricsFile), metrics)
   const rowsOf: Record<string, number> = { [itemsFile]: rows, [sidsFile]: sids }
@@ -109,7 +111,7 @@ async function writeFiles(
   for (const part of [...parts.keys(), itemsFile, sidsFile, metricsFile]) {
     listed.push({ name: part, ...(await digestOf(join(draft, part))), ...(rowsOf[part] !== undefined && { rows: rowsOf[part] }) })
   }
-  const manifest = { name, parts: listed, about: { ...more, ...about } }
+  const manifest = { name, parts: listed, about: { ...more, suffix, ...about } }
   const sealed = {
     ...manifest,
     sha256: createHash('sha256')
@@ -123,12 +125,13 @@ async function writeFiles(
 /** Batches as the `codes` contract has them; what passes is kept in `held`. */
 async function* codeBatches(items: BundleContents['items'], levels: number, held: BundleItems[]): AsyncGenerator<CodeBatch> {
   for await (const batch of items) {
-    const { ids, codes } = batch
+    const { ids, codes, suffixes } = batch
     if (codes.length !== ids.length * levels)
       throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `${ids.length} items of ${levels} levels came with ${codes.length} codes`)
     if (ids.length === 0) continue
     held.push(batch)
-    yield { ids, sids: ids.map((_, row) => Array.from(codes.subarray(row * levels, (row + 1) * levels))) }
+    const sids = ids.map((_, row) => Array.from(codes.subarray(row * levels, (row + 1) * levels)))
+    yield { ids, sids, ...(suffixes && { suffixes: Array.from(suffixes) }) }
   }
 }
 

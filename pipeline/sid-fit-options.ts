@@ -44,6 +44,8 @@ export interface SidFitFiles extends VectorFile {
   readonly capacity?: number
   /** Whether identical vectors take one place of the capacity, and move as one. @default 'together' */
   readonly duplicates?: SidDuplicates
+  /** Numbers the items of each ID, in a column of `item_to_sid.parquet`. @default false */
+  readonly suffix?: boolean
   /** @default 1 */
   readonly threads?: number
   /** Goes on from the state that an interrupted fit left. @default false */

@@ -21,7 +21,7 @@ import {
 } from '../semantic-ids/index.ts'
 import type { Bundle, BundleOrigin, CollisionReport, Fit, FitProgress, Quantizer, SourceFitOptions } from '../semantic-ids/index.ts'
 import { requireFree, writeBundleDirectory } from './bundle-directory.ts'
-import { itemBatches, spaceName } from './sid-bundle.ts'
+import { itemBatches, spaceName, suffixCount, suffixesOf } from './sid-bundle.ts'
 import { levelOptions, requireCompatible, sidFitDefaults } from './sid-fit-options.ts'
 import type { SidFitFiles } from './sid-fit-options.ts'
 import { DistinctItems, itemPairs } from './sid-items.ts'
@@ -45,6 +45,8 @@ export interface SidFitMetrics {
   readonly levels: readonly { readonly used: number; readonly dead: number; readonly perplexity: number }[]
   /** What a capacity moved; null without one. */
   readonly collisions: CollisionReport | null
+  /** Numbers that the fullest ID needs; null without a suffix. */
+  readonly suffixes: number | null
 }
 
 /**
@@ -75,6 +77,7 @@ export async function sidFitFiles(files: SidFitFiles): Promise<SidFitMetrics> {
   })
   const { bundle, codes, collisions } = capped(free, encoded, files)
   const left = encoded.vectors && !fitted.network ? reconstruction(encoded.vectors, codes, fitted.codebooks, fitted.settings) : encoded
+  const suffixes = files.suffix === true ? await suffixesOf(encoded.ids, codes, sizes) : undefined
   const used = usage(codes, sizes)
   const metrics: SidFitMetrics = {
     items: used.items,
@@ -87,8 +90,10 @@ export async function sidFitFiles(files: SidFitFiles): Promise<SidFitMetrics> {
     maxBucket: used.maxBucket,
     levels: used.levels.map((level) => ({ used: level.used, dead: level.dead, perplexity: level.perplexity })),
     collisions,
+    suffixes: suffixes ? suffixCount(suffixes) : null,
   }
-  await writeBundleDirectory(out, { bundle, items: itemBatches(encoded.ids, codes, levels), metrics: { ...metrics } })
+  const table = { items: itemBatches(encoded.ids, codes, levels, suffixes), suffix: suffixes !== undefined }
+  await writeBundleDirectory(out, { bundle, ...table, metrics: { ...metrics } })
   await state.remove()
   return metrics
 }

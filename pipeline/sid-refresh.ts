@@ -28,7 +28,7 @@ import type {
   RememberedCodes,
 } from '../semantic-ids/index.ts'
 import { readBundleDirectory, requireFree, writeBundleDirectory } from './bundle-directory.ts'
-import { itemBatches, spaceName } from './sid-bundle.ts'
+import { itemBatches, spaceName, suffixCount, suffixesOf } from './sid-bundle.ts'
 import { itemTraffic, readItemCodes } from './sid-items.ts'
 import type { ItemTable } from './sid-items.ts'
 import { allVectors } from './sid-vectors.ts'
@@ -47,6 +47,8 @@ export interface SidRefreshFiles extends VectorFile {
   /** How much may change, or a new ID space in which everything may. */
   readonly plan: SidRefreshPlan
   readonly traffic?: ItemTable
+  /** Numbers the items of each ID. @default whether `bundle` did */
+  readonly suffix?: boolean
   /** Most items of one ID; null: no bound. @default that of `bundle` */
   readonly capacity?: number | null
   /** @default those of `bundle` */
@@ -105,6 +107,8 @@ export interface SidRefreshed {
   readonly curve: readonly SidCurvePoint[]
   /** What the capacity moved; null without one. */
   readonly collisions: CollisionReport | null
+  /** Numbers that the fullest ID needs; null without a suffix. */
+  readonly suffixes: number | null
   /** That of the bundle before; null without one. */
   readonly capacityBefore: number | null
   /** Share of items with the old code per level, before and after renaming; null without. */
@@ -141,9 +145,20 @@ export async function sidRefreshFiles(files: SidRefreshFiles): Promise<SidRefres
     plan.kind === 'refresh' ? await refreshed(parent, stored.manifest.name, given, plan, files) : await rebased(parent, given, plan, files)
   const { sizes } = bundle.codebooks
   const { uniqueRate, maxBucket } = usage(codes, sizes)
-  const metrics: SidRefreshed = { ...result, kind: plan.kind, idSpace: bundle.origin.idSpace, uniqueRate, maxBucket }
+  const had = stored.manifest.about['suffix'] === true
+  const before = had && plan.kind === 'refresh' ? files.bundle : undefined
+  const suffixes = (files.suffix ?? had) ? await suffixesOf(items.ids, codes, sizes, before) : undefined
+  const metrics: SidRefreshed = {
+    ...result,
+    kind: plan.kind,
+    idSpace: bundle.origin.idSpace,
+    uniqueRate,
+    maxBucket,
+    suffixes: suffixes ? suffixCount(suffixes) : null,
+  }
   onStep?.('writing')
-  await writeBundleDirectory(out, { bundle, items: itemBatches(items.ids, codes, sizes.length), metrics: { ...metrics } })
+  const table = { items: itemBatches(items.ids, codes, sizes.length, suffixes), suffix: suffixes !== undefined }
+  await writeBundleDirectory(out, { bundle, ...table, metrics: { ...metrics } })
   return metrics
 }
 
@@ -166,7 +181,7 @@ interface Given extends RememberedCodes, CapacityOf {
   readonly weights?: Float64Array
 }
 
-interface Renewed extends Omit<SidRefreshed, 'kind' | 'idSpace' | 'uniqueRate' | 'maxBucket'> {
+interface Renewed extends Omit<SidRefreshed, 'kind' | 'idSpace' | 'uniqueRate' | 'maxBucket' | 'suffixes'> {
   readonly bundle: Bundle
   readonly codes: Uint16Array
 }

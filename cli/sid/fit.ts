@@ -7,7 +7,17 @@ import type { SidDuplicates, SidFitMethod, SidFitMetrics, SidFitProgress, SidRqV
 import { interruptSignal, numberFrom, once, plainCommand, wholeNumber } from '../options.ts'
 import { createOutput } from '../output.ts'
 import type { Output, Progress } from '../output.ts'
-import { capacityText, interrupted, itemTable, tableOption, threadsOption, vectorFile, vectorOptions, wholeNumbers } from './shared.ts'
+import {
+  capacityText,
+  interrupted,
+  itemTable,
+  suffixLines,
+  tableOption,
+  threadsOption,
+  vectorFile,
+  vectorOptions,
+  wholeNumbers,
+} from './shared.ts'
 import type { VectorOptions } from './shared.ts'
 
 interface Options extends VectorOptions, NetworkOptions {
@@ -31,6 +41,7 @@ interface Options extends VectorOptions, NetworkOptions {
   readonly attractWeight?: number
   readonly capacity?: number
   readonly duplicates?: SidDuplicates
+  readonly suffix: boolean
   readonly threads: number
   readonly resume: boolean
   readonly out: string
@@ -70,6 +81,7 @@ export function sidFitCommand(): Command {
         'with --capacity: identical vectors take one place and keep one ID, or a place each (together)',
       ).choices(sidDuplicates),
     )
+    .option('--suffix', 'number the items of each ID, so that ID and number are 1-1; the number has no meaning', false)
     .option('--resume', 'go on with an interrupted fit of the same file and options', false)
   return threadsOption(command).action(async (options: Options) => {
     const { json, levels, raw, balanced, normalizeResiduals, fsq, method, seed, threads, resume, out } = options
@@ -86,6 +98,7 @@ export function sidFitCommand(): Command {
       ...{ out, sizes: levels, method, seed, threads, resume, signal, rqVae },
       ...(raw && { normalize: false }),
       ...(balanced && { balanced }),
+      ...(options.suffix && { suffix: true }),
       ...(normalizeResiduals && { normalizeResiduals }),
       ...(fsq !== undefined && { fsqDigits: fsq }),
       ...(attract && { attract }),
@@ -195,7 +208,10 @@ class FitProgress {
   }
 }
 
-function fitText({ items, sizes, fvu, sample, distinct, uniqueRate, maxBucket, levels, collisions }: SidFitMetrics, out: string): string {
+function fitText(
+  { items, sizes, fvu, sample, distinct, uniqueRate, maxBucket, levels, collisions, suffixes }: SidFitMetrics,
+  out: string,
+): string {
   const dead = levels.map((level) => level.dead)
   const sampleText =
     sample === null || sample.rows === items ? '' : ` over all items (${sample.fvu.toFixed(4)} over the ${sample.rows} fitted on)`
@@ -205,6 +221,7 @@ function fitText({ items, sizes, fvu, sample, distinct, uniqueRate, maxBucket, l
     `variance unexplained (FVU) ${fvu.toFixed(4)}${sampleText}; codes without an item per level: ${dead.join(', ')}`,
     ...(tooFew.length > 0 ? [`fewer items than codes, the spare codes stay empty (${tooFew.join('; ')})`] : []),
     ...(collisions === null ? [] : [capacityText(collisions)]),
+    ...suffixLines(suffixes),
     `written to ${out}`,
   ].join('\n')
 }

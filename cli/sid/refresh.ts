@@ -8,7 +8,17 @@ import type { SidCurvePoint, SidDuplicates, SidRefreshed, SidRefreshPlan } from 
 import { interruptSignal, once, plainCommand, wholeNumber } from '../options.ts'
 import { createOutput, exitCodes, textTable } from '../output.ts'
 import type { Output } from '../output.ts'
-import { capacityText, columnsOf, interrupted, itemTable, tableOption, threadsOption, vectorFile, vectorOptions } from './shared.ts'
+import {
+  capacityText,
+  columnsOf,
+  interrupted,
+  itemTable,
+  suffixLines,
+  tableOption,
+  threadsOption,
+  vectorFile,
+  vectorOptions,
+} from './shared.ts'
 import type { VectorOptions } from './shared.ts'
 
 interface Options extends VectorOptions {
@@ -27,6 +37,7 @@ interface Options extends VectorOptions {
   readonly rotateFrom?: string
   readonly capacity?: number | 'none'
   readonly duplicates?: SidDuplicates
+  readonly suffix?: boolean
   readonly rebase: boolean
   readonly relabel?: 'first' | 'all'
   readonly seed: number
@@ -57,6 +68,7 @@ export function sidRefreshCommand(): Command {
         sidDuplicates,
       ),
     )
+    .option('--suffix', 'number the items of each ID; who keeps an ID keeps the number (as the bundle has it)')
     .option('--rebase', 'declare a new ID space instead: everything may change', false)
     .addOption(
       new Option('--relabel [levels]', 'with --rebase: rename codes after the old ones, of the first level or of all')
@@ -80,6 +92,7 @@ export function sidRefreshCommand(): Command {
         ...(traffic && { traffic }),
         ...(capacity !== undefined && { capacity: capacity === 'none' ? null : capacity }),
         ...(duplicates && { duplicates }),
+        ...(options.suffix && { suffix: true }),
         onRows: (rows, read) => bar.update(read, `${rows} vectors`),
         onStep: (what) => {
           bar.end()
@@ -142,7 +155,22 @@ function refuse(output: Output, { code, message, details }: SidestreamError): vo
 }
 
 function refreshText(result: SidRefreshed, out: string): string {
-  const { kind, items, churn, fvu, freeFvu, uniqueRate, maxBucket, newItems, curve, relabel, idSpace, collisions, capacityBefore } = result
+  const {
+    kind,
+    items,
+    churn,
+    fvu,
+    freeFvu,
+    uniqueRate,
+    maxBucket,
+    newItems,
+    curve,
+    relabel,
+    idSpace,
+    collisions,
+    capacityBefore,
+    suffixes,
+  } = result
   const against = freeFvu === null || freeFvu === 0 ? '' : `, ${(fvu / freeFvu).toFixed(3)} times that of a free fit`
   return [
     ...(curve.length === 0 ? [] : [curveText(curve), '']),
@@ -163,6 +191,7 @@ function refreshText(result: SidRefreshed, out: string): string {
     ...(capacityBefore === null || collisions?.capacity === capacityBefore
       ? []
       : [`the capacity was ${capacityBefore}${collisions === null ? ' and is dropped: nothing bounds the items of an ID any more' : ''}`]),
+    ...suffixLines(suffixes),
     ...(relabel === null
       ? []
       : [

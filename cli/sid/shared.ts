@@ -97,6 +97,11 @@ export function capacityText({ capacity, duplicates, moved, unresolved, publishe
   return `capacity ${capacity}, ${places}: ${moved} items moved, ${unresolved} found no room${over}`
 }
 
+/** What a suffix came to; nothing without one. */
+export function suffixLines(suffixes: number | null): string[] {
+  return suffixes === null ? [] : [`ID and suffix are 1-1, with suffixes below ${suffixes}: numbers without a meaning`]
+}
+
 /** Ends an interrupted command with a message instead of the abort itself. @param advice - what is left and what to do */
 export function interrupted(signal: AbortSignal, advice: string): (error: unknown) => never {
   return (error) => {

@@ -31,6 +31,7 @@ import {
 } from './cells.ts'
 import { readColumns, type ColumnBatch } from './columns.ts'
 import { writeParquet } from './parquet-columns.ts'
+import type { ParquetColumn } from './parquet-columns.ts'
 import { checkBatch, type VectorBatches } from './vectors.ts'
 
 /** Options of every reader of records. */
@@ -197,6 +198,8 @@ export async function* readItemPairs(file: string, options: ReadRecordsOptions =
 export interface CodeBatch {
   readonly ids: readonly string[]
   readonly sids: readonly (readonly number[])[]
+  /** Numbers that tell the items of one ID apart; written where asked for. */
+  readonly suffixes?: readonly number[]
 }
 
 /**
@@ -241,15 +244,20 @@ export async function writeEmbeddings(file: string, batches: VectorBatches): Pro
  * Writes a `codes` file (Parquet: `item_id, sid`). Returns the number of rows.
  * @throws SIDESTREAM_DISK_FULL, SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_FILE_INVALID
  */
-export async function writeCodes(file: string, batches: Iterable<CodeBatch> | AsyncIterable<CodeBatch>): Promise<number> {
-  const columns = [
+export async function writeCodes(
+  file: string,
+  batches: Iterable<CodeBatch> | AsyncIterable<CodeBatch>,
+  { suffix = false }: { readonly suffix?: boolean } = {},
+): Promise<number> {
+  const columns: ParquetColumn[] = [
     { name: 'item_id', type: 'string' },
     { name: 'sid', type: 'list<int32>' },
-  ] as const
+    ...(suffix ? [{ name: 'suffix', type: 'int32' } as const] : []),
+  ]
   return writeParquet(file, columns, async (rows) => {
     let count = 0
-    for await (const { ids, sids } of batches) {
-      await rows.write({ item_id: ids, sid: sids })
+    for await (const { ids, sids, suffixes } of batches) {
+      await rows.write({ item_id: ids, sid: sids, ...(suffixes && { suffix: suffixes }) })
       count += ids.length
     }
     return count

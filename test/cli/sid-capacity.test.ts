@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { readBundleDirectory, sidEncodeFiles, sidFitFiles, sidRefreshFiles } from '../../pipeline/index.ts'
 import type { SidRefreshFiles } from '../../pipeline/index.ts'
-import { readCodes } from '../../schemas/index.ts'
+import { readCodes, readColumns } from '../../schemas/index.ts'
 import { run, runFailing, runJson, useBuiltProgram } from './command.ts'
 import { clustered, moved, writeVectors } from './vector-files.ts'
 
@@ -75,6 +75,37 @@ test('a re-base applies it afresh, and the command says what a capacity did', as
   match(wider, /capacity 5, identical vectors a place each: .*\nthe capacity was 2\n/)
   const { manifest } = await readBundleDirectory(at('wider'))
   deepStrictEqual([manifest.about['capacity'], manifest.about['duplicates']], [5, 'split'])
+})
+
+test('with a suffix ID and number are 1-1, and who keeps an ID keeps the number through a refresh', async () => {
+  const numbers = async (bundle: string): Promise<Map<string, string>> => {
+    const found = new Map<string, string>()
+    for await (const { rows, columns } of readColumns(at(`${bundle}/item_to_sid.parquet`), { columns: ['item_id', 'sid', 'suffix'] }))
+      for (let i = 0; i < rows; i++)
+        found.set(columns['item_id']![i] as string, [...(columns['sid']![i] as number[]), columns['suffix']![i]].join('-'))
+    return found
+  }
+  const text = (await run(['sid', 'fit', '--in', 'then.f32', '--levels', '8,8', '--suffix', '--out', 'numbered'], home)).stdout
+  const [, most] = /ID and suffix are 1-1, with suffixes below (\d+): numbers without a meaning/.exec(text)!
+  const first = await numbers('numbered')
+  strictEqual(new Set(first.values()).size, items.ids.length)
+  const { metrics, manifest } = await readBundleDirectory(at('numbered'))
+  deepStrictEqual([Number(most), manifest.about['suffix']], [metrics['maxBucket'], true])
+  strictEqual((await codesIn('numbered/item_to_sid.parquet')).get('item-1')!.split('-').length, 2)
+
+  const plan = { kind: 'refresh', budget: { full: 0.2 }, ceiling: 9 } as const
+  const { suffixes } = await refresh('numbered-on', { bundle: at('numbered'), plan })
+  ok(suffixes! > 0)
+  const next = await numbers('numbered-on')
+  strictEqual(new Set(next.values()).size, later.ids.length)
+  const [before, after] = [await codesIn('numbered/item_to_sid.parquet'), await codesIn('numbered-on/item_to_sid.parquet')]
+  const kept = items.ids.filter((id) => before.get(id) === after.get(id))
+  ok(kept.length < items.ids.length)
+  for (const id of kept) strictEqual(next.get(id), first.get(id))
+  // A bundle without suffixes may begin with them, and a re-base begins anew.
+  await refresh('begun', { plan, suffix: true })
+  strictEqual(new Set((await numbers('begun')).values()).size, later.ids.length)
+  strictEqual((await refresh('anew', { bundle: at('numbered'), plan: { kind: 're-base', relabel: 'none' } })).suffixes! > 0, true)
 })
 
 test('a capacity is dropped when that is said, and never silently', async () => {
