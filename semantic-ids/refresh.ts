@@ -15,7 +15,7 @@ import type { ChurnReport } from './churn.ts'
 import { budgetText, checkBudget, type ChurnBudget } from './churn-budget.ts'
 import { CodebookWalk } from './codebook-walk.ts'
 import type { Codebooks, EncodeSettings, Quantizer } from './codebooks.ts'
-import type { CollisionOptions, CollisionReport } from './collisions.ts'
+import { resolveCollisions, type CollisionOptions, type CollisionReport } from './collisions.ts'
 import { fitDefaults, fitWithCrew } from './fit.ts'
 import { Moves } from './moves.ts'
 import { judgeNewItems, type NewItems, type RecallOptions } from './new-items.ts'
@@ -202,12 +202,12 @@ function rotationOf(
   return rotationOnto(pick(x, known, dim), preparedFloat32(before, dim, normalize), dim, ends)
 }
 
-/** FVU over all rows of codebooks fitted freely on the same vectors. */
+/** FVU over all rows of codebooks fitted freely on the same vectors, under the same capacity. */
 async function freeDistortion(
   { vectors, ids }: Cohort,
-  { dim, sizes, levels, penalties }: Codebooks,
+  { dim, sizes, levels, penalties, fsq }: Codebooks,
   { normalize, beam }: EncodeSettings,
-  { seed, signal, balance, iterations = refreshDefaults.iterations }: RefreshOptions,
+  { seed, signal, balance, collisions, iterations = refreshDefaults.iterations }: RefreshOptions,
   crew: Crew,
 ): Promise<number> {
   const fit = await fitWithCrew(
@@ -226,7 +226,12 @@ async function freeDistortion(
     crew,
   )
   const walk = await CodebookWalk.like(fit, false, crew)
-  return reconstruction(vectors, await walk.run(vectors, fit.codebooks, fit.settings), fit.codebooks, fit.settings).fvu
+  const { codebooks, settings } = fit
+  const codes = await walk.run(vectors, codebooks, settings)
+  // Moves on a finite-scalar level leave the decoded vector as it is.
+  if (collisions !== undefined && fsq === undefined)
+    return resolveCollisions({ codes, vectors, codebooks, settings, ids }, collisions).report.fvu.after
+  return reconstruction(vectors, codes, codebooks, settings).fvu
 }
 
 function refused(

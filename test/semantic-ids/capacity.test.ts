@@ -139,6 +139,16 @@ test('a refresh keeps the capacity for new items and those that leave their ID; 
   }
 })
 
+test('a capacity that costs much is no decay: the free fit of the ceiling keeps it as well', async () => {
+  const collisions = { capacity: 1, duplicates: 'split' } as const
+  const first = withinCapacity(free, { ids, vectors }, codes, collisions)
+  const input = { bundle: first.bundle, parents: ParentCodes.of(ids, first.codes, levels), ids, vectors }
+  const options = { budget: { full: 0 }, seed: 1, steps: 2, rounds: 1, ceiling: 1.25 }
+  const { fvu, freeFvu } = await refreshCodebooks(input, { ...options, collisions })
+  const { freeFvu: unbound } = await refreshCodebooks(input, { ...options, ceiling: 99 })
+  ok(freeFvu > unbound && fvu > 1.25 * unbound, `FVU ${fvu}, free ${freeFvu}, without a capacity ${unbound}`)
+})
+
 test('the bound on the last code holds with the moves in it, too', async () => {
   const parents = ParentCodes.of(ids.slice(0, published), codes.slice(0, published * levels), levels)
   const budget = { full: 1, perLevel: [null, 0.05] }
