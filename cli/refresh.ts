@@ -11,6 +11,7 @@ import type { WaitOption } from './options.ts'
 import { createOutput } from './output.ts'
 import { roundTime } from './round-text.ts'
 import { curveText } from './sid/refresh.ts'
+import type { ChurnBudget } from './sid/refresh.ts'
 
 interface Options extends WaitOption {
   readonly config: string
@@ -40,7 +41,8 @@ export function refreshCommand(): Command {
       )
       if (result.outcome !== 'live') {
         const { code, message, details = {} } = result
-        if (!options.json && Array.isArray(details['curve'])) note(curveText(details['curve'] as SidCurvePoint[]))
+        if (!options.json && Array.isArray(details['curve']))
+          note(curveText(details['curve'] as SidCurvePoint[], details['budget'] as ChurnBudget))
         throw new SidestreamError((code ?? 'SIDESTREAM_BUILD_REFUSED') as ErrorCode, message, { id, ...details })
       }
       answer({ id, ...result }, result.message)

@@ -1,9 +1,10 @@
-/** What `sid fit` and `sid refresh` put into a bundle directory. */
+/** What `sid fit` and `sid refresh` have in common: what they put into a bundle directory, and how a fit tells where it stands. */
 
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { readColumns } from '../schemas/index.ts'
 import { withSuffix } from '../semantic-ids/index.ts'
+import type { FitProgress } from '../semantic-ids/index.ts'
 import { itemsFile } from './bundle-directory.ts'
 import type { BundleItems } from './bundle-directory.ts'
 
@@ -63,4 +64,13 @@ export function spaceName(levels: readonly Float32Array[], before = ''): string 
   const hash = createHash('sha256').update(before)
   for (const words of levels) hash.update(new Uint8Array(words.buffer, words.byteOffset, words.byteLength))
   return hash.digest('hex').slice(0, 16)
+}
+
+/** Share of a fit that is done, up to 1, and where it stands in words. */
+export function fitStands({ stage, level, levels, round, rounds, distortion, ended }: FitProgress): { share: number; note: string } {
+  const where = { level: `level ${level + 1} of ${levels}`, joint: 'all levels', passes: 'all rows' }[stage]
+  return {
+    share: Math.min(1, ended ? (level + 1) / levels : (level + Math.min(1, round / rounds)) / levels),
+    note: `${where}, round ${round}, distortion ${distortion.toPrecision(5)}`,
+  }
 }

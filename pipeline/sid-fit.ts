@@ -19,9 +19,9 @@ import {
   vectorDimOf,
   withinCapacity,
 } from '../semantic-ids/index.ts'
-import type { Bundle, BundleOrigin, CollisionReport, Fit, FitProgress, Quantizer, SourceFitOptions } from '../semantic-ids/index.ts'
+import type { Bundle, BundleOrigin, CollisionReport, Fit, Quantizer, SourceFitOptions } from '../semantic-ids/index.ts'
 import { requireFree, writeBundleDirectory } from './bundle-directory.ts'
-import { itemBatches, spaceName, suffixCount, suffixesOf } from './sid-bundle.ts'
+import { fitStands, itemBatches, spaceName, suffixCount, suffixesOf } from './sid-bundle.ts'
 import { levelOptions, requireCompatible, sidFitDefaults } from './sid-fit-options.ts'
 import type { SidFitFiles } from './sid-fit-options.ts'
 import { DistinctItems, itemPairs } from './sid-items.ts'
@@ -112,7 +112,7 @@ async function fitLevels(files: SidFitFiles, items: DistinctItems, state: StateF
     ...(resume && { resume }),
     onProgress: (progress) => {
       state.keep(() => progress.state())
-      onProgress?.({ phase: 'fit', ...fitProgress(progress) })
+      onProgress?.({ phase: 'fit', ...fitStands(progress) })
     },
   }
   const sampled = ({ fvu, training, ...fit }: Fit): Fitted => ({ ...fit, training, sample: { rows: Number(training['sampleRows']), fvu } })
@@ -135,14 +135,6 @@ async function fitLevels(files: SidFitFiles, items: DistinctItems, state: StateF
   const open = (): AsyncIterable<VectorBatch> =>
     reads++ === 0 ? items.noting(vectorBatches(files, dim, readProgress(files), signal)) : vectorBatches(files, dim, passing, signal)
   return sampled(await fitFromSource({ dim, open }, options))
-}
-
-function fitProgress({ stage, level, levels, round, rounds, distortion, ended }: FitProgress): { share: number; note: string } {
-  const where = { level: `level ${level + 1} of ${levels}`, joint: 'all levels', passes: 'all rows' }[stage]
-  return {
-    share: Math.min(1, ended ? (level + 1) / levels : (level + Math.min(1, round / rounds)) / levels),
-    note: `${where}, round ${round}, distortion ${distortion.toPrecision(5)}`,
-  }
 }
 
 async function fitNetwork(files: SidFitFiles, items: DistinctItems, state: StateFile, resume: Uint8Array | undefined): Promise<Fitted> {

@@ -25,10 +25,11 @@ import type {
   CollisionReport,
   CurvePoint,
   NewItems,
+  RefreshProgress,
   RememberedCodes,
 } from '../semantic-ids/index.ts'
 import { readBundleDirectory, requireFree, writeBundleDirectory } from './bundle-directory.ts'
-import { itemBatches, spaceName, suffixCount, suffixesOf } from './sid-bundle.ts'
+import { fitStands, itemBatches, spaceName, suffixCount, suffixesOf } from './sid-bundle.ts'
 import { itemTraffic, readItemCodes } from './sid-items.ts'
 import type { ItemTable } from './sid-items.ts'
 import { allVectors } from './sid-vectors.ts'
@@ -57,9 +58,7 @@ export interface SidRefreshFiles extends VectorFile {
   readonly seed?: number
   /** @default 1 */
   readonly threads?: number
-  readonly onRows?: OnRows
-  /** @param what - is being done now */
-  readonly onStep?: (what: string) => void
+  readonly onProgress?: (progress: SidRefreshProgress) => void
   readonly signal?: AbortSignal
 }
 
@@ -71,8 +70,17 @@ export type SidRefreshPlan =
       readonly ceiling?: number
       /** Vectors of then: codebooks are first rotated to where the items are now. */
       readonly rotateFrom?: VectorFile
+      /** Ends of the blocks that are rotated apart, the last one the dimension. @default one block */
+      readonly rotateBlocks?: readonly number[]
     }
   | { readonly kind: 're-base'; readonly relabel: 'none' | 'first' | 'all' }
+
+/** @param share - of this phase that is done, up to 1 @param note - where it stands */
+export interface SidRefreshProgress {
+  readonly phase: 'read' | 'search' | 'fit'
+  readonly share: number
+  readonly note: string
+}
 
 export const sidRefreshDefaults = { seed: 1, ceiling: refreshDefaults.ceiling } as const
 
@@ -125,7 +133,8 @@ export interface SidRefreshed {
  *   SIDESTREAM_ARTIFACT_MISSING, SIDESTREAM_ARTIFACT_CORRUPT, SIDESTREAM_FILE_INVALID, SIDESTREAM_FILE_UNREADABLE
  */
 export async function sidRefreshFiles(files: SidRefreshFiles): Promise<SidRefreshed> {
-  const { plan, onStep, onRows, signal } = files
+  const { plan, onProgress, signal } = files
+  const onRows: OnRows = (rows, share) => onProgress?.({ phase: 'read', share, note: `${rows} vectors` })
   const out = resolve(files.out)
   await requireFree(out)
   const stored = await readBundleDirectory(files.bundle)
@@ -140,7 +149,6 @@ export async function sidRefreshFiles(files: SidRefreshFiles): Promise<SidRefres
     ...(weights && { weights }),
     ...capacityOf(parent, files),
   }
-  onStep?.(plan.kind === 'refresh' ? 'searching the switching cost' : 'fitting anew')
   const { bundle, codes, ...result } =
     plan.kind === 'refresh' ? await refreshed(parent, stored.manifest.name, given, plan, files) : await rebased(parent, given, plan, files)
   const { sizes } = bundle.codebooks
@@ -156,11 +164,13 @@ export async function sidRefreshFiles(files: SidRefreshFiles): Promise<SidRefres
     maxBucket,
     suffixes: suffixes ? suffixCount(suffixes) : null,
   }
-  onStep?.('writing')
   const table = { items: itemBatches(items.ids, codes, sizes.length, suffixes), suffix: suffixes !== undefined }
   await writeBundleDirectory(out, { bundle, ...table, metrics: { ...metrics } })
   return metrics
 }
+
+/** Nearest items that new items are looked up by. */
+const recallNeighbors = 10
 
 /** Taken over from the parent, but for what is given. @throws SIDESTREAM_USAGE_INVALID */
 function capacityOf({ collisions: before }: Bundle, { capacity = before?.capacity ?? null, duplicates }: SidRefreshFiles): CapacityOf {
@@ -190,8 +200,8 @@ async function refreshed(
   parent: Bundle,
   name: string,
   given: Given,
-  { budget, ceiling, rotateFrom }: Extract<SidRefreshPlan, { kind: 'refresh' }>,
-  { in: file, seed = sidRefreshDefaults.seed, threads = 1, signal }: SidRefreshFiles,
+  { budget, ceiling, rotateFrom, rotateBlocks }: Extract<SidRefreshPlan, { kind: 'refresh' }>,
+  { in: file, seed = sidRefreshDefaults.seed, threads = 1, onProgress, signal }: SidRefreshFiles,
 ): Promise<Renewed> {
   const { dim } = parent.codebooks
   const { collisions, capacityBefore } = given
@@ -199,10 +209,11 @@ async function refreshed(
   const found = await refreshCodebooks(
     { bundle: parent, ...given },
     {
-      ...{ budget, seed, threads },
+      ...{ budget, seed, threads, recall: { k: recallNeighbors } },
+      onProgress: (progress) => onProgress?.(progress.phase === 'fit' ? { phase: 'fit', ...fitStands(progress) } : searchStands(progress)),
       ...(ceiling !== undefined && { ceiling }),
       ...(collisions && { collisions }),
-      ...(earlier && { rotation: { earlier } }),
+      ...(earlier && { rotation: { earlier, ...(rotateBlocks && { ends: rotateBlocks }) } }),
       ...(signal && { signal }),
     },
   )
@@ -238,7 +249,7 @@ async function rebased(
   parent: Bundle,
   given: Given,
   { relabel }: Extract<SidRefreshPlan, { kind: 're-base' }>,
-  { in: file, seed = sidRefreshDefaults.seed, threads = 1, signal }: SidRefreshFiles,
+  { in: file, seed = sidRefreshDefaults.seed, threads = 1, onProgress, signal }: SidRefreshFiles,
 ): Promise<Renewed> {
   if (parent.network !== undefined) {
     throw new SidestreamError(
@@ -261,6 +272,7 @@ async function rebased(
         ...(settings.beam !== undefined && { beam: settings.beam }),
         ...(penalties && { balance: {} }),
         ...(fsq && { fsqDigits: fsq.digits }),
+        onProgress: (progress) => onProgress?.({ phase: 'fit', ...fitStands(progress) }),
         ...(signal && { signal }),
       },
     },
@@ -326,6 +338,15 @@ async function earlierVectors(held: HeldVectors, { parents, ids }: Given, file: 
       )
   }
   return out
+}
+
+function searchStands({ tried, most, point }: Extract<RefreshProgress, { phase: 'search' }>): SidRefreshProgress {
+  const { delta, churn } = point
+  return {
+    phase: 'search',
+    share: tried / most,
+    note: `cost ${tried}: ${delta === Infinity ? 'infinite' : Number(delta.toPrecision(4))}, changes ${(100 * churn).toFixed(2)} % of the IDs`,
+  }
 }
 
 /** A curve as plain JSON. */

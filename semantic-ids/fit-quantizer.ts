@@ -8,10 +8,10 @@ import { fitWithCrew, type FitOptions } from './fit.ts'
 import { fitRqVae, type RqVaeOptions } from './rq-vae.ts'
 import { Crew } from './walk-pool.ts'
 
-/** How codebooks are fitted, whole: no progress is told, nothing is resumed. */
+/** How codebooks are fitted, whole: nothing is resumed. */
 export type QuantizerOptions =
-  | ({ readonly method?: 'rq-kmeans' } & Omit<FitOptions, 'resume' | 'onProgress'>)
-  | ({ readonly method: 'rq-vae' } & Omit<RqVaeOptions, 'resume' | 'onProgress'>)
+  | ({ readonly method?: 'rq-kmeans' } & Omit<FitOptions, 'resume'>)
+  | ({ readonly method: 'rq-vae' } & Omit<RqVaeOptions, 'resume'>)
 
 export interface FittedQuantizer extends Quantizer {
   /** Fraction of variance unexplained: what the codebooks leave of the rows fitted on, or what a decoder does not give back. */

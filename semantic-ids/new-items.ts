@@ -10,9 +10,12 @@ import { pick, type Cohort } from './refresh-cohort.ts'
 export interface RecallOptions {
   /** Nearest items by cosine of the vectors that should be near by cosine of the decoded IDs, too. */
   readonly k: number
-  /** Most items that are asked of either kind, drawn by a hash of their id. @default 2000 */
+  /** Most items that are asked of either kind, drawn by a hash of their id. @default 1000, fewer (100 at least) beyond 2^23 numbers */
   readonly queries?: number
 }
+
+/** Multiplications that asking about one kind of items may take by default. */
+const products = 2 ** 33
 
 /** Figures of the new items, those of the known ones beside them. */
 export interface NewItems {
@@ -22,7 +25,14 @@ export interface NewItems {
   /** Of the items that had an ID; null without any. */
   readonly knownDistortion: number | null
   /** Share of the k nearest by vector that are among the k nearest by decoded ID; null where it was not asked. */
-  readonly recall: { readonly k: number; readonly queries: number; readonly recall: number; readonly knownRecall: number | null } | null
+  readonly recall: {
+    readonly k: number
+    /** Items asked: new ones, and known ones. */
+    readonly queries: number
+    readonly knownQueries: number
+    readonly recall: number
+    readonly knownRecall: number | null
+  } | null
 }
 
 /** @returns undefined without new items */
@@ -41,16 +51,16 @@ export async function judgeNewItems(
     reconstruction(pick(vectors, rows, codebooks.dim), pick(codes, rows, levels), codebooks, settings).distortion
   const found = { items: fresh.length, distortion: error(fresh), knownDistortion: known.length === 0 ? null : error(known) }
   if (recall === undefined) return { ...found, recall: null }
-  const { k, queries = 2000 } = recall
+  const { k, queries = Math.max(100, Math.min(1000, Math.floor(products / cohort.x.length))) } = recall
   const decoded = decode(codes, codebooks)
   const share = async (rows: Uint32Array): Promise<number> => {
     const truth = await cosineNeighbors(cohort.x, codebooks.dim, rows, { k, threads })
     const near = await cosineNeighbors(decoded, codebooks.dim, rows, { k, threads })
     return overlap(truth, near, k)
   }
-  const asked = drawn(fresh, ids, queries, seed)
-  const knownRecall = known.length === 0 ? null : await share(drawn(known, ids, queries, seed))
-  return { ...found, recall: { k, queries: asked.length, recall: await share(asked), knownRecall } }
+  const [asked, others] = [drawn(fresh, ids, queries, seed), drawn(known, ids, queries, seed)]
+  const knownRecall = others.length === 0 ? null : await share(others)
+  return { ...found, recall: { k, queries: asked.length, knownQueries: others.length, recall: await share(asked), knownRecall } }
 }
 
 /** Share of the neighbors in `truth` that stand in `near`, row by row of k. */

@@ -42,6 +42,13 @@ export interface Trial {
   readonly resolution: Resolution | undefined
 }
 
+/** Where a search stands: after the `tried`th cost, of at most `most`. */
+export interface SearchProgress {
+  readonly tried: number
+  readonly most: number
+  readonly point: CurvePoint
+}
+
 export interface SearchOptions {
   readonly budget: ChurnBudget
   readonly rounds: number
@@ -49,6 +56,7 @@ export interface SearchOptions {
   readonly largestDelta: number
   readonly collisions?: CollisionOptions | undefined
   readonly signal?: AbortSignal | undefined
+  readonly onTrial?: ((progress: SearchProgress) => void) | undefined
 }
 
 /**
@@ -63,7 +71,7 @@ export async function searchDelta(
   options: SearchOptions,
   walk: CodebookWalk,
 ): Promise<{ best: Trial; curve: CurvePoint[] }> {
-  const { budget, steps, largestDelta } = options
+  const { budget, steps, largestDelta, onTrial } = options
   const sums = new CodeSums(cohort.x, start)
   sums.assign(cohort.old)
   const refitted = refitUnderOld(cohort, sums, start)
@@ -72,6 +80,7 @@ export async function searchDelta(
   const attempt = async (delta: number): Promise<boolean> => {
     const trial = await tryDelta(cohort, sums, refitted, settings, delta, options, walk)
     curve.push(trial.point)
+    onTrial?.({ tried: curve.length, most: steps + 2, point: trial.point })
     if (trial.point.within && (best === undefined || trial.point.fvu <= best.point.fvu)) best = trial
     return trial.point.within
   }

@@ -16,12 +16,12 @@ import { budgetText, checkBudget, type ChurnBudget } from './churn-budget.ts'
 import { CodebookWalk } from './codebook-walk.ts'
 import type { Codebooks, EncodeSettings, Quantizer } from './codebooks.ts'
 import { resolveCollisions, type CollisionOptions, type CollisionReport } from './collisions.ts'
-import { fitDefaults, fitWithCrew } from './fit.ts'
+import { fitDefaults, fitWithCrew, type FitProgress } from './fit.ts'
 import { Moves } from './moves.ts'
 import { judgeNewItems, type NewItems, type RecallOptions } from './new-items.ts'
 import { reconstruction } from './quality-distortion.ts'
 import { cohortOf, inOrderOf, pick, requireKnown, requireSameSizes, type Cohort, type RefreshInput } from './refresh-cohort.ts'
-import { searchDelta, type CurvePoint } from './refresh-search.ts'
+import { searchDelta, type CurvePoint, type SearchProgress } from './refresh-search.ts'
 import { codebooksBack, rotationOnto, type Rotation } from './rotation.ts'
 import { preparedFloat32 } from './encode.ts'
 import { Crew } from './walk-pool.ts'
@@ -66,8 +66,13 @@ export interface RefreshOptions {
   readonly iterations?: number
   /** Worker threads. @default 1 */
   readonly threads?: number
+  /** Called after every switching cost, then after every round of the free fit. */
+  readonly onProgress?: (progress: RefreshProgress) => void
   readonly signal?: AbortSignal
 }
+
+/** Where a refresh stands. */
+export type RefreshProgress = ({ readonly phase: 'search' } & SearchProgress) | ({ readonly phase: 'fit' } & FitProgress)
 
 export const refreshDefaults = {
   ceiling: 1.25,
@@ -115,7 +120,8 @@ export interface Refresh {
  */
 export async function refreshCodebooks(input: RefreshInput, options: RefreshOptions): Promise<Refresh> {
   const { ceiling, threads, rounds, steps, largestDelta } = { ...refreshDefaults, ...options }
-  const { budget, seed, signal, collisions } = options
+  const { budget, seed, signal, collisions, onProgress } = options
+  const onTrial = onProgress && ((progress: SearchProgress): void => onProgress({ phase: 'search', ...progress }))
   const { codebooks, settings } = input.bundle
   const { dim, sizes } = codebooks
   requireRefreshable(input.bundle)
@@ -128,7 +134,8 @@ export async function refreshCodebooks(input: RefreshInput, options: RefreshOpti
   const crew = new Crew(threads)
   try {
     const walk = await CodebookWalk.like({ codebooks: start, settings }, true, crew)
-    const { best, curve } = await searchDelta(cohort, start, settings, { budget, rounds, steps, largestDelta, collisions, signal }, walk)
+    const searching = { budget, rounds, steps, largestDelta, collisions, signal, onTrial }
+    const { best, curve } = await searchDelta(cohort, start, settings, searching, walk)
     const freeFvu = options.freeFvu ?? (await freeDistortion(cohort, codebooks, settings, options, crew))
     const report = reconstruction(cohort.vectors, best.codes, best.codebooks, settings)
     if (report.fvu > ceiling * freeFvu + 1e-9) throw refused(report.fvu, freeFvu, ceiling, budget, best.point, curve)
@@ -207,7 +214,7 @@ async function freeDistortion(
   { vectors, ids }: Cohort,
   { dim, sizes, levels, penalties, fsq }: Codebooks,
   { normalize, beam }: EncodeSettings,
-  { seed, signal, balance, collisions, iterations = refreshDefaults.iterations }: RefreshOptions,
+  { seed, signal, balance, collisions, iterations = refreshDefaults.iterations, onProgress }: RefreshOptions,
   crew: Crew,
 ): Promise<number> {
   const fit = await fitWithCrew(
@@ -222,6 +229,7 @@ async function freeDistortion(
       ...(beam !== undefined && { beam }),
       ...(penalties && { balance: balance ?? {} }),
       ...(signal && { signal }),
+      ...(onProgress && { onProgress: (progress) => onProgress({ phase: 'fit', ...progress }) }),
     },
     crew,
   )

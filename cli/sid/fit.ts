@@ -3,14 +3,14 @@
 import { Option } from 'commander'
 import type { Command } from 'commander'
 import { sidCodebookUpdates, sidDuplicates, sidEstimators, sidFitDefaults, sidFitFiles, sidFitMethods } from '../../pipeline/index.ts'
-import type { SidDuplicates, SidFitMethod, SidFitMetrics, SidFitProgress, SidRqVaeOptions } from '../../pipeline/index.ts'
+import type { SidDuplicates, SidFitMethod, SidFitMetrics, SidRqVaeOptions } from '../../pipeline/index.ts'
 import { interruptSignal, numberFrom, once, plainCommand, wholeNumber } from '../options.ts'
 import { createOutput } from '../output.ts'
-import type { Output, Progress } from '../output.ts'
 import {
   capacityText,
   interrupted,
   itemTable,
+  PhaseBars,
   suffixLines,
   tableOption,
   threadsOption,
@@ -86,7 +86,7 @@ export function sidFitCommand(): Command {
   return threadsOption(command).action(async (options: Options) => {
     const { json, levels, raw, balanced, normalizeResiduals, fsq, method, seed, threads, resume, out } = options
     const output = createOutput(json)
-    const watch = new FitProgress(output)
+    const watch = new PhaseBars(output, { read: 'reading', fit: 'fitting', pass: 'passing over all rows', encode: 'encoding' })
     const signal = interruptSignal()
     const attract = itemTable(options.attract, options.attractColumns)
     const rqVae: SidRqVaeOptions = {
@@ -175,36 +175,6 @@ function networkOptions(command: Command): Command {
 function pickGiven<K extends keyof Options>(options: Options, names: readonly K[]): { [N in K]?: NonNullable<Options[N]> } {
   return Object.fromEntries(names.flatMap((name) => (options[name] === undefined ? [] : [[name, options[name]]]))) as {
     [N in K]?: NonNullable<Options[N]>
-  }
-}
-
-const phaseLabels: Readonly<Record<SidFitProgress['phase'], string>> = {
-  read: 'reading',
-  fit: 'fitting',
-  pass: 'passing over all rows',
-  encode: 'encoding',
-}
-
-/** A bar for each phase. */
-class FitProgress {
-  readonly #output: Output
-  #bar: Progress | undefined
-  #phase: SidFitProgress['phase'] | undefined
-
-  constructor(output: Output) {
-    this.#output = output
-  }
-
-  readonly show = ({ phase, share, note }: SidFitProgress): void => {
-    if (phase !== this.#phase) this.end()
-    this.#phase = phase
-    this.#bar ??= this.#output.progress(phaseLabels[phase])
-    this.#bar.update(share, note)
-  }
-
-  end(): void {
-    this.#bar?.end()
-    this.#bar = undefined
   }
 }
 

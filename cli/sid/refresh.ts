@@ -13,13 +13,17 @@ import {
   columnsOf,
   interrupted,
   itemTable,
+  PhaseBars,
   suffixLines,
   tableOption,
   threadsOption,
   vectorFile,
   vectorOptions,
+  wholeNumbers,
 } from './shared.ts'
 import type { VectorOptions } from './shared.ts'
+
+export type ChurnBudget = Extract<SidRefreshPlan, { kind: 'refresh' }>['budget']
 
 interface Options extends VectorOptions {
   readonly json: boolean
@@ -38,6 +42,7 @@ interface Options extends VectorOptions {
   readonly capacity?: number | 'none'
   readonly duplicates?: SidDuplicates
   readonly suffix?: boolean
+  readonly rotateBlocks?: number[]
   readonly rebase: boolean
   readonly relabel?: 'first' | 'all'
   readonly seed: number
@@ -62,6 +67,11 @@ export function sidRefreshCommand(): Command {
     .option('--traffic-budget <share>', 'most of the traffic whose items change their ID; takes --traffic', share('--traffic-budget'))
     .option('--ceiling <factor>', `most distortion, relative to a free fit on the same vectors (${sidRefreshDefaults.ceiling})`, factor)
     .option('--rotate-from <file>', 'vectors of then: codebooks are rotated to where the items are now, first', once('--rotate-from'))
+    .option(
+      '--rotate-blocks <ends>',
+      'where the blocks end that are rotated apart, such as 64,128: those of Matryoshka prefixes (one block)',
+      wholeNumbers('--rotate-blocks', 1, 65_536),
+    )
     .option('--capacity <items>', 'most items of one ID, or none; who keeps an ID never moves (as the bundle has it)', capacity)
     .addOption(
       new Option('--duplicates <rule>', 'identical vectors take one place of the capacity, or a place each (as the bundle has it)').choices(
@@ -83,7 +93,8 @@ export function sidRefreshCommand(): Command {
     const plan = planOf(options)
     const traffic = itemTable(options.traffic, options.trafficColumns)
     const signal = interruptSignal()
-    const bar = output.progress('reading')
+    const fit = plan.kind === 'refresh' ? 'fitting freely, to compare' : 'fitting anew'
+    const bars = new PhaseBars(output, { read: 'reading', search: 'searching the switching cost', fit })
     try {
       const result = await sidRefreshFiles({
         ...vectorFile(options.in, options),
@@ -93,15 +104,11 @@ export function sidRefreshCommand(): Command {
         ...(capacity !== undefined && { capacity: capacity === 'none' ? null : capacity }),
         ...(duplicates && { duplicates }),
         ...(options.suffix && { suffix: true }),
-        onRows: (rows, read) => bar.update(read, `${rows} vectors`),
-        onStep: (what) => {
-          bar.end()
-          if (!json) output.note(what)
-        },
+        onProgress: bars.show,
       })
         .catch(interrupted(signal, `no bundle was written to ${out}; give the same command again`))
-        .finally(() => bar.end())
-      output.result({ out, ...result }, refreshText(result, out))
+        .finally(() => bars.end())
+      output.result({ out, ...result }, refreshText(result, out, plan))
     } catch (error) {
       if (!isSidestreamError(error) || error.code !== 'SIDESTREAM_BUDGET_REFUSED') throw error
       refuse(output, error)
@@ -111,11 +118,12 @@ export function sidRefreshCommand(): Command {
 
 /** @throws SIDESTREAM_USAGE_INVALID */
 function planOf(options: Options): SidRefreshPlan {
-  const { churnBudget, firstCodeBudget, levelBudget, prefixBudget, trafficBudget, ceiling, rotateFrom, rebase, relabel, traffic } = options
+  const { churnBudget, firstCodeBudget, levelBudget, prefixBudget, trafficBudget, ceiling, rotateFrom, rotateBlocks } = options
+  const { rebase, relabel, traffic } = options
   const refuseUsage = (what: string): never => {
     throw new SidestreamError('SIDESTREAM_USAGE_INVALID', what)
   }
-  const bounds = { churnBudget, firstCodeBudget, levelBudget, prefixBudget, trafficBudget, ceiling, rotateFrom }
+  const bounds = { churnBudget, firstCodeBudget, levelBudget, prefixBudget, trafficBudget, ceiling, rotateFrom, rotateBlocks }
   const given = Object.values(bounds).some((value) => value !== undefined)
   if (rebase) {
     if (given) refuseUsage('a re-base keeps no budget, no ceiling and no rotation: leave those out, or leave --rebase out')
@@ -131,6 +139,8 @@ function planOf(options: Options): SidRefreshPlan {
   )
     refuseUsage('say how many IDs may change with --churn-budget, such as 0.1 (0: none, 1: all), or declare a new ID space with --rebase')
   if (trafficBudget !== undefined && traffic === undefined) refuseUsage('--traffic-budget needs traffic per item: add --traffic <file>')
+  if (rotateBlocks !== undefined && rotateFrom === undefined)
+    refuseUsage('--rotate-blocks says how to rotate: add --rotate-from <file>, the vectors of then')
   return {
     kind: 'refresh',
     budget: {
@@ -142,19 +152,26 @@ function planOf(options: Options): SidRefreshPlan {
     },
     ...(ceiling !== undefined && { ceiling }),
     ...(rotateFrom !== undefined && { rotateFrom: vectorFile(rotateFrom, columnsOf(options)) }),
+    ...(rotateBlocks !== undefined && { rotateBlocks }),
   }
 }
 
 /** A refusal with its curve: one object for programs, a table and what to do for people. */
 function refuse(output: Output, { code, message, details }: SidestreamError): void {
-  const { curve: tried, budget, ceiling, fvu, freeFvu } = details as { curve: Parameters<typeof sidCurve>[0] } & Record<string, unknown>
+  const {
+    curve: tried,
+    budget,
+    ceiling,
+    fvu,
+    freeFvu,
+  } = details as { curve: Parameters<typeof sidCurve>[0]; budget: ChurnBudget } & Record<string, unknown>
   const curve = sidCurve(tried)
   if (output.json) output.result({ error: { code, message }, budget, ceiling, fvu, freeFvu, curve }, '')
-  output.note(`${curveText(curve)}\n${code}: ${message}: --churn-budget, --ceiling or --rebase. No bundle was written.`)
+  output.note(`${curveText(curve, budget)}\n${code}: ${message}: --churn-budget, --ceiling or --rebase. No bundle was written.`)
   process.exitCode = exitCodes.refused
 }
 
-function refreshText(result: SidRefreshed, out: string): string {
+function refreshText(result: SidRefreshed, out: string, plan: SidRefreshPlan): string {
   const {
     kind,
     items,
@@ -173,7 +190,7 @@ function refreshText(result: SidRefreshed, out: string): string {
   } = result
   const against = freeFvu === null || freeFvu === 0 ? '' : `, ${(fvu / freeFvu).toFixed(3)} times that of a free fit`
   return [
-    ...(curve.length === 0 ? [] : [curveText(curve), '']),
+    ...(plan.kind === 're-base' ? [] : [curveText(curve, plan.budget), '']),
     `${items.known} items had an ID${items.returned === 0 ? '' : ` (${items.returned} of them were away)`}, ${items.fresh} are new, ${items.vanished} have vanished`,
     ...(items.forgotten === 0
       ? []
@@ -192,6 +209,7 @@ function refreshText(result: SidRefreshed, out: string): string {
       ? []
       : [`the capacity was ${capacityBefore}${collisions === null ? ' and is dropped: nothing bounds the items of an ID any more' : ''}`]),
     ...suffixLines(suffixes),
+    ...(newItems?.recall ? [recallText(newItems.recall)] : []),
     ...(relabel === null
       ? []
       : [
@@ -205,18 +223,50 @@ function refreshText(result: SidRefreshed, out: string): string {
   ].join('\n')
 }
 
-/** A table of the switching costs that were tried. */
-export function curveText(curve: readonly SidCurvePoint[]): string {
-  const weighted = curve.some((point) => point.trafficWeighted !== undefined)
+function recallText({
+  k,
+  queries,
+  knownQueries,
+  recall,
+  knownRecall,
+}: NonNullable<NonNullable<SidRefreshed['newItems']>['recall']>): string {
+  const others = knownRecall === null ? '' : `, of the others ${percent(knownRecall)} (${knownQueries} asked)`
+  return `of the ${k} nearest of new items ${percent(recall)} are among the ${k} nearest by ID (${queries} asked)${others}`
+}
+
+interface CurveColumn {
+  readonly name: string
+  /** 1: none. */
+  readonly bound: number
+  readonly of: (point: SidCurvePoint) => number
+}
+
+/** A table of the switching costs that were tried: churn of IDs and first codes, and whatever else is bounded or weighted; bounds in brackets. */
+export function curveText(curve: readonly SidCurvePoint[], budget: ChurnBudget): string {
+  const { full, firstCode = 1, prefix = [], perLevel = [], trafficWeighted = 1 } = budget
+  const later = (bounds: readonly (number | null)[], column: (level: number) => Omit<CurveColumn, 'bound'>): CurveColumn[] =>
+    bounds.flatMap((bound, level) => (level === 0 || bound === null ? [] : [{ ...column(level), bound }]))
+  const columns: CurveColumn[] = [
+    { name: 'IDs changed', bound: full, of: ({ churn }) => churn },
+    { name: 'first codes', bound: Math.min(firstCode, prefix[0] ?? 1, perLevel[0] ?? 1), of: (point) => point.firstCode },
+    ...later(prefix, (level) => ({ name: `first ${level + 1} codes`, of: (point) => point.prefix[level]! })),
+    ...later(perLevel, (level) => ({ name: `code ${level + 1}`, of: (point) => point.perLevel[level]! })),
+    ...(curve[0]?.trafficWeighted === undefined
+      ? []
+      : [{ name: 'of traffic', bound: trafficWeighted, of: (point: SidCurvePoint) => point.trafficWeighted! }]),
+  ]
   return textTable(
-    ['switching cost', 'IDs changed', 'first codes', ...(weighted ? ['of traffic'] : []), 'FVU', 'within budget'],
-    curve.map(({ delta, churn, firstCode, trafficWeighted, fvu, within }) => [
-      delta === null ? 'infinite' : String(Number(delta.toPrecision(4))),
-      percent(churn),
-      percent(firstCode),
-      ...(weighted ? [percent(trafficWeighted ?? 0)] : []),
-      fvu.toFixed(5),
-      within ? 'yes' : 'no',
+    [
+      'switching cost',
+      ...columns.map(({ name, bound }) => (bound < 1 ? `${name} (${Number((100 * bound).toPrecision(4))} %)` : name)),
+      'FVU',
+      'within budget',
+    ],
+    curve.map((point) => [
+      point.delta === null ? 'infinite' : String(Number(point.delta.toPrecision(4))),
+      ...columns.map(({ of }) => percent(of(point))),
+      point.fvu.toFixed(5),
+      point.within ? 'yes' : 'no',
     ]),
   )
 }

@@ -5,6 +5,7 @@ import type { Command } from 'commander'
 import { SidestreamError } from '../../schemas/index.ts'
 import type { ItemTable, SidCollisions, VectorFile } from '../../pipeline/index.ts'
 import { once, wholeNumber } from '../options.ts'
+import type { Output, Progress } from '../output.ts'
 
 export interface VectorOptions {
   readonly in?: string
@@ -100,6 +101,31 @@ export function capacityText({ capacity, duplicates, moved, unresolved, publishe
 /** What a suffix came to; nothing without one. */
 export function suffixLines(suffixes: number | null): string[] {
   return suffixes === null ? [] : [`ID and suffix are 1-1, with suffixes below ${suffixes}: numbers without a meaning`]
+}
+
+/** A bar for each phase of a command. */
+export class PhaseBars<P extends string> {
+  readonly #output: Output
+  readonly #labels: Readonly<Record<P, string>>
+  #bar: Progress | undefined
+  #phase: P | undefined
+
+  constructor(output: Output, labels: Readonly<Record<P, string>>) {
+    this.#output = output
+    this.#labels = labels
+  }
+
+  readonly show = ({ phase, share, note }: { readonly phase: P; readonly share: number; readonly note: string }): void => {
+    if (phase !== this.#phase) this.end()
+    this.#phase = phase
+    this.#bar ??= this.#output.progress(this.#labels[phase])
+    this.#bar.update(share, note)
+  }
+
+  end(): void {
+    this.#bar?.end()
+    this.#bar = undefined
+  }
 }
 
 /** Ends an interrupted command with a message instead of the abort itself. @param advice - what is left and what to do */

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { readBundleDirectory, readSidGate, sidFitFiles, sidRefreshFiles, sidReportFiles } from '../../pipeline/index.ts'
-import type { SidRefreshFiles, SidReportFiles } from '../../pipeline/index.ts'
+import type { SidRefreshFiles, SidRefreshProgress, SidReportFiles } from '../../pipeline/index.ts'
 import { readCodes, readColumns } from '../../schemas/index.ts'
 import { run, runFailing, runJson, useBuiltProgram } from './command.ts'
 import { clustered, moved, writeVectors } from './vector-files.ts'
@@ -85,12 +85,16 @@ test('the chain: report, refresh within its budget, encode, report beside the co
   const renewed = (await runJson(refresh('second', '--churn-budget', '0.1', '--traffic', 'about.csv'), home)) as unknown as Curve & {
     churn: { full: number; trafficWeighted: number }
     items: object
+    newItems: { recall: Record<'k' | 'queries' | 'knownQueries' | 'recall' | 'knownRecall', number> }
   }
   deepStrictEqual(renewed.items, { known: 798, returned: 0, fresh: 3, vanished: 2, forgotten: 0 })
   ok(renewed.churn.full <= 0.1 && renewed.churn.full > 0)
   ok(renewed.churn.trafficWeighted > 0)
   ok(renewed.curve.length > 3)
   ok(renewed.curve.some(({ within }) => !within))
+  const { recall } = renewed.newItems
+  deepStrictEqual([recall.k, recall.queries, recall.knownQueries], [10, 3, 798])
+  ok(recall.recall > 0 && recall.recall <= 1 && recall.knownRecall > 0 && recall.knownRecall <= 1)
   const { manifest } = await readBundleDirectory(join(home, 'second'))
   const { manifest: parent } = await readBundleDirectory(join(home, 'first'))
   strictEqual(manifest.about['parent'], 'first')
@@ -165,6 +169,44 @@ test('a budget of 0 keeps every ID, of 1 takes the best, bounds per level and on
     home,
   )) as unknown as typeof still
   ok(rotated.churn.full <= 0.1)
+})
+
+test('the table of costs has a column for every bound, and where the work stands is told by phase', async () => {
+  const { code, stdout, stderr } = await run(
+    refresh('columns', '--level-budget', 'any,0.5,0.25', '--prefix-budget', '0.125,0.375', '--ceiling', '9'),
+    home,
+  )
+  strictEqual(code, 0, stderr)
+  match(
+    stdout,
+    /^switching cost  IDs changed  first codes \(12\.5 %\)  first 2 codes \(37\.5 %\)  code 2 \(50 %\)  code 3 \(25 %\) +FVU  within budget\n/,
+  )
+  match(stdout, /of the 10 nearest of new items .* are among the 10 nearest by ID \(3 asked\), of the others .* \(798 asked\)/)
+  const seen: SidRefreshProgress[] = []
+  const work = {
+    bundle: join(home, 'first'),
+    in: join(home, 'now.csv'),
+    onProgress: (stands: SidRefreshProgress) => void seen.push(stands),
+  }
+  const { curve } = await sidRefreshFiles({ ...work, out: join(home, 'seen'), plan: { kind: 'refresh', budget: { full: 0.1 } } })
+  deepStrictEqual([...new Set(seen.map(({ phase }) => phase))], ['read', 'search', 'fit'])
+  const searched = seen.filter(({ phase }) => phase === 'search')
+  strictEqual(searched.length, curve.length)
+  match(searched[0]!.note, /^cost 1: 0, changes \d+\.\d\d % of the IDs$/)
+  ok(seen.every(({ share }, i) => share <= 1 && (seen[i - 1]?.phase !== seen[i]!.phase || share >= seen[i - 1]!.share)))
+  seen.length = 0
+  await sidRefreshFiles({ ...work, out: join(home, 'seen-based'), plan: { kind: 're-base', relabel: 'none' } })
+  deepStrictEqual([...new Set(seen.map(({ phase }) => phase))], ['read', 'fit'])
+})
+
+test('codebooks are rotated block by block where the ends of blocks are given', async () => {
+  const rotation = async (out: string, ...flags: string[]): Promise<object> => {
+    await runJson(refresh(out, '--churn-budget', '0.1', '--rotate-from', 'then.parquet', ...flags), home)
+    const { manifest } = await readBundleDirectory(join(home, out))
+    return (manifest.about['policy'] as { rotation: object }).rotation
+  }
+  deepStrictEqual(await rotation('one-block'), { ends: [6] })
+  deepStrictEqual(await rotation('blocks', '--rotate-blocks', '2,6'), { ends: [2, 6] })
 })
 
 test('a refusal shows the curve and what to do, exits with 3 and leaves no bundle', async () => {
@@ -305,6 +347,10 @@ test('what cannot be compared, judged or refreshed is named', async () => {
       () => refreshing({ plan: { kind: 'refresh', budget: { full: 0.1 }, rotateFrom: { in: at('half.csv') } } }),
       /half\.csv: lacks the earlier vector of "item-40\d", which has codes/,
     ],
+    [
+      () => refreshing({ plan: { kind: 'refresh', budget: { full: 0.1 }, rotateFrom: { in: at('then.parquet') }, rotateBlocks: [2, 5] } }),
+      /blocks that end at \[2, 5\] do not cover 6 dims/,
+    ],
   ] as const) {
     await rejects(work, { message })
   }
@@ -315,6 +361,7 @@ test('what cannot be compared, judged or refreshed is named', async () => {
     [report('first', '--labels', 'about.csv', '--labels-columns', 'label'), /--labels-columns must be two names between a comma/],
     [refresh('no'), /say how many IDs may change with --churn-budget, such as 0\.1/],
     [refresh('no', '--churn-budget', '1.5'), /--churn-budget must be a share from 0 to 1, not "1\.5"/],
+    [refresh('no', '--churn-budget', '0.1', '--rotate-blocks', '2,6'), /--rotate-blocks says how to rotate: add --rotate-from/],
     [refresh('no', '--rebase', '--churn-budget', '0.1'), /a re-base keeps no budget/],
     [refresh('no', '--churn-budget', '0.1', '--relabel'), /--relabel renames the codes of a re-base: add --rebase/],
     [refresh('no', '--churn-budget', '0.1', '--traffic-budget', '0.1'), /needs traffic per item: add --traffic/],
