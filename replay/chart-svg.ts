@@ -51,14 +51,14 @@ export async function renderChart(option: EChartsOption, frame: ChartFrame): Pro
       },
       ...option,
     })
-    return makeStatic(chart.renderToSVGString(), frame)
+    return staticSvg(chart.renderToSVGString(), frame)
   } finally {
     chart.dispose()
   }
 }
 
 /** Takes out hover rules and bookkeeping, names ids by content, and adds title and description. */
-function makeStatic(drawn: string, { title, description }: ChartFrame): string {
+export function staticSvg(drawn: string, { title, description }: ChartFrame): string {
   const still = drawn
     .replace(/<style[^>]*>[\s\S]*?<\/style>/g, '')
     .replace(/ (?:class|ecmeta_\w+|pointer-events|xmlns:xlink|baseProfile)="[^"]*"/g, '')

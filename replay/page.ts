@@ -17,7 +17,7 @@ export type Block =
   /** Headline numbers side by side. */
   | { readonly kind: 'figures'; readonly figures: readonly Figure[] }
   | Table
-  /** Charts, side by side where there is room. */
+  /** Charts, side by side where there is room; each scrolls where there is less than its width. */
   | { readonly kind: 'charts'; readonly charts: readonly Chart[] }
   /** A chart over the whole width, which scrolls where there is less. */
   | { readonly kind: 'wide'; readonly chart: Chart }
@@ -36,6 +36,8 @@ export interface Table {
   readonly columns: readonly string[]
   /** Digits after the point, by column, so that points stand below each other; null: as few as say all. */
   readonly decimals?: readonly (number | null)[]
+  /** Rows are one line high, and the table scrolls where it is wider than the page. */
+  readonly oneLine?: boolean
   /** Cells by column; null is shown as a dash. */
   readonly rows: readonly (readonly (string | number | null)[])[]
 }
@@ -106,7 +108,7 @@ function blockHtml(block: Block): string {
     case 'table':
       return tableHtml(block)
     case 'wide':
-      return `<div class="wide" tabindex="0">${chartHtml(block.chart)}</div>`
+      return `<div class="wide">${chartHtml(block.chart)}</div>`
     case 'charts':
       return `<div class="charts">${block.charts.map(chartHtml).join('')}</div>`
   }
@@ -117,7 +119,7 @@ function figureHtml({ label, value, note }: Figure): string {
   return `<div><dt>${escapeXml(label)}</dt><dd>${cellText(value)}</dd>${small}</div>`
 }
 
-function tableHtml({ caption, columns, rows, decimals = [] }: Table): string {
+function tableHtml({ caption, columns, rows, decimals = [], oneLine = false }: Table): string {
   const classes = columns.map((_, i) => {
     const cells = rows.map((row) => row[i] ?? null)
     return isNumeric(cells) ? ' class="number"' : isCodes(cells) ? ' class="codes"' : ''
@@ -127,7 +129,7 @@ function tableHtml({ caption, columns, rows, decimals = [] }: Table): string {
     (row) => `<tr>${columns.map((_, i) => `<td${classes[i]!}>${cellText(row[i] ?? null, decimals[i])}</td>`).join('')}</tr>`,
   )
   const title = caption === undefined ? '' : `<caption>${escapeXml(caption)}</caption>`
-  return `<div class="scroll" tabindex="0"><table>${title}<thead><tr>${head}</tr></thead><tbody>\n${body.join('\n')}\n</tbody></table></div>`
+  return `<div class="scroll" tabindex="0"><table${oneLine ? ' class="lines"' : ''}>${title}<thead><tr>${head}</tr></thead><tbody>\n${body.join('\n')}\n</tbody></table></div>`
 }
 
 function isNumeric(cells: readonly (string | number | null)[]): boolean {
@@ -150,5 +152,5 @@ function chartHtml({ svg, caption }: Chart): string {
   if (!svg.startsWith('<svg ') || /<(?:script|foreignObject|iframe|image)|[\s"']on\w+=|href=/i.test(svg.replace(/>[^<]*</g, '><'))) {
     throw new SidestreamError('SIDESTREAM_USAGE_INVALID', 'a chart must be a static SVG, as the functions of charts.ts draw it')
   }
-  return `<figure>${svg}${caption === undefined ? '' : `<figcaption>${escapeXml(caption)}</figcaption>`}</figure>`
+  return `<figure><div class="scroll" tabindex="0">${svg}</div>${caption === undefined ? '' : `<figcaption>${escapeXml(caption)}</figcaption>`}</figure>`
 }

@@ -17,12 +17,24 @@ export class ReportFigures {
   }
 
   /** null where it was not measured or nothing stands behind it. */
-  value(name: string, side: 'value' | 'before' | 'delta' = 'value'): number | null {
+  value(name: string, side: 'value' | 'shared' | 'before' | 'delta' = 'value'): number | null {
     return this.#rows.get(name)?.[side] ?? null
   }
 
   get hasBefore(): boolean {
     return this.report.before !== null
+  }
+
+  /** Headings of `compared`. */
+  get comparedColumns(): readonly string[] {
+    return this.hasBefore ? [...(this.report.shared === null ? [] : ['shared items']), 'before', 'change'] : []
+  }
+
+  /** A figure over the shared items where those are not all, before, and what changed; nothing without an assignment before. */
+  compared(name: string): readonly (number | null)[] {
+    if (!this.hasBefore) return []
+    const shared = this.report.shared === null ? [] : [this.value(name, 'shared')]
+    return [...shared, this.value(name, 'before'), this.value(name, 'delta')]
   }
 
   /** Numbers of the levels and of the prefix lengths, from 1. */

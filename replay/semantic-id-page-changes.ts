@@ -147,13 +147,13 @@ export function comparisonSection(figures: ReportFigures): Section {
       },
       {
         kind: 'table',
-        columns: ['figure', 'value', ...(figures.hasBefore ? ['before', 'change'] : []), 'better', 'behind it'],
+        columns: ['figure', 'value', ...figures.comparedColumns, 'better', 'behind it'],
         rows: figures.report.figures
           .filter(({ slice }) => slice === 'all')
-          .map(({ figure, value, before, delta, better: way, support }) => [
+          .map(({ figure, value, better: way, support }) => [
             figure,
             value,
-            ...(figures.hasBefore ? [before, delta] : []),
+            ...figures.compared(figure),
             way === null ? '' : better[way],
             support,
           ]),

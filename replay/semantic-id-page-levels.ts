@@ -177,13 +177,9 @@ export async function distortionSection(figures: ReportFigures): Promise<Section
   ] as const
   blocks.push({
     kind: 'table',
-    columns: ['figure', 'after', ...(figures.hasBefore ? ['before', 'change'] : [])],
-    decimals: [null, 5, 5, 5],
-    rows: names.map(([name, words]) => [
-      words,
-      figures.value(name),
-      ...(figures.hasBefore ? [figures.value(name, 'before'), figures.value(name, 'delta')] : []),
-    ]),
+    columns: ['figure', 'after', ...figures.comparedColumns],
+    decimals: [null, 5, 5, 5, 5],
+    rows: names.map(([name, words]) => [words, figures.value(name), ...figures.compared(name)]),
   })
   return { title, blocks }
 }

@@ -10,7 +10,7 @@ import type { TreeMapCell } from './tree-map.ts'
 const namedPrefixes = 20
 
 /** The largest prefixes, drawn and with example items. */
-export async function spaceSection({ report }: ReportFigures, space: IdSpace | undefined): Promise<Section> {
+export function spaceSection({ report }: ReportFigures, space: IdSpace | undefined): Section {
   const title = 'The ID space'
   if (space === undefined || space.prefixes.length === 0) {
     return { title, blocks: [{ kind: 'text', text: space === undefined ? 'No map was asked for.' : 'Without items there is no map.' }] }
@@ -18,15 +18,18 @@ export async function spaceSection({ report }: ReportFigures, space: IdSpace | u
   // Items per ID on a log scale: 1 is pale, the most crowded prefix dark.
   const most = Math.max(...space.prefixes.flatMap((node) => [node, ...node.children]).map(crowding))
   const cellOf = (node: IdSpaceNode, depth: number): TreeMapCell => ({
-    name: depth === 0 && node.label !== null ? `${node.codes[0]} ${cut(node.label, 24)}` : String(node.codes.at(-1)),
+    name: depth === 0 && node.label !== null ? `${node.codes[0]} · ${node.label}` : String(node.codes.at(-1)),
     value: node.items,
     shade: most <= 1 ? 0 : Math.log(crowding(node)) / Math.log(most),
+    detail: detailOf(node),
+    ...(node.examples[0] !== undefined && { example: node.examples[0] }),
     children: node.children.map((child) => cellOf(child, depth + 1)),
+    left: node.left.prefixes,
   })
-  const svg = await treeMap({
+  const svg = treeMap({
     title: 'Prefixes by items',
     width: 1040,
-    height: 520,
+    height: 640,
     description: space.prefixes
       .slice(0, 10)
       .map(({ codes, items, label }) => `${codes.join('-')}: ${items} items${label === null ? '' : `, most of ${label}`}`)
@@ -45,11 +48,12 @@ export async function spaceSection({ report }: ReportFigures, space: IdSpace | u
         kind: 'wide',
         chart: {
           svg,
-          caption: `What to see: outer areas are first codes${hasLabels ? ' with their commonest label' : ''}, inner ones second codes; the area counts items, darker cells hold more items per ID (1 to ${formatNumber(most, 1)}).${rest}`,
+          caption: `What to see: outer areas are first codes${hasLabels ? ' with their commonest label' : ''}, inner ones second codes, with an example item where there is room; the area counts items, darker cells hold more items per ID (1 to ${formatNumber(most, 1)}). “12 others” (or +12) are 12 codes too small to draw one by one. Rest the pointer on a cell for its items.${rest}`,
         },
       },
       {
         kind: 'table',
+        oneLine: true,
         caption: `Largest prefixes${space.prefixes.length > namedPrefixes ? `, the first ${namedPrefixes}` : ''}`,
         columns: ['first code', 'items', 'share', 'IDs', ...(hasLabels ? ['commonest label', 'its share'] : []), 'example items'],
         rows: space.prefixes
@@ -72,7 +76,13 @@ function crowding({ items, distinct }: IdSpaceNode): number {
 }
 
 function exampleText(examples: readonly string[]): string {
-  return examples.map((name) => cut(name, 48)).join('; ')
+  return examples.map((name) => cut(name, 32)).join('; ')
+}
+
+/** What stands where the pointer rests. */
+function detailOf({ codes, items, distinct, label, labelShare, examples }: IdSpaceNode): string {
+  const most = label === null ? '' : `, ${percent(labelShare)} ${cut(label, 40)}`
+  return `${codes.join('-')}: ${formatNumber(items)} ${items === 1 ? 'item' : 'items'} in ${formatNumber(distinct)} ${distinct === 1 ? 'ID' : 'IDs'}${most}; such as ${exampleText(examples)}`
 }
 
 /** Who shares an ID: bucket sizes, duplicates apart from collisions, the fullest buckets, what a capacity moved. */
@@ -110,6 +120,7 @@ export function collisionSection(figures: ReportFigures, space: IdSpace | undefi
   if (space !== undefined && space.buckets.length > 0) {
     blocks.push({
       kind: 'table',
+      oneLine: true,
       caption: 'Fullest IDs',
       columns: [
         'ID',

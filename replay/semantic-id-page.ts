@@ -16,6 +16,8 @@ export interface SemanticIdPage {
   readonly report: QualityReport
   /** @default 'Semantic IDs' */
   readonly title?: string
+  /** What has to be known to read the figures, a sentence each. */
+  readonly notes?: readonly string[]
   /** Largest prefixes and fullest buckets, with example items. */
   readonly space?: IdSpace
   /** What a capacity moved. */
@@ -25,12 +27,19 @@ export interface SemanticIdPage {
 }
 
 /** HTML of a report: one file that loads nothing and runs nothing. */
-export async function semanticIdPage({ report, title = 'Semantic IDs', space, collisions, gate }: SemanticIdPage): Promise<string> {
+export async function semanticIdPage({
+  report,
+  title = 'Semantic IDs',
+  notes = [],
+  space,
+  collisions,
+  gate,
+}: SemanticIdPage): Promise<string> {
   const figures = new ReportFigures(report)
   const { items, sizes, idsSha256 } = report.cohort
   const { neighbors, slices } = report.method
   const sections = await Promise.all([
-    shortSection(figures, gate),
+    shortSection(figures, gate, notes),
     usageSection(figures),
     spaceSection(figures, space),
     collisionSection(figures, space, collisions),
@@ -57,7 +66,7 @@ export async function semanticIdPage({ report, title = 'Semantic IDs', space, co
   })
 }
 
-function shortSection(figures: ReportFigures, gate: readonly QualityGateRow[] | undefined): Section {
+function shortSection(figures: ReportFigures, gate: readonly QualityGateRow[] | undefined, notes: readonly string[]): Section {
   const { report } = figures
   if (report.cohort.items === 0) {
     return {
@@ -68,7 +77,8 @@ function shortSection(figures: ReportFigures, gate: readonly QualityGateRow[] | 
   const tile = (label: string, name: string, show: (value: number) => string, note = ''): Figure[] => {
     const row = figures.row(name)
     if (row === undefined || row.value === null) return []
-    const before = row.before === null ? '' : `before: ${show(row.before)}`
+    const shared = report.shared === null || row.shared === null ? '' : `shared items: ${show(row.shared)}, `
+    const before = row.before === null ? '' : `${shared}before: ${show(row.before)}`
     return [{ label, value: show(row.value), note: [before, note].filter((text) => text !== '').join('; ') }]
   }
   const rate = (value: number): string => percent(value)
@@ -84,7 +94,14 @@ function shortSection(figures: ReportFigures, gate: readonly QualityGateRow[] | 
     ...tile('variance unexplained (FVU)', 'fvu', plain),
     ...tile('items whose ID changed', 'churn.full', rate, `first code: ${percent(figures.value('churn.firstCode'))}`),
   ]
-  return { title: 'In short', blocks: [{ kind: 'figures', figures: tiles }, ...gateBlocks(gate)] }
+  return {
+    title: 'In short',
+    blocks: [
+      ...notes.map((text): Block => ({ kind: 'note', tone: 'neutral', text: `Note: ${text}.` })),
+      { kind: 'figures', figures: tiles },
+      ...gateBlocks(gate),
+    ],
+  }
 }
 
 function gateBlocks(gate: readonly QualityGateRow[] | undefined): Block[] {

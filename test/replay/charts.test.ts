@@ -16,7 +16,7 @@ import {
 const frame = { title: 'Loss <b>"&', description: 'Falls from 5 to 2.' }
 const start = Date.UTC(2024, 10, 19)
 const small = { categories: ['a', 'b'], y: { name: '%' }, series: [{ name: 'share', values: [1, 2] }] }
-const charts: Record<string, () => Promise<string>> = {
+const charts: Record<string, () => Promise<string> | string> = {
   'a line chart': () =>
     lineChart({
       ...frame,
@@ -233,14 +233,24 @@ test('counts that stand in bins are drawn as they are, empty ends are left out',
   match(await binnedHistogram({ ...frame, x: { name: 'ms', scale: 'log' }, bins: [{ from: 0, to: 1, count: 3 }] }), /^<svg /)
 })
 
-test('the area of a cell is its value, and its name is escaped', async () => {
-  const svg = await charts['a tree map']!()
-  ok(svg.includes('1 &lt;b&gt;'))
-  // The dark and the middle cell, 5 and 3 of 12; gaps and the names of outer cells take a little of either.
+test('the area of a cell is its value, its name is escaped, and small cells stand in one', () => {
+  const cell = (name: string, value: number, shade: number) => ({ name, value, shade })
+  const small = Array.from({ length: 40 }, (_, i) => cell(`c${i}`, 5, 0.2))
+  const svg = treeMap({
+    ...frame,
+    cells: [
+      { ...cell('1 <b>', 900, 0), detail: '1: 900 & more', children: [cell('4', 500, 1), ...small], left: 7 },
+      { ...cell('2', 300, 0.5), example: 'a lamp' },
+    ],
+  })
+  for (const text of ['>1 &lt;b&gt;</text>', '<title>1: 900 &amp; more</title>', '>a lamp</text>']) ok(svg.includes(text), text)
   const areaOf = (color: string): number => {
-    const [, width, height] = new RegExp(`<path d="M1 1l([\\d.]+) 0l0 ([\\d.]+)l[^"]*"[^>]* fill="${color}"`).exec(svg)!
+    const [, width, height] = new RegExp(`width="([\\d.]+)" height="([\\d.]+)" fill="${color}"`).exec(svg)!
     return Number(width) * Number(height)
   }
+  // The dark and the middle cell; gaps and the names of outer cells take a little of either.
   const ratio = areaOf('#08306b') / areaOf('#68a6cf')
   ok(ratio > 1.4 && ratio < 1.8, String(ratio))
+  const named = [...svg.matchAll(/>c\d+<\/text>/g)].length
+  ok(svg.includes(`>${47 - named} others</text>`), `${named} of 40 small cells are drawn, 7 were left out before`)
 })
