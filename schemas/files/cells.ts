@@ -101,6 +101,7 @@ export function listCell(value: unknown, place: CellPlace, maxEntries: number, s
 
 /** A list of whole numbers of at least 0, such as the codes of a semantic ID. */
 export function codesCell(value: unknown, place: CellPlace): number[] {
+  if (Array.isArray(value) && value.length > 0 && value.every(isCount)) return value
   const entries: readonly unknown[] = isList(value) ? Array.from(value) : typeof value === 'string' ? splitNumbers(value) : []
   if (entries.length === 0) throw cellError(value, place, 'a list of codes is required')
   return entries.map((entry) => countCell(entry, place))
@@ -155,6 +156,10 @@ export function cellError(value: unknown, { file, row, column }: CellPlace, prob
     row,
     column,
   })
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
 }
 
 function isList(value: unknown): value is ArrayLike<unknown> {

@@ -207,14 +207,34 @@ export interface CodeBatch {
  * @throws SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_FILE_INVALID
  */
 export async function* readCodes(file: string, options: ReadRecordsOptions = {}): AsyncGenerator<CodeBatch, void, undefined> {
+  const { batchRows = defaultBatchRows, onInvalid, onRead, signal } = options
   let levels: number | undefined
-  const rows = readRecords(file, { columns: ['item_id', 'sid'] }, options, (cell) => {
-    const sid = codesCell(...cell('sid'))
-    levels ??= sid.length
-    if (sid.length !== levels) throw cellError(sid, cell('sid')[1], `must have ${levels} levels as the rows before`)
-    return { id: idCell(...cell('item_id')), sid }
-  })
-  for await (const batch of rows) yield { ids: batch.map((row) => row.id), sids: batch.map((row) => row.sid) }
+  // Millions of short rows: no object for each of them.
+  const place = { file, row: 0, column: '' }
+  for await (const { columns, rows, start, share } of readColumns(file, {
+    columns: ['item_id', 'sid'],
+    batchRows,
+    ...(signal && { signal }),
+  })) {
+    const ids: string[] = []
+    const sids: number[][] = []
+    for (let i = 0; i < rows; i++) {
+      place.row = start + i + 1
+      try {
+        place.column = 'sid'
+        const sid = codesCell(columns['sid']![i], place)
+        if (sid.length !== (levels ??= sid.length)) throw cellError(sid, place, `must have ${levels} levels as the rows before`)
+        place.column = 'item_id'
+        ids.push(idCell(columns['item_id']![i], place))
+        sids.push(sid)
+      } catch (error) {
+        if (onInvalid === undefined || !isSidestreamError(error)) throw error
+        onInvalid(error, place.row)
+      }
+    }
+    onRead?.(share)
+    if (ids.length > 0) yield { ids, sids }
+  }
 }
 
 /**

@@ -144,19 +144,22 @@ const manifestSchema = z.looseObject({
   ids: z.string().optional(),
 })
 
+const manifestText = '{"rows": 1000, "dim": 128, "dtype": "float32le", "ids": "name.ids.txt"}'
+
 async function openF32(file: string, idsFile: string | undefined): Promise<VectorSource> {
   const source = await openRandomAccess(file)
   try {
     const manifestFile = `${file}.json`
+    if (!(await fileExists(manifestFile)))
+      throw invalidFile(
+        file,
+        `needs ${manifestFile} beside it, which says what the bytes are: ${manifestText}; or give a .npy, which says it itself`,
+      )
     const text = await readFile(manifestFile, 'utf8').catch((error: unknown) => {
       throw fileError(manifestFile, error)
     })
     const manifest = manifestSchema.safeParse(parseJson(manifestFile, text))
-    if (!manifest.success)
-      throw invalidFile(
-        manifestFile,
-        `must be like {"rows": 1000, "dim": 128, "dtype": "float32le", "ids": "name.ids.txt"}; ${z.prettifyError(manifest.error)}`,
-      )
+    if (!manifest.success) throw invalidFile(manifestFile, `must be like ${manifestText}; ${z.prettifyError(manifest.error)}`)
     const { rows, dim, ids } = manifest.data
     return await binarySource(
       source,

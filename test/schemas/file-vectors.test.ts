@@ -110,7 +110,10 @@ test('.f32 needs its JSON, its ids and its size', async (t) => {
     await rejects(load(file), { code: 'SIDESTREAM_FILE_INVALID', message }, String(message))
   }
   rmSync(`${file}.json`)
-  await rejects(load(file), { code: 'SIDESTREAM_FILE_UNREADABLE', message: /v\.f32\.json: there is no such file/ })
+  await rejects(load(file), {
+    code: 'SIDESTREAM_FILE_INVALID',
+    message: /v\.f32: needs .*v\.f32\.json beside it, .*"dim": 128.*\.npy/,
+  })
   await rejects(load(join(directory, 'none.f32')), { code: 'SIDESTREAM_FILE_UNREADABLE' })
 })
 
