@@ -7,7 +7,7 @@ import { SidestreamError } from '../schemas/index.ts'
 import { checkCodes, checkRows, identicalRows, prefixOrder } from './buckets.ts'
 import { requireFinite, type Codebooks, type EncodeSettings } from './codebooks.ts'
 import { CollisionDistances } from './collision-distances.ts'
-import { requireDistinct, sortedOrder } from './parent-codes.ts'
+import { requireDistinct, sortedOrder } from './id-order.ts'
 import { reconstruction } from './quality-distortion.ts'
 
 export interface CollisionInput {

@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto'
 import { hashUnit } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import { requireFinite, rowsOf } from './codebooks.ts'
-import { requireDistinct, sortedOrder } from './parent-codes.ts'
+import { requireDistinct, sortedOrder } from './id-order.ts'
 
 export interface FitSample {
   /** Row-major float32, shape [n, dim], in hash order. */

@@ -16,6 +16,7 @@ export type { Bundle, BundleOrigin, BundleParts } from './bundle.ts'
 export { ParentCodes } from './parent-codes.ts'
 export { withVanished } from './vanished-codes.ts'
 export type { RememberedCodes } from './vanished-codes.ts'
+export { rowsAmong, sortedOrder } from './id-order.ts'
 
 // Encoding: the float64 reference, the graph, and what makes them agree.
 export { decode, encode, encodeSticky } from './encode.ts'

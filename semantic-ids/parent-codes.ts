@@ -10,6 +10,7 @@
 import { murmur2 } from '../compute/index.ts'
 import { limits, SidestreamError } from '../schemas/index.ts'
 import { rowsOf } from './codebooks.ts'
+import { requireDistinct, sortedOrder } from './id-order.ts'
 
 const magic = [0x53, 0x53, 0x50, 0x43]
 const format = 1
@@ -162,20 +163,6 @@ export class ParentCodes {
       slots[slot] = row + 1
     }
     return slots
-  }
-}
-
-/** Row numbers in the order of their ids. */
-export function sortedOrder(ids: readonly string[]): Uint32Array {
-  const order = Uint32Array.from(ids, (_, row) => row)
-  return order.sort((a, b) => (ids[a]! < ids[b]! ? -1 : ids[a]! > ids[b]! ? 1 : a - b))
-}
-
-/** @throws SIDESTREAM_ID_INVALID when an item stands twice in `order` (sorted rows) */
-export function requireDistinct(ids: readonly string[], order: Uint32Array): void {
-  for (let row = 1; row < order.length; row++) {
-    const id = ids[order[row]!]!
-    if (id === ids[order[row - 1]!]) throw new SidestreamError('SIDESTREAM_ID_INVALID', `item ${id} came twice`, { itemId: id })
   }
 }
 

@@ -7,7 +7,8 @@ import { SidestreamError } from '../schemas/index.ts'
 import type { Bundle } from './bundle.ts'
 import { requireFinite, rowsOf } from './codebooks.ts'
 import { preparedFloat32 } from './encode.ts'
-import { requireDistinct, sortedOrder, type ParentCodes } from './parent-codes.ts'
+import { requireDistinct, sortedOrder } from './id-order.ts'
+import type { ParentCodes } from './parent-codes.ts'
 import { spreadOf } from './quality-distortion.ts'
 
 /** Items as they are at the cut. */
