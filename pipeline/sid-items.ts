@@ -3,6 +3,7 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { idCell, numberCell, readCodes, readColumns, SidestreamError, textCell } from '../schemas/index.ts'
+import { sortedOrder } from '../semantic-ids/index.ts'
 import { itemsFile } from './bundle-directory.ts'
 
 /** The items of a file, each once. */
@@ -41,6 +42,8 @@ export class DistinctItems {
 /** Codes of a file. */
 export interface ItemCodes {
   readonly ids: readonly string[]
+  /** Rows in the order of their ids. */
+  readonly idOrder: Uint32Array
   /** Row-major, shape [ids.length, levels]. */
   readonly codes: Uint16Array
   readonly levels: number
@@ -62,26 +65,43 @@ export async function isDirectory(path: string): Promise<boolean> {
  */
 export async function readItemCodes(path: string, onRead?: (share: number) => void): Promise<ItemCodes> {
   const file = (await isDirectory(path)) ? join(path, itemsFile) : path
-  const items = new DistinctItems(file)
-  const values: number[][] = []
+  const ids: string[] = []
+  const parts: Uint16Array[] = []
   let levels = 0
-  for await (const { ids, sids } of readCodes(file, onRead ? { onRead } : {})) {
-    levels ||= sids[0]!.length
-    const largest = sids.flat().find((code) => code >= mostCodes)
-    if (largest !== undefined)
-      throw new SidestreamError('SIDESTREAM_FILE_INVALID', `${file}: holds the code ${largest}; codes are below ${mostCodes}`, { file })
-    items.note(ids)
-    values.push(sids.flat())
+  for await (const batch of readCodes(file, onRead ? { onRead } : {})) {
+    levels ||= batch.sids[0]!.length
+    for (const id of batch.ids) ids.push(id)
+    parts.push(codesOf(file, batch.sids, levels))
   }
-  const ids = items.ids()
   if (ids.length === 0) throw new SidestreamError('SIDESTREAM_ITEMS_TOO_FEW', `${file}: holds no codes`, { file })
+  // A map of millions of ids costs several times as much as their order.
+  const idOrder = sortedOrder(ids)
+  for (let place = 1; place < idOrder.length; place++) {
+    const row = idOrder[place - 1]!
+    const again = idOrder[place]!
+    if (ids[row] === ids[again]) throw twiceIn(file, ids[row]!, row, again)
+  }
   const codes = new Uint16Array(ids.length * levels)
   let at = 0
-  for (const batch of values) {
-    codes.set(batch, at)
-    at += batch.length
+  for (const part of parts) {
+    codes.set(part, at)
+    at += part.length
   }
-  return { ids, codes, levels }
+  return { ids, idOrder, codes, levels }
+}
+
+function codesOf(file: string, sids: readonly (readonly number[])[], levels: number): Uint16Array {
+  const codes = new Uint16Array(sids.length * levels)
+  let at = 0
+  for (const sid of sids) {
+    for (let level = 0; level < levels; level++) {
+      const code = sid[level]!
+      if (code >= mostCodes)
+        throw new SidestreamError('SIDESTREAM_FILE_INVALID', `${file}: holds the code ${code}; codes are below ${mostCodes}`, { file })
+      codes[at++] = code
+    }
+  }
+  return codes
 }
 
 /** @param row, again - from 0 */
@@ -107,7 +127,19 @@ export interface ItemTable {
 export async function itemLabels(table: ItemTable, rowOf: ReadonlyMap<string, number>): Promise<(string | null)[]> {
   const labels = Array.from<string | null>({ length: rowOf.size }).fill(null)
   await eachRow(table, rowOf, (row, value, place) => (labels[row] = textCell(value, place) ?? null))
+  // A column of numbers with gaps comes from pandas as 186.0.
+  const whole = /^(-?\d+)(?:\.0)?$/
+  if (labels.every((label) => label === null || whole.test(label))) {
+    for (const [row, label] of labels.entries()) if (label !== null) labels[row] = label.replace(whole, '$1')
+  }
   return labels
+}
+
+/** A title per item; null for items that the table does not hold. @throws as `itemLabels` */
+export async function itemTitles(table: ItemTable, rowOf: ReadonlyMap<string, number>): Promise<(string | null)[]> {
+  const titles = Array.from<string | null>({ length: rowOf.size }).fill(null)
+  await eachRow(table, rowOf, (row, value, place) => (titles[row] = textCell(value, place) ?? null))
+  return titles
 }
 
 /** Traffic per item, 0 for items that the table does not hold; an item that stands often has the sum. @throws as `itemLabels` */

@@ -1,6 +1,6 @@
 /**
  * `sid report`: figures, table and page of the codes in a file, beside earlier ones, with thresholds.
- * Invariant: with earlier codes everything is measured over the items that both hold; who stands on one side only is counted.
+ * Invariant: figures are of all items, what is compared with earlier codes of those that both hold; who stands on one side only is counted.
  */
 
 import { readFile } from 'node:fs/promises'
@@ -8,37 +8,23 @@ import { basename, join } from 'node:path'
 import { parse } from 'yaml'
 import { z } from 'zod'
 import { semanticIdPage } from '../replay/index.ts'
-import { fileError, requireWritable, SidestreamError, writeParquet, writeWhole } from '../schemas/index.ts'
-import { idSpace, qualityColumns, qualityGate, qualityReport, qualityTable, vectorDimOf } from '../semantic-ids/index.ts'
-import type {
-  AssignmentInput,
-  CollisionReport,
-  NeighborOptions,
-  QualityGateRow,
-  QualityGateRules,
-  QualityReport,
-} from '../semantic-ids/index.ts'
-import { readBundleDirectory } from './bundle-directory.ts'
-import type { StoredBundle } from './bundle-directory.ts'
-import { isDirectory, itemLabels, itemPairs, itemTraffic, readItemCodes } from './sid-items.ts'
-import type { ItemCodes, ItemTable } from './sid-items.ts'
-import { allVectors } from './sid-vectors.ts'
-import type { VectorFile } from './sid-vectors.ts'
-
-/** Codes, with what they were made of where that is known. */
-export interface SidAssignment {
-  /** A `codes` file, or the directory of a bundle, which then is the bundle too. */
-  readonly codes: string
-  readonly vectors?: VectorFile
-  /** Directory of the bundle that made them. */
-  readonly bundle?: string
-}
+import { fileError, isSidestreamError, requireWritable, SidestreamError, writeParquet, writeWhole } from '../schemas/index.ts'
+import { idSpace, qualityColumns, qualityGate, qualityReport, qualityTable } from '../semantic-ids/index.ts'
+import type { CollisionReport, NeighborOptions, QualityGateRow, QualityGateRules, QualityReport } from '../semantic-ids/index.ts'
+import { itemLabels, itemPairs, itemTraffic, itemTitles } from './sid-items.ts'
+import type { ItemTable } from './sid-items.ts'
+import { readSide, sizesOf } from './sid-sides.ts'
+import type { SidAssignment } from './sid-sides.ts'
 
 export interface SidReportFiles extends SidAssignment {
   /** What it is compared with; vectors and bundle that are left out are those of now. */
   readonly previous?: SidAssignment
-  /** Codes per level. @default those of the bundle, else one more than the largest code */
+  /** Least share of the items now, and of those before, that stand on both sides; 1 refuses other items. @default 0.5 */
+  readonly minShared?: number
+  /** Codes per level. @default those of the bundles, else one more than the largest code, which is said */
   readonly sizes?: readonly number[]
+  /** What people call an item, for the examples of the page. */
+  readonly titles?: ItemTable
   readonly labels?: ItemTable
   readonly traffic?: ItemTable
   readonly pairs?: ItemTable
@@ -53,16 +39,13 @@ export interface SidReportFiles extends SidAssignment {
 export interface SidReported {
   readonly report: QualityReport
   readonly gate: readonly QualityGateRow[]
-  /** Items that stand on one side only, and so are not measured. */
-  readonly leftOut: { readonly onlyNow: number; readonly onlyBefore: number }
+  /** Whether the sizes of the levels were guessed from the largest codes. */
+  readonly sizesGuessed: boolean
+  /** What has to be known to read the figures: guessed sizes, items on one side only. */
+  readonly notes: readonly string[]
 }
 
-/** One side, its rows in the order of `ids`. */
-interface Side {
-  readonly read: ItemCodes
-  readonly stored: StoredBundle | undefined
-  readonly vectors: { readonly rows: Float32Array; readonly rowOf: ReadonlyMap<string, number>; readonly dim: number } | undefined
-}
+export const sidReportDefaults = { minShared: 0.5 } as const
 
 /**
  * Measures codes and writes the report. A gate that fails is told, not thrown.
@@ -71,124 +54,74 @@ interface Side {
  *   SIDESTREAM_USAGE_INVALID for a threshold on a figure that was not measured
  */
 export async function sidReportFiles(files: SidReportFiles): Promise<SidReported> {
-  const { previous, out, onStep } = files
+  const { previous, out, onStep, minShared = sidReportDefaults.minShared } = files
   await requireWritable(out)
   onStep?.('reading')
   const now = await readSide(files)
   const before = previous && (await readSide(previous))
-  const shared = before && new Set(before.read.ids)
-  const ids = shared ? now.read.ids.filter((id) => shared.has(id)) : now.read.ids
-  if (ids.length === 0) {
-    throw new SidestreamError('SIDESTREAM_ITEMS_TOO_FEW', `${files.codes} and ${previous?.codes} have no item in common: check the ids`)
-  }
-  const sizes = files.sizes ?? sizesOf(now, before)
-  const rowOf = new Map(ids.map((id, row) => [id, row]))
-  const labels = files.labels && (await itemLabels(files.labels, rowOf))
-  const traffic = files.traffic && (await itemTraffic(files.traffic, rowOf))
-  const pairs = files.pairs && (await itemPairs(files.pairs, rowOf))
+  const { sizes, guessed: sizesGuessed, notes: told } = sizesOf(files.sizes, before ? [now, before] : [now])
+  const { titles, labels, traffic, pairs } = await aboutItems(files, now.input.ids)
   onStep?.('measuring')
-  const own = sideInput(now, ids, files.codes)
+  const about = { ...(labels && { labels }), ...(traffic && { traffic }) }
   const report = await qualityReport(
-    {
-      ...own,
-      sizes,
-      ...(labels && { labels }),
-      ...(traffic && { traffic }),
-      ...(pairs && { pairs }),
-      ...(before && { before: { ...sideInput(before, ids, previous!.codes), sizes } }),
-    },
-    files.neighbors === undefined ? {} : { neighbors: files.neighbors },
-  )
+    { ...now.input, sizes, ...about, ...(pairs && { pairs }), ...(before && { before: before.input }) },
+    { minShared, ...(files.neighbors !== undefined && { neighbors: files.neighbors }) },
+  ).catch((error: unknown) => {
+    throw isSidestreamError(error) && error.details['shared'] !== undefined ? tooFewShared(files, error) : error
+  })
   const gate = qualityGate(files.gate ?? {}, report.figures)
-  const leftOut = { onlyNow: now.read.ids.length - ids.length, onlyBefore: before ? before.read.ids.length - ids.length : 0 }
+  const notes = [...told, ...cohortNotes(report)]
   onStep?.('writing')
-  const space = idSpace({ codes: own.codes, sizes, ids, ...(labels && { labels }), ...(traffic && { traffic }) })
-  const collisions = now.stored?.metrics['collisions'] as CollisionReport | null | undefined
+  const { ids, codes } = now.input
+  const collisions = now.stored?.bundle.metrics['collisions'] as CollisionReport | null | undefined
   const page = await semanticIdPage({
     report,
     title: `Semantic IDs of ${basename(files.codes)}`,
-    space,
+    notes,
+    space: idSpace({ codes, sizes, ids, ...about, ...(titles && { titles }) }),
     ...(collisions && { collisions }),
     ...(gate.length > 0 && { gate }),
   })
-  await writeWhole(join(out, 'report.json'), (handle) => handle.writeFile(`${JSON.stringify({ ...report, gate, leftOut })}\n`))
+  await writeWhole(join(out, 'report.json'), (handle) => handle.writeFile(`${JSON.stringify({ ...report, gate, sizesGuessed, notes })}\n`))
   await writeParquet(join(out, 'report.parquet'), qualityColumns, (rows) => rows.write(qualityTable(report.figures)))
   await writeWhole(join(out, 'report.html'), (handle) => handle.writeFile(page))
-  return { report, gate, leftOut }
+  return { report, gate, sizesGuessed, notes }
 }
 
-async function readSide({ codes, bundle, vectors }: SidAssignment): Promise<Side> {
-  const directory = bundle ?? ((await isDirectory(codes)) ? codes : undefined)
-  const stored = directory === undefined ? undefined : await readBundleDirectory(directory)
-  const read = await readItemCodes(codes)
-  if (vectors === undefined) return { read, stored, vectors: undefined }
-  const dim = stored && vectorDimOf(stored.bundle.codebooks, stored.bundle.network)
-  const held = await allVectors(vectors, dim)
-  const rowOf = new Map(held.ids.map((id, row) => [id, row]))
-  if (rowOf.size < held.ids.length) {
-    const twice = held.ids.find((id, row) => rowOf.get(id) !== row)
-    throw new SidestreamError('SIDESTREAM_ID_INVALID', `${vectors.in}: the item ${JSON.stringify(twice)} stands twice: give each item once`)
-  }
-  const without = read.ids.find((id) => !rowOf.has(id))
-  if (without !== undefined) {
-    throw new SidestreamError(
-      'SIDESTREAM_FILE_INVALID',
-      `${vectors.in}: lacks the vector of ${JSON.stringify(without)}, which has codes in ${codes}: give the vectors of all items`,
-    )
-  }
-  return { read, stored, vectors: { rows: held.vectors, rowOf, dim: held.dim } }
+function tooFewShared({ codes, previous, minShared }: SidReportFiles, cause: SidestreamError): SidestreamError {
+  const { after, before, shared } = cause.details
+  return new SidestreamError(
+    'SIDESTREAM_SHAPE_MISMATCH',
+    `${codes} holds ${String(after)} items, ${previous!.codes} ${String(before)}, and ${String(shared)} are in both: ${
+      shared === 0
+        ? 'check the ids'
+        : `less than ${minShared ?? sidReportDefaults.minShared} of either side; check the ids, or set --min-shared to what is enough`
+    }`,
+    { cause },
+  )
 }
 
-/** @throws SIDESTREAM_SHAPE_MISMATCH */
-function sizesOf(now: Side, before: Side | undefined): number[] {
-  const stored = now.stored?.bundle.codebooks.sizes
-  const { levels } = now.read
-  if (before !== undefined && before.read.levels !== levels) {
-    throw new SidestreamError(
-      'SIDESTREAM_SHAPE_MISMATCH',
-      `IDs have ${levels} codes now and had ${before.read.levels} before: codes of two shapes cannot be compared`,
-    )
-  }
-  if (stored !== undefined) return [...stored]
-  const sizes = before?.stored ? [...before.stored.bundle.codebooks.sizes] : Array.from({ length: levels }, () => 1)
-  for (const { read } of [now, ...(before ? [before] : [])])
-    for (let at = 0; at < read.codes.length; at++) sizes[at % levels] = Math.max(sizes[at % levels]!, read.codes[at]! + 1)
-  return sizes
-}
-
-/** One side over `ids`, as the report takes it. */
-function sideInput({ read, stored, vectors }: Side, ids: readonly string[], file: string): Omit<AssignmentInput, 'sizes'> {
-  const { levels } = read
-  const rowOf = new Map(read.ids.map((id, row) => [id, row]))
-  const codes = new Uint16Array(ids.length * levels)
-  for (const [to, id] of ids.entries()) {
-    const from = rowOf.get(id)! * levels
-    codes.set(read.codes.subarray(from, from + levels), to * levels)
-  }
-  const { codebooks, settings, network } = stored?.bundle ?? {}
-  if (codebooks !== undefined && codebooks.sizes.length !== levels) {
-    throw new SidestreamError(
-      'SIDESTREAM_SHAPE_MISMATCH',
-      `${file}: IDs have ${levels} codes, those of the bundle ${codebooks.sizes.length}: name the bundle that made them`,
-    )
-  }
-  const rows = vectors && alignedRows(vectors, ids)
+/** What the tables say of the items, by row. */
+async function aboutItems({ titles, labels, traffic, pairs }: SidReportFiles, ids: readonly string[]) {
+  // Millions of items make a large map: only where something is looked up in it.
+  if (!titles && !labels && !traffic && !pairs) return {}
+  const rowOf = new Map<string, number>()
+  for (let row = 0; row < ids.length; row++) rowOf.set(ids[row]!, row)
   return {
-    ids,
-    codes,
-    ...(vectors && rows && { vectors: rows, dim: vectors.dim }),
-    ...(codebooks && settings && { codebooks, settings }),
-    ...(network && { network }),
+    titles: titles && (await itemTitles(titles, rowOf)),
+    labels: labels && (await itemLabels(labels, rowOf)),
+    traffic: traffic && (await itemTraffic(traffic, rowOf)),
+    pairs: pairs && (await itemPairs(pairs, rowOf)),
   }
 }
 
-function alignedRows({ rows, rowOf, dim }: NonNullable<Side['vectors']>, ids: readonly string[]): Float32Array {
-  const out = new Float32Array(ids.length * dim)
-  for (const [to, id] of ids.entries()) {
-    const from = rowOf.get(id)! * dim
-    out.set(rows.subarray(from, from + dim), to * dim)
-  }
-  return out
+/** Who is not compared. */
+function cohortNotes({ compared }: QualityReport): string[] {
+  if (compared === null || compared.onlyAfter + compared.onlyBefore === 0) return []
+  const { items, onlyAfter, onlyBefore } = compared
+  return [
+    `figures are of all items; before, change and churn are of the ${items} that have codes on both sides: ${onlyAfter} have none before, ${onlyBefore} have none now`,
+  ]
 }
 
 const rule = z.strictObject({

@@ -4,7 +4,6 @@
  */
 
 import { checkCodes, checkRows, prefixOrder, type PrefixOrder } from './buckets.ts'
-import { idRanks } from './collisions.ts'
 import type { ItemLabels } from './quality-prefixes.ts'
 
 export interface IdSpaceInput {
@@ -60,14 +59,14 @@ export interface IdSpace {
 
 /**
  * Draws up the map.
- * @throws SIDESTREAM_SHAPE_MISMATCH, SIDESTREAM_ID_INVALID
+ * @throws SIDESTREAM_SHAPE_MISMATCH
  */
 export function idSpace(input: IdSpaceInput, options: Partial<IdSpaceOptions> = {}): IdSpace {
   const limits = { ...idSpaceDefaults, ...options }
   const items = checkCodes(input.codes, input.sizes)
-  for (const given of [input.titles, input.labels, input.traffic]) if (given !== undefined) checkRows(given, 1, items)
+  for (const given of [input.ids, input.titles, input.labels, input.traffic]) if (given !== undefined) checkRows(given, 1, items)
   const order = prefixOrder(input.codes, input.sizes)
-  const look = { input, order, limits, rankOf: idRanks(input.ids, items) }
+  const look = { input, order, limits }
   const { nodes, left } = largest(look, 1, 0, items, limits.prefixes)
   const levels = input.sizes.length
   const { nodes: full } = largest(look, levels, 0, items, limits.buckets)
@@ -78,7 +77,6 @@ interface Look {
   readonly input: IdSpaceInput
   readonly order: PrefixOrder
   readonly limits: IdSpaceOptions
-  readonly rankOf: Uint32Array
 }
 
 /** The largest prefixes of a length among the sorted rows [from, to); equal ones by their codes. */
@@ -137,9 +135,10 @@ function commonest(rows: Uint32Array, labels: ItemLabels | undefined): { label: 
 }
 
 /** The items with the most traffic, the lowest ids of equals. */
-function examplesOf(rows: Uint32Array, { input, limits, rankOf }: Look): string[] {
+function examplesOf(rows: Uint32Array, { input, limits }: Look): string[] {
   const { traffic, titles, ids } = input
-  const before = (a: number, b: number): number => (traffic === undefined ? 0 : traffic[b]! - traffic[a]!) || rankOf[a]! - rankOf[b]!
+  const byId = (a: number, b: number): number => (ids === undefined || ids[a] === ids[b] ? a - b : ids[a]! < ids[b]! ? -1 : 1)
+  const before = (a: number, b: number): number => (traffic === undefined ? 0 : traffic[b]! - traffic[a]!) || byId(a, b)
   const best: number[] = []
   for (const row of rows) {
     if (best.length === limits.examples && (best.length === 0 || before(row, best.at(-1)!) > 0)) continue

@@ -4,7 +4,7 @@
  * that was not measured is refused.
  */
 
-import { SidestreamError } from '../schemas/index.ts'
+import { nearest, SidestreamError } from '../schemas/index.ts'
 import type { QualityRow } from './quality-rows.ts'
 
 /** Thresholds on one figure; each that is given (not null) must hold. */
@@ -13,7 +13,7 @@ export interface QualityGateRule {
   readonly min?: number | null
   /** Largest value, for figures of which less is better. */
   readonly max?: number | null
-  /** How much worse than before the figure may be: below it where higher is better, above it where lower is. */
+  /** How much worse than before the figure may be over the shared items: below it where higher is better, above it where lower is. */
   readonly maxLoss?: number | null
 }
 
@@ -25,6 +25,7 @@ export interface QualityGateRow {
   readonly rule: 'min' | 'max' | 'maxLoss'
   /** The threshold, as it was set. */
   readonly bound: number
+  /** Over all items; of `maxLoss` over those that before holds as well. */
   readonly candidate: number | null
   /** Both null unless the rule is `maxLoss`. */
   readonly against: 'before' | null
@@ -52,7 +53,7 @@ export function qualityGate(rules: QualityGateRules, figures: readonly QualityRo
 }
 
 function rowsOfFigure(figure: QualityRow, rule: QualityGateRule, minEvents: number): QualityGateRow[] {
-  const { value, before, better, support } = figure
+  const { before, better, support } = figure
   return (['min', 'max', 'maxLoss'] as const).flatMap((name): QualityGateRow[] => {
     const bound = rule[name] ?? null
     if (bound === null) return []
@@ -60,6 +61,7 @@ function rowsOfFigure(figure: QualityRow, rule: QualityGateRule, minEvents: numb
       throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${name} of ${figure.figure} must be a number, got ${bound}`)
     const against = name === 'maxLoss' ? ('before' as const) : null
     if (against !== null) checkLoss(figure)
+    const value = against === null ? figure.value : figure.shared
     const enough = value !== null && support >= minEvents && (against === null || before !== null)
     const holds = enough && (name === 'min' ? value >= bound : name === 'max' ? value <= bound : lossOf(value, before!, better) <= bound)
     return [
@@ -96,10 +98,26 @@ function checkLoss({ figure, scope, better, value, before }: QualityRow): void {
 }
 
 function unknownFigure(name: string, figures: readonly QualityRow[]): SidestreamError {
-  const known = figures.filter(({ slice }) => slice === 'all').map(({ figure }) => figure)
+  const all = figures.filter(({ slice }) => slice === 'all')
+  const near = nearest(name.split('.').at(-1)!, [...new Set(all.map(({ metric }) => metric))])
+  const meant =
+    nearest(
+      name,
+      figures.map(({ figure }) => figure),
+    ) ??
+    all
+      .filter(({ metric }) => metric === near)
+      .map(({ figure }) => figure)
+      .join(', ')
+  const listed = (['id', 'level', 'prefix', 'churn'] as const).map((scope) => {
+    const own = all.filter((row) => row.scope === scope && (row.level ?? row.prefix ?? 1) === 1)
+    return `\n  ${own.map(({ figure }) => figure).join(', ')}`
+  })
   return new SidestreamError(
     'SIDESTREAM_USAGE_INVALID',
-    `this report has no figure ${name}; there are ${known.join(', ')}, and with traffic the same with head., torso. or tail. before it. Figures of vectors, codebooks, labels, pairs and an assignment before are there when those were given`,
+    meant === ''
+      ? `this report has no figure ${name}. There are, for other levels and lengths as for the first, with traffic after head., torso. or tail. too:${listed.join('')}\nFigures of vectors, codebooks, labels, pairs and earlier codes are there when those were given`
+      : `this report has no figure ${name}; did you mean ${meant}? Figures of vectors, codebooks, labels, pairs and earlier codes are there when those were given`,
   )
 }
 

@@ -23,11 +23,13 @@ export interface QualityRow {
   readonly metric: string
   /** Null where nothing stands behind it. */
   readonly value: number | null
-  /** Of the assignment before; null without one. */
+  /** The same over the items that before and after both hold: `value` where those are all. Null without an assignment before. */
+  readonly shared: number | null
+  /** Of the assignment before, over the items of `shared`; null without one. */
   readonly before: number | null
-  /** value - before. */
+  /** shared - before. */
   readonly delta: number | null
-  /** Items, queries or pairs behind it. */
+  /** Items, queries or pairs behind `value`. */
   readonly support: number
   /** Which way is better; null where neither is. */
   readonly better: 'higher' | 'lower' | null
@@ -120,16 +122,17 @@ const prefixMetrics: Readonly<Record<string, Metric<number>>> = {
 /** What is laid out as rows. */
 interface Measured {
   readonly after: PerSlice<Figures>
+  readonly shared: PerSlice<Figures> | null
   readonly before: PerSlice<Figures> | null
   readonly churn: PerSlice<ChurnReport> | null
 }
 
 /** All figures of a report, slice by slice: whole IDs, levels, prefixes, churn. */
-export function qualityRows(levelCount: number, { after, before, churn }: Measured): QualityRow[] {
+export function qualityRows(levelCount: number, { after, shared, before, churn }: Measured): QualityRow[] {
   const slices = Object.keys(after) as Slice[]
   const levels = Array.from({ length: levelCount }, (_, level) => level)
   return slices.flatMap((slice) => {
-    const own = { slice, after: after[slice]!, before: before?.[slice] ?? null }
+    const own = { slice, after: after[slice]!, shared: (shared ?? after)[slice] ?? null, before: before?.[slice] ?? null }
     return [
       ...rowsOf(idMetrics, own, { scope: 'id', level: null, prefix: null }, undefined),
       ...levels.flatMap((level) => rowsOf(levelMetrics, own, { scope: 'level', level: level + 1, prefix: null }, level)),
@@ -139,11 +142,18 @@ export function qualityRows(levelCount: number, { after, before, churn }: Measur
   })
 }
 
+interface Sides {
+  readonly slice: Slice
+  readonly after: Figures
+  readonly shared: Figures | null
+  readonly before: Figures | null
+}
+
 type Place = Pick<QualityRow, 'scope' | 'level' | 'prefix'>
 
 function rowsOf<T>(
   metrics: Readonly<Record<string, Metric<T>>>,
-  { slice, after, before }: { readonly slice: Slice; readonly after: Figures; readonly before: Figures | null },
+  { slice, after, shared, before }: Sides,
   place: Place,
   one: T,
 ): QualityRow[] {
@@ -151,14 +161,16 @@ function rowsOf<T>(
     const value = of(after, one)
     if (value === undefined) return []
     const old = before === null ? null : (of(before, one) ?? null)
+    const held = before === null || shared === null ? null : (of(shared, one) ?? null)
     return {
       figure: `${sliceText(slice)}${placeText(place)}${metric}`,
       ...place,
       slice,
       metric,
       value,
+      shared: held,
       before: old,
-      delta: value === null || old === null ? null : difference(value, old),
+      delta: held === null || old === null ? null : difference(held, old),
       support: support?.(after, one) ?? after.usage.items,
       better,
     }
@@ -190,6 +202,7 @@ function churnRows(
     slice,
     metric,
     value,
+    shared: null,
     before: null,
     delta: null,
     support: items,

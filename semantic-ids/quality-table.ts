@@ -12,6 +12,7 @@ export const qualityColumns: readonly ParquetColumn[] = [
   { name: 'slice', type: 'string' },
   { name: 'metric', type: 'string' },
   { name: 'value', type: 'double', optional: true },
+  { name: 'shared', type: 'double', optional: true },
   { name: 'before', type: 'double', optional: true },
   { name: 'delta', type: 'double', optional: true },
   { name: 'support', type: 'int32' },

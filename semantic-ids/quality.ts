@@ -1,9 +1,8 @@
 /**
- * The quality report of an assignment: every figure, per level, prefix and popularity slice, before, after and delta over one cohort.
+ * The quality report of an assignment: every figure, per level, prefix and popularity slice; before and delta over the items that both hold.
  * Invariant: exact, and independent of the order of items when ids are given; what was sampled is said. Plain JSON.
  */
 
-import { createHash } from 'node:crypto'
 import { SidestreamError } from '../schemas/index.ts'
 import { checkCodes, checkRows, prefixOrder, rowsAt } from './buckets.ts'
 import { churn, type ChurnReport } from './churn.ts'
@@ -11,7 +10,8 @@ import { requireFinite, type Codebooks, type EncodeSettings } from './codebooks.
 import { firstCodeMoves, type FirstCodeMove } from './id-space.ts'
 import { inputDimOf, throughNetwork, type Network } from './network.ts'
 import { findNeighbors, neighborDefaults, type NeighborOptions, type Neighbors } from './neighbor-hits.ts'
-import { requireDistinct, sortedOrder } from './parent-codes.ts'
+import type { OrderedIds } from './id-order.ts'
+import { cohortHash, cohortOf, inputAt, sharedRows, sideAt } from './quality-cohorts.ts'
 import { figuresOf, type Assignment, type Figures } from './quality-figures.ts'
 import { checkPairs, denseLabels, type DenseLabels, type ItemLabels } from './quality-prefixes.ts'
 import { qualityRows, type QualityRow } from './quality-rows.ts'
@@ -34,6 +34,8 @@ export interface AssignmentInput {
   readonly sizes: readonly number[]
   /** One per item, each once. Without them rows are taken to be in one order everywhere. */
   readonly ids?: readonly string[]
+  /** Rows in the order of their ids, as `sortedOrder` gives it, where that is known and each id stands once: it is not sorted again. */
+  readonly idOrder?: Uint32Array
   /** Published vectors, row-major float32, shape [items, dim]: for duplicates, cohesion and neighbors. */
   readonly vectors?: Float32Array
   /** Dimension of `vectors`. @default that of the codebooks */
@@ -55,8 +57,8 @@ export interface QualityInput extends AssignmentInput {
   /** At least 0, shape [items]: for the slices and traffic-weighted churn. */
   readonly traffic?: Float64Array
   /**
-   * What it is compared with, over the same items and sizes. Vectors and codebooks that are left out here are those of `after`: the same
-   * embeddings under other codes.
+   * What it is compared with, of the same sizes. Without ids on both sides the items are the same ones in the same order. Vectors and
+   * codebooks that are left out here are those of `after`: the same embeddings under other codes.
    */
   readonly before?: Omit<AssignmentInput, 'sizes'> & { readonly sizes?: readonly number[] }
 }
@@ -65,6 +67,8 @@ export interface QualityOptions {
   /** `false` leaves neighbors out, the one part whose cost grows with queries x items. */
   readonly neighbors?: Partial<NeighborOptions> | false
   readonly slices?: Partial<SliceOptions>
+  /** Least share of the items before, and of those after, that stand on both sides. 1: the same items. @default 1 */
+  readonly minShared?: number
 }
 
 /** Everything that was measured. Keys are stable; they are only ever added. */
@@ -82,7 +86,18 @@ export interface QualityReport {
     readonly neighbors: { readonly k: number; readonly queries: number; readonly of: number; readonly seed: number } | null
     readonly slices: (SliceOptions & { readonly items: Readonly<Record<SliceName, number>> }) | null
   }
+  /** The items that before and after both hold, and how many stand on one side only; null without an assignment before. */
+  readonly compared: {
+    readonly items: number
+    readonly onlyAfter: number
+    readonly onlyBefore: number
+    readonly idsSha256: string | null
+  } | null
+  /** Over all items. */
   readonly after: PerSlice<Figures>
+  /** The same over the items compared, sliced by their own traffic; null where those are all items. */
+  readonly shared: PerSlice<Figures> | null
+  /** `before`, `churn` and `moves` are over the items compared. */
   readonly before: PerSlice<Figures> | null
   readonly churn: PerSlice<ChurnReport> | null
   /** The commonest changes of the first code; null without an assignment before. */
@@ -92,14 +107,48 @@ export interface QualityReport {
 }
 
 /**
- * Measures an assignment, beside another of the same items if there is one.
- * @throws SIDESTREAM_SHAPE_MISMATCH when shapes, cohorts or sizes differ, or a code is outside its level;
+ * Measures an assignment, beside another if there is one: `after` is over all its items, what is compared over those that both hold.
+ * @throws SIDESTREAM_SHAPE_MISMATCH when shapes or sizes differ, too few items are shared, or a code is outside its level;
  *   SIDESTREAM_VECTOR_NOT_FINITE; SIDESTREAM_ID_INVALID for an id that stands twice; SIDESTREAM_USAGE_INVALID for bad options
  */
 export async function qualityReport(input: QualityInput, options: QualityOptions = {}): Promise<QualityReport> {
+  const { sizes, ids } = input
+  const items = checkCodes(input.codes, sizes)
+  const cohort = ids === undefined ? undefined : cohortOf(ids, items, input.idOrder)
+  const { before, ...alone } = input
+  if (before?.sizes !== undefined) checkSameSizes(before.sizes, sizes, 'the assignment before')
+  if (before?.ids === undefined || cohort === undefined) return measured(input, options, cohort)
+  const earlier = cohortOf(before.ids, checkCodes(before.codes, sizes), before.idOrder)
+  const { minShared = 1 } = options
+  if (!(minShared >= 0 && minShared <= 1))
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `minShared must be a share from 0 to 1, not ${minShared}`)
+  const rows = sharedRows(cohort, earlier, minShared)
+  const { ids: _, idOrder: __, ...codesBefore } = before
+  const own = sideAt(codesBefore, rows.before, sizes.length)
+  const onlyBefore = earlier.ids.length - rows.before.length
+  if (rows.after.length === items) {
+    const report = await measured({ ...alone, before: own }, options, cohort)
+    return { ...report, compared: { ...report.compared!, onlyBefore } }
+  }
+  const all = await measured(alone, options, cohort)
+  const part = inputAt(alone, rows.after)
+  const beside = await measured({ ...part, before: own }, options, cohortOf(part.ids!, rows.after.length))
+  const report = {
+    ...beside,
+    cohort: all.cohort,
+    method: all.method,
+    compared: { ...beside.compared!, onlyAfter: items - rows.after.length, onlyBefore },
+    after: all.after,
+    shared: beside.after,
+  }
+  return { ...report, figures: qualityRows(sizes.length, report) }
+}
+
+/** @param cohort - of the ids, which those before have in the same order */
+async function measured(input: QualityInput, options: QualityOptions, cohort: OrderedIds | undefined): Promise<QualityReport> {
   const { sizes, traffic } = input
   const items = checkCodes(input.codes, sizes)
-  const idsSha256 = input.ids === undefined ? null : idsHash(input.ids, items)
+  const idsSha256 = cohort === undefined ? null : cohortHash(cohort)
   const shared = {
     labels: input.labels === undefined ? undefined : denseLabels(input.labels, items),
     pairs: input.pairs,
@@ -107,21 +156,23 @@ export async function qualityReport(input: QualityInput, options: QualityOptions
   if (input.pairs !== undefined) checkPairs(input.pairs, items)
   if (traffic !== undefined) checkRows(traffic, 1, items)
   const slices = traffic === undefined ? undefined : slicesByTraffic(traffic, options.slices)
-  const aligned = input.before === undefined ? undefined : alignedBefore(input, items, input.before)
+  const earlier = input.before === undefined ? undefined : completed(input, items, input.before)
   const after = await assignmentOf(input, shared, options)
   const before =
-    aligned === undefined
+    earlier === undefined
       ? undefined
-      : await assignmentOf(aligned, shared, options, aligned.vectors === input.vectors ? after.neighbors : undefined)
+      : await assignmentOf(earlier, shared, options, earlier.vectors === input.vectors ? after.neighbors : undefined)
   const report = {
     kind: 'semantic-id-report',
     format: 1,
     cohort: { items, sizes: [...sizes], idsSha256 },
     method: { neighbors: neighborMethod(after.neighbors, items, options), slices: sliceMethod(slices, options) },
+    compared: earlier === undefined ? null : { items, onlyAfter: 0, onlyBefore: 0, idsSha256 },
     after: scopes(after, slices),
+    shared: null,
     before: before === undefined ? null : scopes(before, slices),
-    moves: aligned === undefined ? null : firstCodeMoves(aligned.codes, input.codes, sizes.length),
-    churn: aligned === undefined ? null : churnScopes(aligned.codes, input.codes, sizes.length, traffic, slices),
+    moves: earlier === undefined ? null : firstCodeMoves(earlier.codes, input.codes, sizes.length),
+    churn: earlier === undefined ? null : churnScopes(earlier.codes, input.codes, sizes.length, traffic, slices),
   } as const
   return { ...report, figures: qualityRows(sizes.length, report) }
 }
@@ -163,13 +214,21 @@ async function assignmentOf(
   return { codes, sizes, vectors, dim, quantizer, ...shared, neighbors: found, order: prefixOrder(codes, sizes) }
 }
 
-/** The assignment before, its rows in the order of those after. */
-function alignedBefore(after: AssignmentInput, items: number, before: NonNullable<QualityInput['before']>): AssignmentInput {
-  const { sizes = after.sizes, codes, ids, vectors, quantized } = before
-  checkSameSizes(sizes, after.sizes, 'the assignment before')
-  const count = checkCodes(codes, sizes)
-  if (ids !== undefined) idsHash(ids, count)
-  const inherited = {
+/** The assignment before, with what it has from that after. */
+function completed(after: AssignmentInput, items: number, before: NonNullable<QualityInput['before']>): AssignmentInput {
+  const { vectors, quantized } = before
+  const { sizes } = after
+  const count = checkCodes(before.codes, sizes)
+  if (count !== items) {
+    throw new SidestreamError(
+      'SIDESTREAM_SHAPE_MISMATCH',
+      `before and after must hold the same items: ${count} items before, ${items} after; give the ids of both`,
+    )
+  }
+  return {
+    ...before,
+    sizes,
+    ...(after.ids !== undefined && { ids: after.ids }),
     ...(vectors === undefined && after.vectors !== undefined && { vectors: after.vectors }),
     ...(before.dim === undefined && after.dim !== undefined && { dim: after.dim }),
     ...(before.codebooks === undefined && after.codebooks !== undefined && { codebooks: after.codebooks }),
@@ -177,34 +236,6 @@ function alignedBefore(after: AssignmentInput, items: number, before: NonNullabl
     ...(before.settings === undefined && after.settings !== undefined && { settings: after.settings }),
     ...(quantized === undefined && vectors === undefined && after.quantized !== undefined && { quantized: after.quantized }),
   }
-  if (ids === undefined || after.ids === undefined) {
-    if (count !== items) throw otherCohort(`${count} items before, ${items} after`)
-    return { ...before, ...inherited, sizes }
-  }
-  const rowOf = new Map(ids.map((id, row) => [id, row]))
-  const missing = after.ids.find((id) => !rowOf.has(id))
-  if (missing !== undefined || count !== items) {
-    throw otherCohort(
-      `${count} items before, ${items} after${missing === undefined ? '' : `; before lacks ${JSON.stringify(missing)}, for one`}`,
-    )
-  }
-  const rows = Uint32Array.from(after.ids, (id) => rowOf.get(id)!)
-  return {
-    ...before,
-    ...inherited,
-    sizes,
-    ids: after.ids,
-    codes: rowsAt(codes, rows, sizes.length),
-    ...(vectors !== undefined && { vectors: rowsAt(vectors, rows, vectors.length / Math.max(1, count)) }),
-    ...(quantized !== undefined && { quantized: rowsAt(quantized, rows, quantized.length / Math.max(1, count)) }),
-  }
-}
-
-function otherCohort(what: string): SidestreamError {
-  return new SidestreamError(
-    'SIDESTREAM_SHAPE_MISMATCH',
-    `before and after must hold the same items: ${what}; leave out what stands on one side only`,
-  )
 }
 
 function checkSameSizes(given: readonly number[], sizes: readonly number[], what: string): void {
@@ -213,16 +244,6 @@ function checkSameSizes(given: readonly number[], sizes: readonly number[], what
     'SIDESTREAM_SHAPE_MISMATCH',
     `${what} has levels of [${given.join(', ')}], the codes have [${sizes.join(', ')}]; only equal sizes can be compared`,
   )
-}
-
-/** @throws SIDESTREAM_SHAPE_MISMATCH, SIDESTREAM_ID_INVALID */
-function idsHash(ids: readonly string[], items: number): string {
-  if (ids.length !== items) throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `${items} rows of codes came with ${ids.length} ids`)
-  const order = sortedOrder(ids)
-  requireDistinct(ids, order)
-  const hash = createHash('sha256')
-  for (const row of order) hash.update(`${ids[row]}\n`)
-  return hash.digest('hex')
 }
 
 function scopes(assignment: Assignment, slices: Uint8Array | undefined): PerSlice<Figures> {

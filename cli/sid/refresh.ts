@@ -14,6 +14,7 @@ import {
   interrupted,
   itemTable,
   PhaseBars,
+  share,
   suffixLines,
   tableOption,
   threadsOption,
@@ -273,16 +274,6 @@ export function curveText(curve: readonly SidCurvePoint[], budget: ChurnBudget):
 
 function percent(value: number): string {
   return `${(100 * value).toFixed(2)} %`
-}
-
-/** @throws SIDESTREAM_USAGE_INVALID */
-function share(what: string): (text: string) => number {
-  return (text) => {
-    const value = Number(text)
-    if (text.trim() === '' || !(value >= 0 && value <= 1))
-      throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${what} must be a share from 0 to 1, not "${text}"`)
-    return value
-  }
 }
 
 /** @throws SIDESTREAM_USAGE_INVALID */

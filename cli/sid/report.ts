@@ -3,11 +3,11 @@
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { SidestreamError } from '../../schemas/index.ts'
-import { readSidGate, sidReportFiles } from '../../pipeline/index.ts'
+import { readSidGate, sidReportDefaults, sidReportFiles } from '../../pipeline/index.ts'
 import type { SidAssignment, SidReported, SidReportFiles } from '../../pipeline/index.ts'
 import { once, plainCommand, wholeNumber } from '../options.ts'
 import { createOutput, exitCodes } from '../output.ts'
-import { columnsOf, itemTable, tableOption, threadsOption, vectorFile, vectorOptions, wholeNumbers } from './shared.ts'
+import { columnsOf, itemTable, share, tableOption, threadsOption, vectorFile, vectorOptions, wholeNumbers } from './shared.ts'
 import type { VectorOptions } from './shared.ts'
 
 type Gate = NonNullable<SidReportFiles['gate']>
@@ -19,7 +19,10 @@ interface Options extends VectorOptions {
   readonly previous?: string
   readonly previousIn?: string
   readonly previousBundle?: string
+  readonly minShared: number
   readonly levels?: number[]
+  readonly titles?: string
+  readonly titlesColumns: [string, string]
   readonly labels?: string
   readonly labelsColumns: [string, string]
   readonly traffic?: string
@@ -43,11 +46,22 @@ export function sidReportCommand(): Command {
     .requiredOption('--codes <path>', codesText, once('--codes'))
     .requiredOption('--out <dir>', 'directory of the report', once('--out'))
     .option('--bundle <dir>', 'bundle that made the codes: for distortion (that of --codes)', once('--bundle'))
-    .option('--previous <path>', `earlier codes of the same items: ${codesText}`, once('--previous'))
+    .option('--previous <path>', `earlier codes, compared over the items that both hold: ${codesText}`, once('--previous'))
     .option('--previous-in <file>', 'vectors of then, where they have changed (those of --in)', once('--previous-in'))
     .option('--previous-bundle <dir>', 'bundle of then (that of --previous, else that of now)', once('--previous-bundle'))
-    .option('--levels <sizes>', 'codes per level, where there is no bundle to tell', wholeNumbers('--levels', 1, 65_536))
+    .option(
+      '--min-shared <share>',
+      'refuse earlier codes that share less than this of the items of either side; 1: the same items',
+      share('--min-shared'),
+      sidReportDefaults.minShared,
+    )
+    .option(
+      '--levels <sizes>',
+      'codes per level, where there is no bundle to tell (guessed from the largest codes)',
+      wholeNumbers('--levels', 1, 65_536),
+    )
   const tables = [
+    ['titles', 'what people call an item: for the examples', 'item_id,title'],
     ['labels', 'a category per item: for purity', 'item_id,label'],
     ['traffic', 'traffic per item: for slices and weighted churn', 'item_id,traffic'],
     ['pairs', 'items that are consumed together', 'query_id,target_id'],
@@ -63,6 +77,7 @@ export function sidReportCommand(): Command {
     .option('--max-loss <figure=value>', 'fail when it is worse than before by more; may be given often', threshold('maxLoss'), {})
   return threadsOption(command).action(async (options: Options) => {
     const { json, out, k, queries, threads, levels } = options
+    const titles = itemTable(options.titles, options.titlesColumns)
     const labels = itemTable(options.labels, options.labelsColumns)
     const traffic = itemTable(options.traffic, options.trafficColumns)
     const pairs = itemTable(options.pairs, options.pairsColumns)
@@ -70,7 +85,9 @@ export function sidReportCommand(): Command {
     const reported = await sidReportFiles({
       ...assignment(options.codes, options.in === undefined ? undefined : vectorFile(options.in, options), options.bundle),
       ...previousOf(options),
+      minShared: options.minShared,
       ...(levels && { sizes: levels }),
+      ...(titles && { titles }),
       ...(labels && { labels }),
       ...(traffic && { traffic }),
       ...(pairs && { pairs }),
@@ -81,11 +98,15 @@ export function sidReportCommand(): Command {
         if (!json) output.note(what)
       },
     })
-    const { gate, leftOut, report } = reported
+    const { gate, report, sizesGuessed, notes } = reported
+    const { cohort, compared } = report
     const failed = gate.filter(({ verdict }) => verdict === 'fail')
     const verdict = gate.length === 0 ? null : failed.length > 0 ? 'fail' : 'pass'
     const figures = Object.fromEntries(report.figures.map(({ figure, value }) => [figure, value]))
-    output.result({ out, items: report.cohort.items, leftOut, verdict, gate, figures }, reportText(reported, out))
+    output.result(
+      { out, items: cohort.items, sizes: cohort.sizes, sizesGuessed, compared, notes, verdict, gate, figures },
+      reportText(reported, out),
+    )
     if (failed.length > 0) process.exitCode = exitCodes.refused
   })
 }
@@ -123,20 +144,19 @@ function threshold(rule: 'min' | 'max' | 'maxLoss'): (text: string, before: Gate
   }
 }
 
-function reportText({ report, gate, leftOut }: SidReported, out: string): string {
+function reportText({ report, gate, notes }: SidReported, out: string): string {
+  const isPart = report.shared !== null
   const figure = (name: string): string => {
     const row = report.figures.find((own) => own.figure === name)
     return row === undefined || row.value === null
       ? '-'
-      : `${round(row.value)}${row.before === null ? '' : ` (before: ${round(row.before)})`}`
+      : `${round(row.value)}${row.before === null ? '' : ` (${isPart && row.shared !== null ? `shared items: ${round(row.shared)}, ` : ''}before: ${round(row.before)})`}`
   }
   const dead = report.after.all.usage.levels.map((level) => level.dead)
   const has = (name: string): boolean => report.figures.some((row) => row.figure === name && row.value !== null)
   return [
     `${report.cohort.items} items, codes of ${report.cohort.sizes.join(' x ')}`,
-    ...(leftOut.onlyNow + leftOut.onlyBefore > 0
-      ? [`left out: ${leftOut.onlyNow} items without earlier codes, ${leftOut.onlyBefore} that have vanished since`]
-      : []),
+    ...notes.map((note) => `note: ${note}`),
     `unique IDs per item ${figure('uniqueRate')}, items alone in theirs ${figure('uniquelyIdentified')}, fullest ID ${figure('maxBucket')} items`,
     `codes without an item per level: ${dead.join(', ')}`,
     ...(has('fvu') ? [`variance unexplained (FVU) ${figure('fvu')}`] : []),

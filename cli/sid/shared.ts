@@ -128,6 +128,16 @@ export class PhaseBars<P extends string> {
   }
 }
 
+/** @throws SIDESTREAM_USAGE_INVALID */
+export function share(what: string): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (text.trim() === '' || !(value >= 0 && value <= 1))
+      throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `${what} must be a share from 0 to 1, not "${text}"`)
+    return value
+  }
+}
+
 /** Ends an interrupted command with a message instead of the abort itself. @param advice - what is left and what to do */
 export function interrupted(signal: AbortSignal, advice: string): (error: unknown) => never {
   return (error) => {

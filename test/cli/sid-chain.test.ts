@@ -1,5 +1,5 @@
 /** Fit, report, refresh under a budget, and report beside the codes of before, as a user calls them. */
-import { deepStrictEqual, match, ok, rejects, strictEqual } from 'node:assert/strict'
+import { deepStrictEqual, doesNotMatch, match, ok, rejects, strictEqual } from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -43,7 +43,9 @@ interface Curve {
 
 interface Report {
   readonly figures: Readonly<Record<string, number>>
-  readonly leftOut: object
+  readonly compared: { readonly items: number; readonly onlyAfter: number; readonly onlyBefore: number } | null
+  readonly notes: readonly string[]
+  readonly sizesGuessed: boolean
   readonly verdict: string | null
   readonly items: number
 }
@@ -112,7 +114,9 @@ test('the chain: report, refresh within its budget, encode, report beside the co
     report('second', '--in', 'now.csv', '--previous', 'first', '--previous-in', 'then.parquet', '--max', 'churn.full=0.1'),
     home,
   )) as unknown as Report
-  deepStrictEqual([beside.items, beside.leftOut, beside.verdict], [798, { onlyNow: 3, onlyBefore: 2 }, 'pass'])
+  const { items: both, onlyAfter, onlyBefore } = beside.compared!
+  deepStrictEqual([beside.items, both, onlyAfter, onlyBefore, beside.verdict], [801, 798, 3, 2, 'pass'])
+  match(beside.notes.join(), /figures are of all items; .* of the 798 that have codes on both sides: 3 have none before, 2 have none now/)
   strictEqual(beside.figures['churn.full'], changed)
   const json = JSON.parse(await readFile(join(home, 'report/report.json'), 'utf8')) as {
     figures: { figure: string; before: number | null }[]
@@ -266,6 +270,59 @@ test('an item that was away for any number of refreshes keeps its ID under a bud
   deepStrictEqual((manifest.about['policy'] as { items: object }).items, back.items)
 })
 
+test('earlier codes of few of the items judge nothing: all items are, and too small an overlap is refused', async () => {
+  await writeFile(join(home, 'now-few.csv'), 'item_id,sid\na,1|1\nb,1|1\nc,1|1\nd,2|0\n')
+  await writeFile(join(home, 'one.csv'), 'item_id,sid\nd,2|1\n')
+  await writeFile(join(home, 'three.csv'), 'item_id,sid\nb,1|1\nd,2|1\ngone,0|0\n')
+  const few = (...further: string[]): string[] => report('now-few.csv', '--levels', '4,4', '--no-neighbors', ...further)
+  match(
+    (await runFailing(few('--previous', 'one.csv', '--max', 'maxBucket=2'), home, 1)).message,
+    /now-few\.csv holds 4 items, one\.csv 1, and 1 are in both: less than 0\.5 of either side; .*--min-shared/,
+  )
+  match(
+    (await runFailing(few('--previous', 'three.csv', '--min-shared', '1'), home, 1)).message,
+    /4 items, three\.csv 3, and 2 are in both/,
+  )
+  // The fullest ID holds three items, though only one of them has earlier codes.
+  const beside = (await runJson(
+    few('--previous', 'three.csv', '--max', 'maxBucket=2', '--max', 'churn.full=0.5'),
+    home,
+    3,
+  )) as unknown as Report
+  deepStrictEqual([beside.figures['maxBucket'], beside.figures['churn.full'], beside.verdict], [3, 0.5, 'fail'])
+})
+
+test('sizes that differ are refused, sizes that are guessed are said to be', async () => {
+  await writeFile(join(home, 'guessed.csv'), 'item_id,sid\na,1|1\nb,0|7\n')
+  const guessed = (await runJson(report('guessed.csv', '--no-neighbors'), home)) as unknown as Report
+  strictEqual(guessed.sizesGuessed, true)
+  match(guessed.notes[0]!, /guessed\.csv does not say how many codes a level has: guessed/)
+  match(await readFile(join(home, 'report/report.html'), 'utf8'), /does not say how many codes a level has: guessed/)
+  const rows = items.ids.map((id, row) => `${id},${row % 4}|0|1`)
+  await writeFile(join(home, 'small.csv'), `item_id,sid\n${rows.join('\n')}\n`)
+  await writeFile(join(home, 'above.csv'), `item_id,sid\n${rows.join('\n').replace('|1\n', '|8\n')}\n`)
+  const beside = (await runJson(report('first', '--no-neighbors', '--previous', 'small.csv'), home)) as unknown as Report
+  match(beside.notes[0]!, /small\.csv does not say .* 8 x 8 x 8 as of first, though its largest codes are 3, 0, 1/)
+  match(
+    (await runFailing(report('first', '--no-neighbors', '--previous', 'above.csv'), home, 1)).message,
+    /above\.csv: holds the code 8 on level 3, which has 8 codes \(first\)/,
+  )
+  match(
+    (await runFailing(report('first', '--no-neighbors', '--levels', '8,8,16'), home, 1)).message,
+    /levels of 8 x 8 x 16 \(--levels\) and of 8 x 8 x 8 \(first\): codes of two shapes cannot be compared/,
+  )
+})
+
+test('titles are the examples of the page, and labels that pandas wrote as 186.0 are whole', async () => {
+  const rows = items.ids.map((id, row) => `${id},Lamp no. ${row},${row % 8 === 3 ? '' : `${180 + (row % 8)}.0`}`)
+  await writeFile(join(home, 'named.csv'), `item_id,title,label\n${rows.join('\n')}\n`)
+  await runJson(report('first', '--no-neighbors', '--titles', 'named.csv', '--labels', 'named.csv'), home)
+  const page = await readFile(join(home, 'report/report.html'), 'utf8')
+  match(page, /Lamp no\. \d+; Lamp no\. \d+/)
+  match(page, /<td[^>]*>18[0-7]<\/td>/)
+  doesNotMatch(page, /18[0-7]\.0</)
+})
+
 test('a refresh and a report give the same bytes again, whatever the threads', async () => {
   for (const [threads, out] of [
     ['1', 'x'],
@@ -311,7 +368,7 @@ test('what cannot be compared, judged or refreshed is named', async () => {
     ],
     [
       () => reporting('first', { previous: { codes: at('strangers.csv') } }),
-      /first and .*strangers\.csv have no item in common: check the ids/,
+      /first holds 800 items, .*strangers\.csv 1, and 0 are in both: check the ids/,
     ],
     [
       () => reporting('two.csv', { bundle: at('first') }),

@@ -43,6 +43,33 @@ test('each threshold gives one row, and a failed one says why', () => {
   equal(qualityGateReason(rows[5]!), 'fvu 0.1175 against 0.0750 before, at most 0.01 worse is allowed')
 })
 
+test('a figure exactly on its bound passes', () => {
+  const row = (figure: string) => report.figures.find((one) => one.figure === figure)!
+  const loss = row('fvu').shared! - row('fvu').before!
+  const rules = { uniqueRate: { min: row('uniqueRate').value!, max: row('uniqueRate').value! }, fvu: { maxLoss: loss } }
+  deepStrictEqual(
+    qualityGate(rules, report.figures).map(({ verdict }) => verdict),
+    ['pass', 'pass', 'pass'],
+  )
+  const beyond = {
+    uniqueRate: { min: row('uniqueRate').value! + 1e-12, max: row('uniqueRate').value! - 1e-12 },
+    fvu: { maxLoss: loss - 1e-12 },
+  }
+  deepStrictEqual(
+    qualityGate(beyond, report.figures).map(({ verdict }) => verdict),
+    ['fail', 'fail', 'fail'],
+  )
+})
+
+test('a wrong name is answered with the nearest figures, or with all by kind', () => {
+  throws(() => qualityGate({ 'level2.ded': { max: 0 } }, report.figures), /did you mean level2\.dead\?/)
+  throws(() => qualityGate({ dead: { max: 0 } }, report.figures), /did you mean level1\.dead, level2\.dead\?/)
+  throws(
+    () => qualityGate({ nonsense: { max: 0 } }, report.figures),
+    /no figure nonsense\..*\n {2}items, .*\n {2}level1\.used, .*\n {2}prefix1\./,
+  )
+})
+
 test('a figure with too little behind it is insufficient and fails nothing', () => {
   equal(qualityGate({ 'head.uniqueRate': { min: 2 } }, report.figures, 1000)[0]!.verdict, 'insufficient')
 })

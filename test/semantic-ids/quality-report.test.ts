@@ -102,6 +102,46 @@ test('before, after, delta and churn stand over one cohort', async () => {
   }
 })
 
+test('figures are of all items; shared, before, delta and churn of those on both sides', async () => {
+  const codes = encode(refreshed, codebooks, settings)
+  // Before knows the first 50 and one that has gone; its rows run backwards.
+  const back = Array.from({ length: 50 }, (_, i) => 49 - i)
+  const before = {
+    ids: ['gone', ...back.map((row) => ids[row]!)],
+    codes: Uint16Array.from([0, 0, ...back.flatMap((row) => [...encoded.subarray(row * 2, row * 2 + 2)])]),
+    vectors: Float32Array.from([1, 0, 0, 0, ...back.flatMap((row) => [...x.subarray(row * 4, row * 4 + 4)])]),
+  }
+  const now = { ...input, codes, vectors: refreshed }
+  const report = await qualityReport({ ...now, before }, { ...options, minShared: 0.5 })
+  const alone = await qualityReport(now, options)
+  const { pairs, traffic, labels } = input
+  const part = await qualityReport(
+    {
+      ...now,
+      ids: ids.slice(0, 50),
+      codes: codes.slice(0, 100),
+      vectors: refreshed.slice(0, 200),
+      labels: (labels as Int32Array).slice(0, 50),
+      pairs: Array.from(pairs!).flatMap((one, at, all) => (at % 2 === 0 && one < 50 && all[at + 1]! < 50 ? [one, all[at + 1]!] : [])),
+      traffic: traffic!.slice(0, 50),
+      before: { ids: ids.slice(0, 50), codes: encoded.slice(0, 100), vectors: x.slice(0, 200) },
+    },
+    options,
+  )
+  const { items, onlyAfter, onlyBefore, idsSha256 } = report.compared!
+  deepStrictEqual([items, onlyAfter, onlyBefore], [50, 10, 1])
+  deepStrictEqual([report.cohort, idsSha256], [alone.cohort, part.cohort.idsSha256])
+  const partOf = new Map(part.figures.map((row) => [row.figure, row]))
+  const aloneOf = new Map(alone.figures.map((row) => [row.figure, row]))
+  for (const { figure, scope, value, shared, before: then, delta } of report.figures) {
+    const own = partOf.get(figure)!
+    if (scope === 'churn') equal(value, own.value, figure)
+    else deepStrictEqual([value, shared, then, delta], [aloneOf.get(figure)!.value, own.value, own.before, own.delta], figure)
+  }
+  deepStrictEqual([report.churn, report.moves], [part.churn, part.moves])
+  await rejects(qualityReport({ ...now, before }, { ...options, minShared: 0.9 }), { message: /less than 0\.9 of either side/ })
+})
+
 test('the order of items changes no figure, before and after in different orders included', async () => {
   const codes = encode(refreshed, codebooks, settings)
   const straight = await qualityReport({ ...input, codes, vectors: refreshed, before: { codes: encoded, ids, vectors: x } }, options)
