@@ -89,6 +89,32 @@ export function prefixOrder(codes: Uint16Array, sizes: readonly number[]): Prefi
   return { items, order: order!, starts }
 }
 
+/**
+ * The order of some of the rows, which keep their numbers: that of all with the others left out.
+ * @param mask - 1 for a row that stays, shape [items]
+ */
+export function orderAmong({ items, order, starts }: PrefixOrder, mask: Uint8Array): PrefixOrder {
+  // How many stay before each place.
+  const before = new Uint32Array(items + 1)
+  for (let i = 0; i < items; i++) before[i + 1] = before[i]! + (mask[order[i]!] === 1 ? 1 : 0)
+  const own = new Uint32Array(before[items]!)
+  for (let i = 0; i < items; i++) if (before[i + 1]! > before[i]!) own[before[i]!] = order[i]!
+  return {
+    items: own.length,
+    order: own,
+    starts: starts.map((bounds) => {
+      const kept = new Uint32Array(bounds.length)
+      let groups = 0
+      for (let group = 0; group + 1 < bounds.length; group++) {
+        const [from, to] = [before[bounds[group]!]!, before[bounds[group + 1]!]!]
+        if (to > from) kept[groups++] = from
+      }
+      kept[groups] = own.length
+      return kept.slice(0, own.length === 0 ? 1 : groups + 1)
+    }),
+  }
+}
+
 /** Where prefixes begin, without who is in them: all that counts of prefixes and buckets need. */
 export type PrefixStarts = Pick<PrefixOrder, 'items' | 'starts'>
 
@@ -206,9 +232,7 @@ export function identicalRows(vectors: Float32Array, dim: number): Groups {
   const counts = new Int32Array(rows)
   let groups = 0
   for (let row = 0; row < rows; row++) {
-    let hash = 0
-    for (let at = row * dim; at < (row + 1) * dim; at++) hash = spread(bits[at]!, hash)
-    let slot = hash & mask
+    let slot = hashOf(bits, row * dim, (row + 1) * dim) & mask
     while (slots[slot] !== 0 && !equalRows(bits, firstRow[slots[slot]! - 1]!, row, dim)) slot = (slot + 1) & mask
     if (slots[slot] === 0) {
       firstRow[groups] = row
@@ -229,6 +253,25 @@ function equalRows(bits: Uint32Array, a: number, b: number, dim: number): boolea
 /** Power of two that keeps the table at most half full. */
 function tableSize(rows: number): number {
   return 2 ** Math.ceil(Math.log2(Math.max(2, rows * 2)))
+}
+
+/** Hash of some words: four sums that do not wait for one another, mixed at the end. */
+function hashOf(bits: Uint32Array, from: number, to: number): number {
+  let [a, b, c, d] = [0, 0, 0, 0]
+  let at = from
+  for (; at + 3 < to; at += 4) {
+    a = Math.imul(a ^ bits[at]!, 0x9e3779b1)
+    b = Math.imul(b ^ bits[at + 1]!, 0x85ebca6b)
+    c = Math.imul(c ^ bits[at + 2]!, 0xc2b2ae35)
+    d = Math.imul(d ^ bits[at + 3]!, 0x27d4eb2f)
+    // What differs in the high bits alone must reach the low ones.
+    a ^= a >>> 15
+    b ^= b >>> 15
+    c ^= c >>> 15
+    d ^= d >>> 15
+  }
+  for (; at < to; at++) a = spread(bits[at]!, a)
+  return spread(spread(a, b), spread(c, d))
 }
 
 /** Mixes two 32-bit words to one (the finalizer of murmur3). */

@@ -129,8 +129,23 @@ function isDoubted(doubt: Doubt | undefined, at: number): boolean {
 
 /** Copies one row to float64, brought to unit length if asked. */
 function prepare(vectors: Float32Array, row: number, dim: number, normalize: boolean, out: Float64Array): void {
-  for (let j = 0, at = row * dim; j < dim; j++, at++) out[j] = vectors[at]!
-  if (normalize) toUnitLength(out)
+  prepareAt(vectors, row * dim, dim, normalize, out, 0)
+}
+
+/**
+ * Copies the row at `from` to float64, brought to unit length if asked.
+ * @param out - written in place from `to` on
+ */
+export function prepareAt(vectors: Float32Array, from: number, dim: number, normalize: boolean, out: Float64Array, to: number): void {
+  let squared = 0
+  for (let j = 0; j < dim; j++) {
+    const value = vectors[from + j]!
+    out[to + j] = value
+    squared += value * value
+  }
+  if (!normalize || squared === 0) return
+  const norm = Math.sqrt(squared)
+  for (let j = to; j < to + dim; j++) out[j] = out[j]! / norm
 }
 
 /**
@@ -141,7 +156,7 @@ function prepare(vectors: Float32Array, row: number, dim: number, normalize: boo
 export function prepared(vectors: Float32Array, dim: number, normalize: boolean): Float64Array {
   const rows = rowsOf(vectors, dim)
   const out = new Float64Array(rows * dim)
-  for (let row = 0; row < rows; row++) prepare(vectors, row, dim, normalize, out.subarray(row * dim, (row + 1) * dim))
+  for (let at = 0; at < out.length; at += dim) prepareAt(vectors, at, dim, normalize, out, at)
   return out
 }
 

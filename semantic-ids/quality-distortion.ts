@@ -5,7 +5,7 @@
 
 import { checkCodes, checkRows } from './buckets.ts'
 import { type Codebooks, type EncodeSettings } from './codebooks.ts'
-import { prepared } from './encode.ts'
+import { prepareAt, prepared } from './encode.ts'
 import { share } from './quality-usage.ts'
 
 /** What the codes leave unexplained. */
@@ -31,6 +31,7 @@ const blockRows = 1024
  * leaves the residual as it is; with `normalizeResiduals` a codeword stands for itself times the length of what was left.
  * @param vectors - row-major float32, shape [rows, dim]
  * @param codes - row-major, shape [rows, levels]
+ * @param only - counts these rows alone, as if there were no others
  * @throws SIDESTREAM_SHAPE_MISMATCH when shapes do not fit or a code is outside its level
  */
 export function reconstruction(
@@ -38,22 +39,33 @@ export function reconstruction(
   codes: Uint16Array,
   codebooks: Codebooks,
   settings: Pick<EncodeSettings, 'normalize' | 'normalizeResiduals'>,
+  only?: Uint32Array,
 ): ReconstructionReport {
   const { dim, sizes } = codebooks
-  const rows = checkCodes(codes, sizes)
-  checkRows(vectors, dim, rows)
-  const { variance, energy } = spreadOfBlocks(vectors, dim, settings.normalize)
+  checkRows(vectors, dim, checkCodes(codes, sizes))
+  const rows = only?.length ?? codes.length / sizes.length
+  const blocks = new PreparedBlocks(vectors, dim, settings.normalize, only)
   const squares = new Float64Array(sizes.length)
   const norms = new Float64Array(sizes.length)
+  const mean = new Float64Array(dim)
+  const left = new Float64Array(blockRows * dim)
   let cosines = 0
   for (let from = 0; from < rows; from += blockRows) {
-    const block = vectors.subarray(from * dim, Math.min(rows, from + blockRows) * dim)
-    const x = prepared(block, dim, settings.normalize)
-    const left = x.slice()
-    for (let at = 0; at < x.length; at += dim) {
-      takeAway(left, at, codes, (from + at / dim) * sizes.length, codebooks, squares, norms, settings.normalizeResiduals ?? false)
+    const x = blocks.at(from)
+    left.set(x)
+    addRows(mean, x, dim)
+    for (let at = 0, row = from; at < x.length; at += dim, row++) {
+      const codesAt = (only === undefined ? row : only[row]!) * sizes.length
+      takeAway(left, at, codes, codesAt, codebooks, squares, norms, settings.normalizeResiduals ?? false)
       cosines += cosineFromResidual(x, left, at, dim)
     }
+  }
+  for (let j = 0; j < dim; j++) mean[j] = mean[j]! / rows
+  let [variance, energy] = [0, 0]
+  for (let from = 0; from < rows; from += blockRows) {
+    const part = spreadAround(mean, blocks.at(from), dim)
+    variance += part.variance
+    energy += part.energy
   }
   const distortion = share(squares.at(-1)!, rows)
   return {
@@ -63,6 +75,35 @@ export function reconstruction(
     meanCosine: share(cosines, rows),
     residualNorms: Array.from(norms, (sum) => share(sum, rows)),
     residualEnergy: Array.from(squares, (sum) => unexplained(sum, variance, energy)),
+  }
+}
+
+/** Rows as the quantizer sees them, a block at a time in one scratch. */
+class PreparedBlocks {
+  readonly #vectors: Float32Array
+  readonly #dim: number
+  readonly #normalize: boolean
+  readonly #only: Uint32Array | undefined
+  readonly #block: Float64Array
+
+  constructor(vectors: Float32Array, dim: number, normalize: boolean, only: Uint32Array | undefined) {
+    this.#vectors = vectors
+    this.#dim = dim
+    this.#normalize = normalize
+    this.#only = only
+    this.#block = new Float64Array(blockRows * dim)
+  }
+
+  /** Float64 rows from the one numbered `from` on, as many as a block holds; overwritten by the next call. */
+  at(from: number): Float64Array {
+    const dim = this.#dim
+    const only = this.#only
+    const to = Math.min(only?.length ?? this.#vectors.length / dim, from + blockRows)
+    const rows = this.#block.subarray(0, (to - from) * dim)
+    for (let row = from, at = 0; row < to; row++, at += dim) {
+      prepareAt(this.#vectors, (only === undefined ? row : only[row]!) * dim, dim, this.#normalize, rows, at)
+    }
+    return rows
   }
 }
 
@@ -150,26 +191,6 @@ function cosineFromResidual(x: Float64Array, left: Float64Array, at: number, dim
     yy += decoded * decoded
   }
   return xx === 0 || yy === 0 ? 0 : xy / Math.sqrt(xx * yy)
-}
-
-/** `spreadOf` the prepared vectors, a block at a time. */
-function spreadOfBlocks(vectors: Float32Array, dim: number, normalize: boolean): { variance: number; energy: number } {
-  const rows = vectors.length / dim
-  const mean = new Float64Array(dim)
-  let [variance, energy] = [0, 0]
-  for (const pass of ['mean', 'spread']) {
-    for (let from = 0; from < rows; from += blockRows) {
-      const x = prepared(vectors.subarray(from * dim, Math.min(rows, from + blockRows) * dim), dim, normalize)
-      if (pass === 'mean') addRows(mean, x, dim)
-      else {
-        const part = spreadAround(mean, x, dim)
-        variance += part.variance
-        energy += part.energy
-      }
-    }
-    if (pass === 'mean') for (let j = 0; j < dim; j++) mean[j] = mean[j]! / rows
-  }
-  return { variance, energy }
 }
 
 /**

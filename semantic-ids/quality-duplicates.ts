@@ -3,7 +3,7 @@
  * Invariant: vectors are equal when their bytes are.
  */
 
-import { checkCodes, checkRows, identicalRows, prefixOrder, type PrefixOrder } from './buckets.ts'
+import { checkCodes, checkRows, identicalRows, prefixOrder, type Groups, type PrefixOrder } from './buckets.ts'
 import { share } from './quality-usage.ts'
 
 export interface DuplicateReport {
@@ -26,13 +26,8 @@ export interface DuplicateReport {
  */
 export function duplicates(vectors: Float32Array, codes: Uint16Array, dim: number, sizes: readonly number[]): DuplicateReport {
   checkRows(vectors, dim, checkCodes(codes, sizes))
-  return duplicatesOf(vectors, dim, prefixOrder(codes, sizes))
-}
-
-/** `duplicates` of codes that were checked and sorted. */
-export function duplicatesOf(vectors: Float32Array, dim: number, prefixes: PrefixOrder): DuplicateReport {
   const same = identicalRows(vectors, dim)
-  const distinctVectors = same.counts.length
+  const { duplicateGroups: _, ...counts } = duplicateCounts(same, prefixOrder(codes, sizes))
   const members = new Map<number, number[]>()
   for (let row = 0; row < same.of.length; row++) {
     const group = same.of[row]!
@@ -41,22 +36,48 @@ export function duplicatesOf(vectors: Float32Array, dim: number, prefixes: Prefi
     if (rows === undefined) members.set(group, [row])
     else rows.push(row)
   }
-  const bounds = prefixes.starts.at(-1)!
+  return { ...counts, groups: [...members.values()] }
+}
+
+/** A `DuplicateReport` that counts groups instead of naming their rows. */
+export interface DuplicateCounts extends Omit<DuplicateReport, 'groups'> {
+  /** Groups of two and more bit-identical vectors. */
+  readonly duplicateGroups: number
+}
+
+/**
+ * Duplicates and genuine collisions among the rows of `prefixes`, as if there were no others.
+ * @param same - of all rows
+ */
+export function duplicateCounts(same: Groups, { items, order, starts }: PrefixOrder): DuplicateCounts {
+  const counts = new Uint32Array(same.counts.length)
+  for (let i = 0; i < items; i++) counts[same.of[order[i]!]!]!++
+  let [distinctVectors, duplicateGroups] = [0, 0]
+  for (let group = 0; group < counts.length; group++) {
+    if (counts[group]! > 0) distinctVectors++
+    if (counts[group]! > 1) duplicateGroups++
+  }
+  const bounds = starts.at(-1)!
   const buckets = bounds.length - 1
-  const collides = new Uint8Array(distinctVectors)
+  const collides = new Uint8Array(counts.length)
+  let collidingVectors = 0
   for (let bucket = 0; bucket < buckets; bucket++) {
     const [from, to] = [bounds[bucket]!, bounds[bucket + 1]!]
-    const first = same.of[prefixes.order[from]!]!
+    const first = same.of[order[from]!]!
     let isShared = false
-    for (let i = from + 1; i < to && !isShared; i++) isShared = same.of[prefixes.order[i]!]! !== first
-    if (isShared) for (let i = from; i < to; i++) collides[same.of[prefixes.order[i]!]!] = 1
+    for (let i = from + 1; i < to && !isShared; i++) isShared = same.of[order[i]!]! !== first
+    if (!isShared) continue
+    for (let i = from; i < to; i++) {
+      const group = same.of[order[i]!]!
+      if (collides[group] === 0) collidingVectors++
+      collides[group] = 1
+    }
   }
-  const collidingVectors = collides.reduce((sum, one) => sum + one, 0)
   return {
     distinctVectors,
-    duplicateRows: same.of.length - distinctVectors,
-    groups: [...members.values()],
+    duplicateRows: items - distinctVectors,
     collidingVectors,
     uniqueRateOverDistinct: share(buckets, distinctVectors),
+    duplicateGroups,
   }
 }

@@ -3,11 +3,11 @@
  * Invariant: a figure whose input was not given is null, never a zero.
  */
 
-import { prefixOrder, prefixStarts, rowsAt, type PrefixOrder } from './buckets.ts'
+import { orderAmong, rowsAt, type Groups, type PrefixOrder } from './buckets.ts'
 import type { Codebooks, EncodeSettings } from './codebooks.ts'
 import { neighborHits, type Neighbors } from './neighbor-hits.ts'
 import { reconstruction, type ReconstructionReport } from './quality-distortion.ts'
-import { duplicatesOf, type DuplicateReport } from './quality-duplicates.ts'
+import { duplicateCounts, type DuplicateCounts } from './quality-duplicates.ts'
 import { coOccurrenceRecall, prefixCohesion, prefixPurity, type DenseLabels } from './quality-prefixes.ts'
 import { share, usageOf, type UsageReport } from './quality-usage.ts'
 
@@ -35,9 +35,7 @@ export interface PrefixFigures {
 }
 
 /** Duplicates and genuine collisions as counts. */
-export interface DuplicateFigures extends Omit<DuplicateReport, 'groups'> {
-  /** Groups of two and more bit-identical vectors. */
-  readonly duplicateGroups: number
+export interface DuplicateFigures extends DuplicateCounts {
   /** collidingVectors / distinctVectors. */
   readonly collidingRate: number
 }
@@ -72,44 +70,47 @@ export interface Assignment {
   readonly labels: DenseLabels | undefined
   readonly pairs: ArrayLike<number> | undefined
   readonly neighbors: Neighbors | undefined
+  /** Groups of equal vectors; there where vectors are. */
+  readonly same: Groups | undefined
   /** Of all items. */
   readonly order: PrefixOrder
 }
 
+/** Some of the items. */
+export interface SomeRows {
+  /** Ascending. */
+  readonly rows: Uint32Array
+  /** 1 for each of them, shape [items]. */
+  readonly mask: Uint8Array
+}
+
 /**
- * Figures over all items, or over `rows` of them: usage, distortion, duplicates, purity and cohesion count these rows alone; hits and
+ * Figures over all items, or over `some` of them: usage, distortion, duplicates, purity and cohesion count these rows alone; hits and
  * co-occurrence ask from them, but find among all items.
  */
-export function figuresOf(assignment: Assignment, rows?: Uint32Array, mask?: Uint8Array): Figures {
-  const { sizes, dim, quantizer, labels, pairs, neighbors, order: all } = assignment
+export function figuresOf(assignment: Assignment, some?: SomeRows): Figures {
+  const { sizes, dim, vectors, quantizer, labels, pairs, neighbors, same, order: all } = assignment
+  const { rows, mask } = some ?? {}
   const codes = rows === undefined ? assignment.codes : rowsAt(assignment.codes, rows, sizes.length)
-  const vectors = rows === undefined || assignment.vectors === undefined ? assignment.vectors : rowsAt(assignment.vectors, rows, dim)
-  // Only vectors and labels ask who is in a prefix.
-  const order = rows === undefined ? all : vectors === undefined && labels === undefined ? undefined : prefixOrder(codes, sizes)
-  const starts = order ?? prefixStarts(codes, sizes)
-  const own = rows === undefined || labels === undefined ? labels : labelsOfRows(labels, rows)
-  const twins = vectors === undefined ? undefined : duplicatesOf(vectors, dim, order!)
-  const quantized =
-    quantizer === undefined || rows === undefined
-      ? quantizer?.vectors
-      : quantizer.vectors === assignment.vectors
-        ? vectors
-        : rowsAt(quantizer.vectors, rows, quantizer.codebooks.dim)
+  const order = some === undefined ? all : orderAmong(all, some.mask)
+  const own = rows === undefined || labels === undefined ? labels : { ...labels, labelled: labelledAmong(labels, rows) }
+  const twins = same === undefined ? undefined : duplicateCounts(same, order)
+  const cohesion = vectors === undefined ? undefined : prefixCohesion(order, vectors, dim)
   return {
-    usage: usageOf(codes, sizes, starts),
-    uniquelyIdentifiedOfAll: share(aloneOf(all, mask), starts.items),
-    distortion: quantizer === undefined ? null : reconstruction(quantized!, codes, quantizer.codebooks, quantizer.settings),
-    duplicates: twins === undefined ? null : countsOf(twins),
+    usage: usageOf(codes, sizes, order),
+    uniquelyIdentifiedOfAll: share(aloneOf(all, mask), order.items),
+    distortion:
+      quantizer === undefined ? null : reconstruction(quantizer.vectors, assignment.codes, quantizer.codebooks, quantizer.settings, rows),
+    duplicates: twins === undefined ? null : { ...twins, collidingRate: share(twins.collidingVectors, twins.distinctVectors) },
     prefixes: sizes.map((_, level) => {
       const length = level + 1
-      const cohesion = vectors === undefined ? undefined : prefixCohesion(order!, length, vectors, dim)
       const hits = neighbors === undefined ? undefined : neighborHits(all, length, neighbors, mask)
       return {
         length,
-        prefixes: starts.starts[level]!.length - 1,
-        purity: own === undefined ? null : prefixPurity(order!, length, own),
-        cohesionPairs: cohesion?.pairs ?? null,
-        cohesionMacro: cohesion?.macro ?? null,
+        prefixes: order.starts[level]!.length - 1,
+        purity: own === undefined ? null : prefixPurity(order, length, own),
+        cohesionPairs: cohesion?.[level]!.pairs ?? null,
+        cohesionMacro: cohesion?.[level]!.macro ?? null,
         hitPrecision: hits?.precision ?? null,
         hitRecall: hits?.recall ?? null,
         queries: hits?.queries ?? null,
@@ -122,9 +123,10 @@ export function figuresOf(assignment: Assignment, rows?: Uint32Array, mask?: Uin
   }
 }
 
-function labelsOfRows({ of, count }: DenseLabels, rows: Uint32Array): DenseLabels {
-  const own = Int32Array.from(rows, (row) => of[row]!)
-  return { of: own, count, labelled: own.reduce((sum, label) => sum + (label < 0 ? 0 : 1), 0) }
+function labelledAmong({ of }: DenseLabels, rows: Uint32Array): number {
+  let count = 0
+  for (const row of rows) if (of[row]! >= 0) count++
+  return count
 }
 
 /** Items alone in their bucket, of those of the mask. */
@@ -142,8 +144,4 @@ function countPairs(pairs: ArrayLike<number>, mask?: Uint8Array): number {
   let count = 0
   for (let at = 0; at < pairs.length; at += 2) count += mask[pairs[at]!]!
   return count
-}
-
-function countsOf({ groups, ...twins }: DuplicateReport): DuplicateFigures {
-  return { ...twins, duplicateGroups: groups.length, collidingRate: share(twins.collidingVectors, twins.distinctVectors) }
 }

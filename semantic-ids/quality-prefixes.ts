@@ -70,39 +70,92 @@ export interface Cohesion {
 }
 
 /**
- * Mean cosine inside prefixes, from sums of unit vectors: a prefix of n items with sum s has n(n - 1) ordered pairs, whose cosines sum
- * to |s|^2 - n. A vector of length 0 has cosine 0 with every other.
+ * Mean cosine inside prefixes of every length, from sums of unit vectors: a prefix of n items with sum s has n(n - 1) ordered pairs, whose
+ * cosines sum to |s|^2 - n. A vector of length 0 has cosine 0 with every other. One pass: a row is read once for all lengths.
  * @param vectors - row-major float32, shape [items, dim]
+ * @returns one per prefix length
  */
-export function prefixCohesion({ order, starts }: PrefixOrder, length: number, vectors: Float32Array, dim: number): Cohesion {
-  const bounds = starts[length - 1]!
-  const sum = new Float64Array(dim)
-  let [pairs, cosines, prefixes, means] = [0, 0, 0, 0]
-  for (let prefix = 0; prefix + 1 < bounds.length; prefix++) {
-    const items = bounds[prefix + 1]! - bounds[prefix]!
-    if (items < 2) continue
-    sum.fill(0)
-    let own = 0
-    for (let i = bounds[prefix]!; i < bounds[prefix + 1]!; i++) own += addUnit(sum, vectors, order[i]! * dim)
-    let squared = 0
-    for (let j = 0; j < dim; j++) squared += sum[j]! * sum[j]!
-    const inside = squared - own
-    pairs += items * (items - 1)
-    cosines += inside
-    prefixes++
-    means += inside / (items * (items - 1))
+export function prefixCohesion({ items, order, starts }: PrefixOrder, vectors: Float32Array, dim: number): Cohesion[] {
+  const own = starts.map((bounds) => new CohesionOfLength(bounds, dim))
+  const unit = new Float64Array(dim)
+  for (let i = 0; i < items; i++) {
+    // A prefix of one item has no pairs, and those that continue it have none either.
+    let lengths = 0
+    for (const length of own) if (length.enter(i)) lengths++
+    if (lengths === 0 || !toUnit(vectors, order[i]! * dim, unit)) continue
+    for (let at = 0; at < lengths; at++) own[at]!.add(unit)
   }
-  return prefixes === 0 ? { pairs: null, macro: null } : { pairs: cosines / pairs, macro: means / prefixes }
+  return own.map((length) => length.result())
 }
 
-/** Adds a row at unit length; the squared length of what was added. */
-function addUnit(sum: Float64Array, vectors: Float32Array, at: number): number {
+/** Sums of the prefixes of one length, of which one is open at a time. */
+class CohesionOfLength {
+  readonly #bounds: Uint32Array
+  readonly #sum: Float64Array
+  #prefix = -1
+  /** Place behind the open prefix. */
+  #end = 0
+  /** Rows of the open prefix with a length. */
+  #units = 0
+  #pairs = 0
+  #cosines = 0
+  #prefixes = 0
+  #means = 0
+
+  constructor(bounds: Uint32Array, dim: number) {
+    this.#bounds = bounds
+    this.#sum = new Float64Array(dim)
+  }
+
+  /** Goes on to a place of the order; whether its prefix holds several items. */
+  enter(place: number): boolean {
+    if (place === this.#end) {
+      this.#close()
+      this.#prefix++
+      this.#end = this.#bounds[this.#prefix + 1]!
+    }
+    return this.#items > 1
+  }
+
+  add(unit: Float64Array): void {
+    const sum = this.#sum
+    for (let j = 0; j < unit.length; j++) sum[j]! += unit[j]!
+    this.#units++
+  }
+
+  result(): Cohesion {
+    this.#close()
+    return this.#prefixes === 0 ? { pairs: null, macro: null } : { pairs: this.#cosines / this.#pairs, macro: this.#means / this.#prefixes }
+  }
+
+  get #items(): number {
+    return this.#prefix < 0 ? 0 : this.#end - this.#bounds[this.#prefix]!
+  }
+
+  #close(): void {
+    const items = this.#items
+    if (items < 2) return
+    const sum = this.#sum
+    let squared = 0
+    for (let j = 0; j < sum.length; j++) squared += sum[j]! * sum[j]!
+    const inside = squared - this.#units
+    this.#pairs += items * (items - 1)
+    this.#cosines += inside
+    this.#prefixes++
+    this.#means += inside / (items * (items - 1))
+    sum.fill(0)
+    this.#units = 0
+  }
+}
+
+/** A row at unit length; false for one of length 0. @param out - written in place, shape [dim] */
+function toUnit(vectors: Float32Array, at: number, out: Float64Array): boolean {
   let squares = 0
-  for (let j = 0; j < sum.length; j++) squares += vectors[at + j]! * vectors[at + j]!
-  if (squares === 0) return 0
+  for (let j = 0; j < out.length; j++) squares += vectors[at + j]! * vectors[at + j]!
+  if (squares === 0) return false
   const length = Math.sqrt(squares)
-  for (let j = 0; j < sum.length; j++) sum[j]! += vectors[at + j]! / length
-  return 1
+  for (let j = 0; j < out.length; j++) out[j] = vectors[at + j]! / length
+  return true
 }
 
 /**

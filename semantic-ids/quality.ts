@@ -4,7 +4,7 @@
  */
 
 import { SidestreamError } from '../schemas/index.ts'
-import { checkCodes, checkRows, prefixOrder, rowsAt } from './buckets.ts'
+import { checkCodes, checkRows, identicalRows, prefixOrder, rowsAt } from './buckets.ts'
 import { churn, type ChurnReport } from './churn.ts'
 import { requireFinite, type Codebooks, type EncodeSettings } from './codebooks.ts'
 import { firstCodeMoves, type FirstCodeMove } from './id-space.ts'
@@ -159,9 +159,7 @@ async function measured(input: QualityInput, options: QualityOptions, cohort: Or
   const earlier = input.before === undefined ? undefined : completed(input, items, input.before)
   const after = await assignmentOf(input, shared, options)
   const before =
-    earlier === undefined
-      ? undefined
-      : await assignmentOf(earlier, shared, options, earlier.vectors === input.vectors ? after.neighbors : undefined)
+    earlier === undefined ? undefined : await assignmentOf(earlier, shared, options, earlier.vectors === input.vectors ? after : undefined)
   const report = {
     kind: 'semantic-id-report',
     format: 1,
@@ -177,6 +175,7 @@ async function measured(input: QualityInput, options: QualityOptions, cohort: Or
   return { ...report, figures: qualityRows(sizes.length, report) }
 }
 
+/** @param twin - of the same vectors */
 async function assignmentOf(
   {
     codes,
@@ -191,7 +190,7 @@ async function assignmentOf(
   }: AssignmentInput,
   shared: { readonly labels: DenseLabels | undefined; readonly pairs: ArrayLike<number> | undefined },
   options: QualityOptions,
-  neighbors?: Neighbors,
+  twin?: Assignment,
 ): Promise<Assignment> {
   const items = checkCodes(codes, sizes)
   if (vectors !== undefined) {
@@ -208,10 +207,11 @@ async function assignmentOf(
     if (quantized !== vectors) requireFinite(quantizer.vectors, quantizer.codebooks.dim)
     checkSameSizes(quantizer.codebooks.sizes, sizes, 'the codebooks')
   }
-  const found =
-    neighbors ??
+  const neighbors =
+    twin?.neighbors ??
     (vectors === undefined || options.neighbors === false ? undefined : await findNeighbors(vectors, dim, options.neighbors, ids))
-  return { codes, sizes, vectors, dim, quantizer, ...shared, neighbors: found, order: prefixOrder(codes, sizes) }
+  const same = twin?.same ?? (vectors && identicalRows(vectors, dim))
+  return { codes, sizes, vectors, dim, quantizer, ...shared, neighbors, same, order: prefixOrder(codes, sizes) }
 }
 
 /** The assignment before, with what it has from that after. */
@@ -250,7 +250,7 @@ function scopes(assignment: Assignment, slices: Uint8Array | undefined): PerSlic
   const all = figuresOf(assignment)
   if (slices === undefined) return { all }
   const own = sliceNames.map(
-    (name, slice) => [name, figuresOf(assignment, rowsOfSlice(slices, slice), maskOfSlice(slices, slice))] as const,
+    (name, slice) => [name, figuresOf(assignment, { rows: rowsOfSlice(slices, slice), mask: maskOfSlice(slices, slice) })] as const,
   )
   return { all, ...Object.fromEntries(own) }
 }
