@@ -1,5 +1,6 @@
 /**
- * The k nearest rows by cosine, exact, for many queries: blocks of matrix products in ONNX Runtime propose, float64 decides.
+ * The k nearest rows by cosine, exact, for many queries: matrix products in ONNX Runtime say which groups of rows may hold one, float64
+ * decides.
  * Invariant: the result is that of float64 sums in index order over the given numbers, equal cosines by rank; a query is never
  * its own neighbor. Memory is bounded by the blocks, never [queries, rows].
  */
@@ -13,19 +14,23 @@ import { tensor, type Tensor } from './tensor.ts'
 export interface CosineNeighborOptions {
   /** Neighbors of each query. */
   readonly k: number
-  /** Threads of the matrix products. @default 1 */
+  /** Threads of the matrix products, each with 16 MiB of scores. @default 1 */
   readonly threads?: number
-  /** Rows of one block. @default at most 16384 and 2^22 numbers; little work is done without blocks */
+  /** Rows of one block. @default 2048; little work is done without blocks */
   readonly blockRows?: number
   /** Which of two equal cosines comes first: the lower one, shape [rows]. @default row numbers */
   readonly ranks?: Uint32Array
   readonly onProgress?: (done: number, total: number) => void
 }
 
-/** Numbers of one block of rows at most, whatever their dimension. */
-const blockNumbers = 2 ** 22
-/** Queries of one product. */
-const queryRows = 512
+/** Queries and rows of one product at most: 16 MiB of scores, which the last-level cache holds. */
+const queryRows = 2048
+const defaultBlockRows = 2048
+/**
+ * Rows that one maximum stands for. Only maxima leave ONNX Runtime: reading every score in this thread would take several times as
+ * long as the products. Fewer rows: more maxima to read; more rows: more cosines to compute where a maximum is high enough.
+ */
+const groupRows = 32
 /** Multiplications below which starting a session costs more than it saves. */
 const fewProducts = 2 ** 24
 
@@ -48,156 +53,204 @@ export async function cosineNeighbors(
     throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `${vectors.length} numbers are no whole number of vectors of dimension ${dim}`)
   }
   if (!Number.isInteger(k) || k < 1) throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `neighbors need a k of at least 1, got ${k}`)
-  const found = new Int32Array(queries.length * k).fill(-1)
-  if (queries.length === 0 || rows < 2) return found
-  const inverse = inverseLengths(vectors, dim, rows)
+  const unit = new UnitRows(vectors, dim)
+  const found = new Nearest(unit, queries, k, ranks)
+  if (queries.length === 0 || rows < 2) return found.rows
   if (options.blockRows === undefined && queries.length * rows * dim <= fewProducts) {
-    const all = Int32Array.from({ length: rows }, (_, row) => row)
-    for (const [q, query] of queries.entries()) {
-      const others = all.filter((row) => row !== query)
-      found.set(decide(vectors, dim, inverse, query, others, k, ranks), q * k)
-    }
-    return found
+    for (let q = 0; q < queries.length; q++)
+      for (let from = 0; from < rows; from += groupRows) found.take(q, from, Math.min(rows, from + groupRows))
+    return found.rows
   }
-  const size = Math.min(rows, options.blockRows ?? Math.max(1, Math.min(16_384, Math.floor(blockNumbers / dim))))
-  const session = await Session.create(productModel(dim), { name: 'cosine-neighbors', threads })
+  const groups = Math.ceil(Math.min(rows, options.blockRows ?? defaultBlockRows) / groupRows)
+  // Parts of one size, so that one model serves them all.
+  const width = Math.ceil(queries.length / Math.ceil(queries.length / queryRows))
+  const model = maximaModel(dim, groups, width)
+  // A session a thread: the threads of one would wait for one another at every node, and do so at full speed.
+  const sessions = await Promise.all(Array.from({ length: threads }, () => Session.create(model, { name: 'cosine-neighbors', threads: 1 })))
   try {
-    for (let from = 0; from < queries.length; from += queryRows) {
-      const part = queries.subarray(from, from + queryRows)
-      const candidates = Array.from(part, () => new Candidates(k, dim))
-      const sides = tensor('float32', [part.length, dim], unitRows(vectors, dim, inverse, part))
-      let running: Promise<Float32Array> | undefined
-      for (let block = 0; block < rows; block += size) {
-        const scores = await (running ?? product(session, sides, vectors, dim, inverse, block, Math.min(rows, block + size)))
-        const next = block + size
-        // The next product runs while this one's scores are read.
-        running = next < rows ? product(session, sides, vectors, dim, inverse, next, Math.min(rows, next + size)) : undefined
-        const width = Math.min(rows, next) - block
-        for (let q = 0; q < part.length; q++) candidates[q]!.take(scores, q * width, width, block, part[q]!)
-      }
-      for (let q = 0; q < part.length; q++) {
-        found.set(decide(vectors, dim, inverse, part[q]!, candidates[q]!.rows(), k, ranks), (from + q) * k)
-      }
-      onProgress?.(Math.min(queries.length, from + queryRows), queries.length)
+    for (let from = 0; from < queries.length; from += width) {
+      await searchPart(sessions, unit, queries.subarray(from, from + width), from, groups, width, found)
+      onProgress?.(Math.min(queries.length, from + width), queries.length)
     }
   } finally {
-    await session.close()
+    await Promise.all(sessions.map((session) => session.close()))
   }
-  return found
+  return found.rows
 }
 
-function productModel(dim: number): Uint8Array {
+/** Highest score of every group of rows for every query: items [groups * groupRows, dim] . queries [dim, width] -> [groups, width]. */
+function maximaModel(dim: number, groups: number, width: number): Uint8Array {
   const graph = new Graph({ name: 'cosine-neighbors' })
-  const queries = graph.input('queries', 'float32', ['q', dim])
-  const items = graph.input('items', 'float32', ['n', dim])
-  graph.output('scores', graph.matmul(queries, items, { transposeB: true }))
+  const items = graph.input('items', 'float32', [groups * groupRows, dim])
+  const queries = graph.input('queries', 'float32', [dim, width])
+  const scores = graph.reshape(graph.matmul(items, queries), [groups, groupRows, width])
+  graph.output('maxima', graph.reduceMax(scores, [1]))
   return toModel(graph)
 }
 
-async function product(
-  session: Session,
-  queries: Tensor<'float32'>,
-  vectors: Float32Array,
-  dim: number,
-  inverse: Float64Array,
-  from: number,
-  to: number,
-): Promise<Float32Array> {
-  const rows = Uint32Array.from({ length: to - from }, (_, i) => from + i)
-  const items = tensor('float32', [to - from, dim], unitRows(vectors, dim, inverse, rows))
-  const { scores } = await session.run({ queries, items })
-  return scores!.data as Float32Array
-}
-
-/** 1 / length of every row, 0 for a row of length 0. */
-function inverseLengths(vectors: Float32Array, dim: number, rows: number): Float64Array {
-  const out = new Float64Array(rows)
-  for (let row = 0, at = 0; row < rows; row++) {
-    let squares = 0
-    for (let j = 0; j < dim; j++, at++) squares += vectors[at]! * vectors[at]!
-    out[row] = squares === 0 ? 0 : 1 / Math.sqrt(squares)
+/** Goes over all rows for some queries. @param first - number of the first of them @param width - queries that the model takes */
+async function searchPart(
+  sessions: readonly Session[],
+  unit: UnitRows,
+  queries: Uint32Array,
+  first: number,
+  groups: number,
+  width: number,
+  found: Nearest,
+): Promise<void> {
+  const size = groups * groupRows
+  const columns = unit.columns(queries, width)
+  // The score of two unit rows is off by less than (dim + 4) 2^-24: below its bar a group holds none of the k nearest.
+  const slack = (unit.dim + 4) * 2 ** -24
+  const bars = new Float64Array(queries.length).fill(-Infinity)
+  let next = 0
+  const drain = async (session: Session): Promise<void> => {
+    let feeds: Readonly<Record<string, Tensor>> = {
+      items: tensor('float32', [size, unit.dim], new Float32Array(size * unit.dim)),
+      queries: tensor('float32', [unit.dim, width], columns.slice()),
+    }
+    while (next < unit.rows) {
+      const from = next
+      next += size
+      unit.fill(from, feeds['items']!.data as Float32Array)
+      const { maxima } = await session.run(feeds, { transfer: true, reclaim: (back) => void (feeds = back) })
+      const highest = maxima!.data as Float32Array
+      for (let group = 0, row = from; group < groups && row < unit.rows; group++, row += groupRows) {
+        for (let q = 0, at = group * width; q < bars.length; q++, at++) {
+          if (highest[at]! < bars[q]!) continue
+          found.take(first + q, row, Math.min(unit.rows, row + groupRows))
+          bars[q] = found.least(first + q) - slack
+        }
+      }
+    }
   }
-  return out
+  // The next product runs while the maxima of this one are read.
+  await Promise.all(sessions.flatMap((session) => [drain(session), drain(session)]))
 }
 
-function unitRows(vectors: Float32Array, dim: number, inverse: Float64Array, rows: Uint32Array): Float32Array {
-  const out = new Float32Array(rows.length * dim)
-  let to = 0
-  for (const row of rows) for (let at = row * dim; at < (row + 1) * dim; at++) out[to++] = vectors[at]! * inverse[row]!
-  return out
+/** Vectors with the inverse of their lengths. */
+class UnitRows {
+  readonly vectors: Float32Array
+  readonly dim: number
+  readonly rows: number
+  /** 1 / length of every row, 0 for a row of length 0. */
+  readonly inverse: Float64Array
+
+  constructor(vectors: Float32Array, dim: number) {
+    this.vectors = vectors
+    this.dim = dim
+    this.rows = vectors.length / dim
+    this.inverse = new Float64Array(this.rows)
+    for (let row = 0, at = 0; row < this.rows; row++) {
+      let squares = 0
+      for (let j = 0; j < dim; j++, at++) squares += vectors[at]! * vectors[at]!
+      this.inverse[row] = squares === 0 ? 0 : 1 / Math.sqrt(squares)
+    }
+  }
+
+  /** Rows from `from` on at unit length, zeros behind the last. @param out - written in place, shape [any, dim] */
+  fill(from: number, out: Float32Array): void {
+    const { vectors, dim, rows, inverse } = this
+    const to = Math.min(rows, from + out.length / dim)
+    let at = 0
+    for (let row = from, source = from * dim; row < to; row++) {
+      const scale = inverse[row]!
+      for (let j = 0; j < dim; j++) out[at++] = vectors[source++]! * scale
+    }
+    out.fill(0, at)
+  }
+
+  /** Some rows at unit length as columns, zeros behind the last; shape [dim, width]. */
+  columns(some: Uint32Array, width: number): Float32Array {
+    const out = new Float32Array(this.dim * width)
+    for (const [column, row] of some.entries()) {
+      for (let j = 0; j < this.dim; j++) out[j * width + column] = this.vectors[row * this.dim + j]! * this.inverse[row]!
+    }
+    return out
+  }
+
+  /**
+   * Float64 dot products of a row with the rows [from, to), four at a time: sums that do not wait for one another.
+   * @param out - written in place, shape [to - from]
+   */
+  dots(row: number, from: number, to: number, out: Float64Array): void {
+    const { vectors, dim } = this
+    const start = row * dim
+    let [other, at] = [from, from * dim]
+    for (; other + 3 < to; other += 4, at += 4 * dim) {
+      let [a, b, c, d] = [0, 0, 0, 0]
+      for (let j = 0, x = at; j < dim; j++, x++) {
+        const value = vectors[start + j]!
+        a += value * vectors[x]!
+        b += value * vectors[x + dim]!
+        c += value * vectors[x + 2 * dim]!
+        d += value * vectors[x + 3 * dim]!
+      }
+      out[other - from] = a
+      out[other - from + 1] = b
+      out[other - from + 2] = c
+      out[other - from + 3] = d
+    }
+    for (; other < to; other++, at += dim) {
+      let sum = 0
+      for (let j = 0; j < dim; j++) sum += vectors[start + j]! * vectors[at + j]!
+      out[other - from] = sum
+    }
+  }
 }
 
-/**
- * Rows that may be among a query's k nearest, by float32 score: all within rounding of the kth best so far. The score of two unit rows
- * is off by less than (dim + 4) 2^-24, so a row that trails the kth by twice that cannot be among them.
- */
-class Candidates {
+/** The k nearest so far of every query by float64 cosine, equal ones by rank: the same in whatever order rows come. */
+class Nearest {
+  /** Nearest first, shape [queries, k]; -1 where there is none yet. */
+  readonly rows: Int32Array
+  readonly #cosines: Float64Array
+  readonly #unit: UnitRows
+  readonly #queries: Uint32Array
   readonly #k: number
-  readonly #slack: number
-  #rows: Int32Array
-  #scores: Float32Array
-  #filled = 0
-  #least = -Infinity
+  readonly #ranks: Uint32Array | undefined
+  readonly #dots = new Float64Array(groupRows)
 
-  constructor(k: number, dim: number) {
+  constructor(unit: UnitRows, queries: Uint32Array, k: number, ranks: Uint32Array | undefined) {
+    this.rows = new Int32Array(queries.length * k).fill(-1)
+    this.#cosines = new Float64Array(queries.length * k).fill(-Infinity)
+    this.#unit = unit
+    this.#queries = queries
     this.#k = k
-    this.#slack = 2 * (dim + 4) * 2 ** -24
-    this.#rows = new Int32Array(4 * k + 64)
-    this.#scores = new Float32Array(4 * k + 64)
+    this.#ranks = ranks
   }
 
-  take(scores: Float32Array, at: number, width: number, firstRow: number, query: number): void {
-    for (let i = 0; i < width; i++) {
-      const score = scores[at + i]!
-      if (score < this.#least || firstRow + i === query) continue
-      if (this.#filled === this.#rows.length) this.#prune()
-      if (score < this.#least) continue
-      this.#rows[this.#filled] = firstRow + i
-      this.#scores[this.#filled++] = score
+  /** Cosine of the kth nearest so far. */
+  least(q: number): number {
+    return this.#cosines[(q + 1) * this.#k - 1]!
+  }
+
+  /** Looks at a group of rows, [from, to), each once for a query. */
+  take(q: number, from: number, to: number): void {
+    const query = this.#queries[q]!
+    const { inverse } = this.#unit
+    this.#unit.dots(query, from, to, this.#dots)
+    for (let row = from; row < to; row++) {
+      const cosine = this.#dots[row - from]! * inverse[query]! * inverse[row]!
+      if (cosine >= this.least(q) && row !== query) this.#insert(q, row, cosine)
     }
   }
 
-  /** Drops what cannot be among the k any more; room is doubled where near-ties leave nothing to drop. */
-  #prune(): void {
-    const sorted = this.#scores.slice(0, this.#filled).sort()
-    this.#least = sorted[this.#filled - this.#k]! - this.#slack
-    let kept = 0
-    for (let i = 0; i < this.#filled; i++) {
-      if (this.#scores[i]! < this.#least) continue
-      this.#rows[kept] = this.#rows[i]!
-      this.#scores[kept++] = this.#scores[i]!
+  /** Puts a row among the k, if it comes before the last of them. */
+  #insert(q: number, row: number, cosine: number): void {
+    const first = q * this.#k
+    let at = first + this.#k - 1
+    if (!this.#comesBefore(row, cosine, at)) return
+    for (; at > first && this.#comesBefore(row, cosine, at - 1); at--) {
+      this.#cosines[at] = this.#cosines[at - 1]!
+      this.rows[at] = this.rows[at - 1]!
     }
-    this.#filled = kept
-    if (kept <= this.#rows.length / 2) return
-    const [rows, scores] = [new Int32Array(this.#rows.length * 2), new Float32Array(this.#rows.length * 2)]
-    rows.set(this.#rows)
-    scores.set(this.#scores)
-    this.#rows = rows
-    this.#scores = scores
+    this.#cosines[at] = cosine
+    this.rows[at] = row
   }
 
-  rows(): Int32Array {
-    if (this.#filled > this.#k) this.#prune()
-    return this.#rows.subarray(0, this.#filled)
+  #comesBefore(row: number, cosine: number, at: number): boolean {
+    if (cosine !== this.#cosines[at]!) return cosine > this.#cosines[at]!
+    const other = this.rows[at]!
+    return this.#ranks === undefined ? row < other : this.#ranks[row]! < this.#ranks[other]!
   }
-}
-
-/** The k nearest of the candidates by float64 cosine. */
-function decide(
-  vectors: Float32Array,
-  dim: number,
-  inverse: Float64Array,
-  query: number,
-  candidates: Int32Array,
-  k: number,
-  ranks: Uint32Array | undefined,
-): Int32Array {
-  const cosines = Float64Array.from(candidates, (row) => {
-    let sum = 0
-    for (let j = 0; j < dim; j++) sum += vectors[query * dim + j]! * vectors[row * dim + j]!
-    return sum * inverse[query]! * inverse[row]!
-  })
-  const rankOf = (at: number): number => ranks?.[candidates[at]!] ?? candidates[at]!
-  const order = Int32Array.from(candidates.keys()).sort((a, b) => cosines[b]! - cosines[a]! || rankOf(a) - rankOf(b))
-  return Int32Array.from(order.subarray(0, k), (at) => candidates[at]!)
 }

@@ -31,6 +31,24 @@ test('neighbors are those of float64 sums, over many blocks and near-ties', asyn
   }
 })
 
+test('neighbors of more queries than one product takes, by rank where cosines are equal, with any number of threads', async () => {
+  const [rows, dim, k] = [2100, 3, 4]
+  const x = new Float32Array(rows * dim)
+  fillNormal(x, 3, 1)
+  // Every third row stands again behind it.
+  for (let row = 0; row + 1 < rows; row += 3) x.copyWithin((row + 1) * dim, row * dim, (row + 1) * dim)
+  const all = Uint32Array.from({ length: rows }, (_, row) => row)
+  const options = { k, blockRows: 500 }
+  const found = await cosineNeighbors(x, dim, all, options)
+  for (const query of [0, 1, 2, 1049, 1050, 1051, 2098, 2099])
+    deepStrictEqual([...found.subarray(query * k, (query + 1) * k)], plain(x, dim, query, k))
+  deepStrictEqual(await cosineNeighbors(x, dim, all, { ...options, threads: 3 }), found)
+  // Ranks from the last row to the first: what equals, comes in the other order.
+  const turned = await cosineNeighbors(x, dim, Uint32Array.of(2), { ...options, k: rows - 1, ranks: all.toReversed() })
+  const place = new Map([...turned].map((row, at) => [row, at]))
+  for (let row = 3; row + 1 < rows; row += 3) equal(place.get(row), place.get(row + 1)! + 1)
+})
+
 test('fewer rows than neighbors leave -1', async () => {
   const found = await cosineNeighbors(Float32Array.of(1, 0, 0, 1, 1, 1), 2, Uint32Array.of(2, 0), { k: 4 })
   deepStrictEqual([...found], [0, 1, -1, -1, 2, 1, -1, -1])
