@@ -74,13 +74,7 @@ export async function readItemCodes(path: string, onRead?: (share: number) => vo
     parts.push(codesOf(file, batch.sids, levels))
   }
   if (ids.length === 0) throw new SidestreamError('SIDESTREAM_ITEMS_TOO_FEW', `${file}: holds no codes`, { file })
-  // A map of millions of ids costs several times as much as their order.
-  const idOrder = sortedOrder(ids)
-  for (let place = 1; place < idOrder.length; place++) {
-    const row = idOrder[place - 1]!
-    const again = idOrder[place]!
-    if (ids[row] === ids[again]) throw twiceIn(file, ids[row]!, row, again)
-  }
+  const idOrder = orderOfDistinct(file, ids)
   const codes = new Uint16Array(ids.length * levels)
   let at = 0
   for (const part of parts) {
@@ -102,6 +96,20 @@ function codesOf(file: string, sids: readonly (readonly number[])[], levels: num
     }
   }
   return codes
+}
+
+/**
+ * Rows in the order of their ids. A map of millions of ids costs several times as much.
+ * @throws SIDESTREAM_ID_INVALID for an item that stands twice
+ */
+export function orderOfDistinct(file: string, ids: readonly string[]): Uint32Array {
+  const order = sortedOrder(ids)
+  for (let place = 1; place < order.length; place++) {
+    const row = order[place - 1]!
+    const again = order[place]!
+    if (ids[row] === ids[again]) throw twiceIn(file, ids[row]!, row, again)
+  }
+  return order
 }
 
 /** @param row, again - from 0 */

@@ -4,7 +4,7 @@
  */
 
 import { SidestreamError } from '../schemas/index.ts'
-import { rowsAmong, sortedOrder, vectorDimOf } from '../semantic-ids/index.ts'
+import { rowsAmong, vectorDimOf } from '../semantic-ids/index.ts'
 import type { AssignmentInput } from '../semantic-ids/index.ts'
 import { readBundleDirectory } from './bundle-directory.ts'
 import type { StoredBundle } from './bundle-directory.ts'
@@ -57,22 +57,19 @@ async function withVectors(
   { ids, idOrder, codes, levels }: ItemCodes,
   vectors: VectorFile,
   dim: number | undefined,
-): Promise<Pick<AssignmentInput, 'codes' | 'vectors' | 'dim'> & { readonly ids: readonly string[] }> {
+): Promise<Pick<AssignmentInput, 'codes' | 'vectors' | 'dim' | 'idOrder'> & { readonly ids: readonly string[] }> {
   const held = await allVectors(vectors, dim)
-  const order = sortedOrder(held.ids)
-  for (let at = 1; at < order.length; at++) {
-    const twice = held.ids[order[at]!]
-    if (twice !== held.ids[order[at - 1]!]) continue
-    throw new SidestreamError('SIDESTREAM_ID_INVALID', `${vectors.in}: the item ${JSON.stringify(twice)} stands twice: give each item once`)
-  }
-  const rows = rowsAmong({ ids: held.ids, order }, { ids, order: idOrder })
+  const rows = rowsAmong({ ids: held.ids, order: held.idOrder }, { ids, order: idOrder })
   const own = { ids: [] as string[], codes: new Uint16Array(codes.length) }
+  // Where each row of the vectors went.
+  const places = new Int32Array(rows.length).fill(-1)
   for (let from = 0; from < rows.length; from++) {
     const row = rows[from]!
     if (row < 0) continue
     const to = own.ids.length
-    own.codes.set(codes.subarray(row * levels, (row + 1) * levels), to * levels)
+    for (let level = 0; level < levels; level++) own.codes[to * levels + level] = codes[row * levels + level]!
     if (to < from) held.vectors.copyWithin(to * held.dim, from * held.dim, (from + 1) * held.dim)
+    places[from] = to
     own.ids.push(held.ids[from]!)
   }
   if (own.ids.length < ids.length) {
@@ -82,7 +79,10 @@ async function withVectors(
       `${vectors.in}: lacks the vector of ${JSON.stringify(ids.find((id) => !has.has(id)))}, which has codes in ${file}: give the vectors of all items`,
     )
   }
-  return { ...own, vectors: held.vectors.subarray(0, own.ids.length * held.dim), dim: held.dim }
+  const order = new Uint32Array(own.ids.length)
+  let at = 0
+  for (const row of held.idOrder) if (places[row]! >= 0) order[at++] = places[row]!
+  return { ...own, idOrder: order, vectors: held.vectors.subarray(0, own.ids.length * held.dim), dim: held.dim }
 }
 
 /** Codes per level, and what has to be said of them. */

@@ -2,7 +2,7 @@
 
 import { readVectors, SidestreamError } from '../schemas/index.ts'
 import type { ReadVectorsOptions, VectorBatch } from '../schemas/index.ts'
-import { DistinctItems } from './sid-items.ts'
+import { orderOfDistinct } from './sid-items.ts'
 
 /** A file of vectors: `.parquet`, `.csv`, `.csv.gz`, `.f32` or `.npy`. */
 export interface VectorFile extends Pick<ReadVectorsOptions, 'ids' | 'idColumn' | 'vectorColumn'> {
@@ -49,6 +49,8 @@ export async function vectorDim({ in: file, ...columns }: VectorFile): Promise<n
 
 export interface HeldVectors {
   readonly ids: readonly string[]
+  /** Rows in the order of their ids. */
+  readonly idOrder: Uint32Array
   /** Row-major float32, shape [ids.length, dim]. */
   readonly vectors: Float32Array
   readonly dim: number
@@ -59,22 +61,27 @@ export interface HeldVectors {
  * @throws as `vectorBatches`; SIDESTREAM_ITEMS_TOO_FEW; SIDESTREAM_ID_INVALID for an item that stands twice
  */
 export async function allVectors(file: VectorFile, dim?: number, onRows?: OnRows, signal?: AbortSignal): Promise<HeldVectors> {
-  const items = new DistinctItems(file.in)
+  const ids: string[] = []
   let vectors = new Float32Array(0)
-  let rows = 0
   let width = dim ?? 0
-  for await (const batch of vectorBatches(file, dim, onRows, signal)) {
+  // The share that is read tells how many rows there are, all but exactly where they are counted in the file.
+  let expected = 0
+  const onBatch: OnRows = (rows, share) => {
+    expected = share > 0 ? Math.round(rows / share) : 0
+    onRows?.(rows, share)
+  }
+  for await (const batch of vectorBatches(file, dim, onBatch, signal)) {
     width = batch.dim
-    items.note(batch.ids)
-    const needed = (rows + batch.ids.length) * width
+    const from = ids.length * width
+    for (const id of batch.ids) ids.push(id)
+    const needed = ids.length * width
     if (needed > vectors.length) {
-      const wider = new Float32Array(Math.max(needed, Math.ceil(vectors.length * 1.5)))
+      const wider = new Float32Array(Math.max(needed, expected * width, Math.ceil(vectors.length * 1.5)))
       wider.set(vectors)
       vectors = wider
     }
-    vectors.set(batch.vectors, rows * width)
-    rows += batch.ids.length
+    vectors.set(batch.vectors, from)
   }
-  if (rows === 0) throw new SidestreamError('SIDESTREAM_ITEMS_TOO_FEW', `${file.in}: holds no vectors`, { file: file.in })
-  return { ids: items.ids(), vectors: vectors.subarray(0, rows * width), dim: width }
+  if (ids.length === 0) throw new SidestreamError('SIDESTREAM_ITEMS_TOO_FEW', `${file.in}: holds no vectors`, { file: file.in })
+  return { ids, idOrder: orderOfDistinct(file.in, ids), vectors: vectors.subarray(0, ids.length * width), dim: width }
 }

@@ -7,7 +7,7 @@ import { SidestreamError } from '../schemas/index.ts'
 import { checkCodes, checkRows, identicalRows, prefixOrder } from './buckets.ts'
 import { requireFinite, type Codebooks, type EncodeSettings } from './codebooks.ts'
 import { CollisionDistances } from './collision-distances.ts'
-import { requireDistinct, sortedOrder } from './id-order.ts'
+import { ranksOf, requireDistinct, sortedOrder } from './id-order.ts'
 import { reconstruction } from './quality-distortion.ts'
 
 export interface CollisionInput {
@@ -186,13 +186,11 @@ function grouped(rows: readonly number[], numbers: Int32Array): number[][] {
 
 /** Place of every row in the order of ids. */
 export function idRanks(ids: readonly string[] | undefined, items: number): Uint32Array {
-  const ranks = Uint32Array.from({ length: items }, (_, row) => row)
-  if (ids === undefined) return ranks
+  if (ids === undefined) return Uint32Array.from({ length: items }, (_, row) => row)
   if (ids.length !== items) throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `${items} rows of codes came with ${ids.length} ids`)
   const order = sortedOrder(ids)
   requireDistinct(ids, order)
-  for (const [rank, row] of order.entries()) ranks[row] = rank
-  return ranks
+  return ranksOf(order)
 }
 
 /** Nearest code with room, the lower one of equals; -1 when there is none. A full code, the item's own among them, has none. */

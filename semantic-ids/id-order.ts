@@ -66,6 +66,13 @@ export function requireDistinct(ids: readonly string[], order: Uint32Array): voi
   }
 }
 
+/** Place of every row in an order. */
+export function ranksOf(order: Uint32Array): Uint32Array {
+  const ranks = new Uint32Array(order.length)
+  for (let rank = 0; rank < order.length; rank++) ranks[order[rank]!] = rank
+  return ranks
+}
+
 /** Ids with their rows in the order of `sortedOrder`; each id stands once. */
 export interface OrderedIds {
   readonly ids: readonly string[]

@@ -84,13 +84,21 @@ function largest(look: Look, length: number, from: number, to: number, most: num
   const bounds = look.order.starts[length - 1]!
   const first = lowerBound(bounds, from)
   const until = lowerBound(bounds, to)
-  const groups = Array.from({ length: until - first }, (_, i) => first + i)
   const sizeOf = (group: number): number => bounds[group + 1]! - bounds[group]!
-  const taken = groups.sort((a, b) => sizeOf(b) - sizeOf(a) || a - b).slice(0, most)
+  // Largest first. There may be millions of groups: few come this far.
+  const taken: number[] = []
+  for (let group = first; group < until; group++) {
+    const size = bounds[group + 1]! - bounds[group]!
+    if (taken.length === most && (most === 0 || size <= sizeOf(taken[most - 1]!))) continue
+    let place = taken.length
+    while (place > 0 && sizeOf(taken[place - 1]!) < size) place--
+    taken.splice(place, 0, group)
+    if (taken.length > most) taken.pop()
+  }
   const held = taken.reduce((sum, group) => sum + sizeOf(group), 0)
   return {
     nodes: taken.map((group) => nodeOf(look, length, bounds[group]!, bounds[group + 1]!)),
-    left: { prefixes: groups.length - taken.length, items: to - from - held },
+    left: { prefixes: until - first - taken.length, items: to - from - held },
   }
 }
 

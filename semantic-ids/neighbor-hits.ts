@@ -6,7 +6,7 @@
 import { cosineNeighbors, hashUnit } from '../compute/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import { prefixOf, type PrefixOrder } from './buckets.ts'
-import { idRanks } from './collisions.ts'
+import { ranksOf, type OrderedIds } from './id-order.ts'
 
 export interface NeighborOptions {
   /** Nearest items that a prefix is held against. @default 10 */
@@ -47,21 +47,21 @@ export interface NeighborHits {
 /**
  * Exact nearest items by cosine of all items, or of a sample.
  * @param vectors - row-major float32, shape [items, dim]
- * @param ids - decide who is in the sample, and which of equal cosines comes first; without them row numbers do
+ * @param known - ids, which decide who is in the sample, and which of equal cosines comes first; without them row numbers do
  * @throws SIDESTREAM_USAGE_INVALID, SIDESTREAM_SESSION_FAILED
  */
 export async function findNeighbors(
   vectors: Float32Array,
   dim: number,
   options: Partial<NeighborOptions> = {},
-  ids?: readonly string[],
+  known?: OrderedIds,
 ): Promise<Neighbors> {
   const { k, queries: most, seed, threads } = { ...neighborDefaults, ...options }
   if (!Number.isInteger(most) || most < 1) {
     throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `neighbors need a whole number of queries of at least 1, got ${most}`)
   }
-  const queries = sampleRows(vectors.length / dim, most, seed, ids)
-  const ranks = ids === undefined ? {} : { ranks: idRanks(ids, ids.length) }
+  const queries = sampleRows(vectors.length / dim, most, seed, known?.ids)
+  const ranks = known && { ranks: ranksOf(known.order) }
   return { k, queries, nearest: await cosineNeighbors(vectors, dim, queries, { k, threads, ...ranks }) }
 }
 

@@ -157,9 +157,11 @@ async function measured(input: QualityInput, options: QualityOptions, cohort: Or
   if (traffic !== undefined) checkRows(traffic, 1, items)
   const slices = traffic === undefined ? undefined : slicesByTraffic(traffic, options.slices)
   const earlier = input.before === undefined ? undefined : completed(input, items, input.before)
-  const after = await assignmentOf(input, shared, options)
+  const after = await assignmentOf(input, shared, options, cohort)
   const before =
-    earlier === undefined ? undefined : await assignmentOf(earlier, shared, options, earlier.vectors === input.vectors ? after : undefined)
+    earlier === undefined
+      ? undefined
+      : await assignmentOf(earlier, shared, options, cohort, earlier.vectors === input.vectors ? after : undefined)
   const report = {
     kind: 'semantic-id-report',
     format: 1,
@@ -180,7 +182,6 @@ async function assignmentOf(
   {
     codes,
     sizes,
-    ids,
     vectors,
     codebooks,
     settings,
@@ -190,6 +191,7 @@ async function assignmentOf(
   }: AssignmentInput,
   shared: { readonly labels: DenseLabels | undefined; readonly pairs: ArrayLike<number> | undefined },
   options: QualityOptions,
+  cohort: OrderedIds | undefined,
   twin?: Assignment,
 ): Promise<Assignment> {
   const items = checkCodes(codes, sizes)
@@ -209,7 +211,7 @@ async function assignmentOf(
   }
   const neighbors =
     twin?.neighbors ??
-    (vectors === undefined || options.neighbors === false ? undefined : await findNeighbors(vectors, dim, options.neighbors, ids))
+    (vectors === undefined || options.neighbors === false ? undefined : await findNeighbors(vectors, dim, options.neighbors, cohort))
   const same = twin?.same ?? (vectors && identicalRows(vectors, dim))
   return { codes, sizes, vectors, dim, quantizer, ...shared, neighbors, same, order: prefixOrder(codes, sizes) }
 }
@@ -228,7 +230,6 @@ function completed(after: AssignmentInput, items: number, before: NonNullable<Qu
   return {
     ...before,
     sizes,
-    ...(after.ids !== undefined && { ids: after.ids }),
     ...(vectors === undefined && after.vectors !== undefined && { vectors: after.vectors }),
     ...(before.dim === undefined && after.dim !== undefined && { dim: after.dim }),
     ...(before.codebooks === undefined && after.codebooks !== undefined && { codebooks: after.codebooks }),

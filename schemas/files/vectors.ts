@@ -6,7 +6,7 @@
  * Ids stand one a line in that file, or in `<name>.ids.txt` beside the vectors (also for `.npy`).
  */
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { endianness, tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { z } from 'zod'
 import { SidestreamError } from '../errors.ts'
@@ -189,6 +189,9 @@ interface BinaryLayout {
   readonly dtype: NpyDtype
 }
 
+/** Whether numbers stand in memory as they do in the files. */
+const isLittleEndian = endianness() === 'LE'
+
 const elementBytes: Readonly<Record<NpyDtype, number>> = { f2: 2, f4: 4, f8: 8 }
 
 async function binarySource(source: RandomAccessFile, layout: BinaryLayout, idsFile: string | undefined): Promise<VectorSource> {
@@ -218,10 +221,17 @@ async function binarySource(source: RandomAccessFile, layout: BinaryLayout, idsF
           { start, count, rows },
         )
       }
-      const bytes = new Uint8Array(count * rowBytes)
-      await source.read(dataAt + start * rowBytes, bytes)
-      decode(bytes, dtype, out)
-      for (let i = 0; i < count * dim; i++) {
+      if (dtype === 'f4' && isLittleEndian) {
+        await source.read(dataAt + start * rowBytes, new Uint8Array(out.buffer, out.byteOffset, count * rowBytes))
+      } else {
+        const bytes = new Uint8Array(count * rowBytes)
+        await source.read(dataAt + start * rowBytes, bytes)
+        decode(bytes, dtype, out)
+      }
+      // A number less itself is zero unless it is not finite.
+      let zero = 0
+      for (let i = 0; i < count * dim; i++) zero += out[i]! - out[i]!
+      for (let i = 0; zero !== 0 && i < count * dim; i++) {
         if (!Number.isFinite(out[i]!)) {
           const row = start + Math.floor(i / dim)
           throw invalidFile(file, `row ${row + 1} (id ${ids[row]}), dimension ${(i % dim) + 1}: is not a finite float32 number`, {
