@@ -2,7 +2,8 @@
  * Fitting residual codebooks: d 128 with 3 x 256 codes and 25 rounds, d 256 with 4 x 256 and 10, d 512 with 3 x 1,024 and 5, each on
  * 65,536 rows around 2,000 centers; with `--x FILE.f32` on those vectors instead (3 x 64, 25 rounds), e.g. real ones. Checked besides:
  * the fit on a source of `--source-rows` x 256, with its peak of memory.
- * Fits are made as they are by default, and level by level alone (`jointRounds: 0`), which is the work that the peers do.
+ * Fits are made as they are by default, and level by level alone (`jointRounds: 0`), which is the work that the peers do; and once more
+ * by default with as few rounds as leave no more than faiss.Kmeans did with all of them.
  * Peer with `--peers DIR --python FILE`: faiss.Kmeans level by level on the same rows, in turns in the same run, and with `--rq` also
  * faiss.ResidualQuantizer (beam 1). Both count fitting only. `fvu` is over the rows fitted on, mean of the rounds; every round has a seed
  * of its own, as distortion hangs on the start. `others` is the share of the machine that other processes used: above a tenth, processor
@@ -49,6 +50,7 @@ const shapes: readonly Shape[] = [
 const generatedRows = 65_536
 
 interface Run {
+  readonly iterations: number
   readonly seconds: number
   readonly cpuSeconds: number
   readonly fvu: number
@@ -83,6 +85,7 @@ async function besideFaiss(shape: Shape, file: string | undefined): Promise<void
     const rows = vectors.length / dim
     const ours: Run[] = []
     const alone: Run[] = []
+    const few: Run[] = []
     const theirs: Run[] = []
     const quantizers: Run[] = []
     const others = watchOthers()
@@ -90,7 +93,9 @@ async function besideFaiss(shape: Shape, file: string | undefined): Promise<void
       ours.push(await fitOurs(vectors, shape, seed))
       alone.push(await fitOurs(vectors, shape, seed, 0))
       if (values.peers === undefined) continue
-      theirs.push(fitFaiss(values.peers, x, rows, shape, seed, ['--method', 'kmeans']))
+      const kMeans = fitFaiss(values.peers, x, rows, shape, seed, ['--method', 'kmeans'])
+      theirs.push(kMeans)
+      few.push(await fitDownTo(kMeans.fvu, vectors, shape, seed))
       if (values.rq) quantizers.push(fitFaiss(values.peers, x, rows, shape, seed, ['--method', 'rq', '--beam', '1', '--train-beam', '1']))
     }
     const ratio = (peers: readonly Run[], ours: readonly Run[], of: 'seconds' | 'cpuSeconds'): number =>
@@ -112,6 +117,10 @@ async function besideFaiss(shape: Shape, file: string | undefined): Promise<void
         'cpu ratio': ratio(theirs, ours, 'cpuSeconds'),
         'levels alone ratio': ratio(theirs, alone, 'seconds'),
         'levels alone cpu ratio': ratio(theirs, alone, 'cpuSeconds'),
+        ...figuresOf(few, 'down to peer fvu '),
+        'down to peer fvu rounds': few.map(({ iterations }) => iterations),
+        'down to peer fvu ratio': ratio(theirs, few, 'seconds'),
+        'down to peer fvu cpu ratio': ratio(theirs, few, 'cpuSeconds'),
       }),
       ...(quantizers.length > 0 && { 'second peer': 'faiss.ResidualQuantizer', ...figuresOf(quantizers, 'second peer ') }),
       others: others(),
@@ -141,7 +150,15 @@ async function fitOurs(vectors: Float32Array, { dim, levels, size, iterations }:
   })
   const seconds = (performance.now() - start) / 1000
   const { user, system } = process.cpuUsage(cpu)
-  return { seconds, cpuSeconds: (user + system) / 1e6, fvu }
+  return { iterations, seconds, cpuSeconds: (user + system) / 1e6, fvu }
+}
+
+/** The fit of least rounds that leaves no more than `fvu`; that of all rounds where none does. */
+async function fitDownTo(fvu: number, vectors: Float32Array, shape: Shape, seed: number): Promise<Run> {
+  for (let iterations = 2; ; iterations++) {
+    const run = await fitOurs(vectors, { ...shape, iterations }, seed)
+    if (run.fvu <= fvu || iterations >= shape.iterations) return run
+  }
 }
 
 function fitFaiss(peers: string, x: string, rows: number, shape: Shape, seed: number, method: readonly string[]): Run {
@@ -150,7 +167,7 @@ function fitFaiss(peers: string, x: string, rows: number, shape: Shape, seed: nu
   const args = Object.entries(numbers).flatMap(([key, value]) => [`--${key}`, String(value)])
   const output = execFileSync(values.python, [join(peers, 'faiss_rq.py'), '--x', x, ...args, ...method], { encoding: 'utf8' })
   const line = JSON.parse(output.trim().split('\n').at(-1)!)
-  return { seconds: line.train_s, cpuSeconds: line.train_cpu_s, fvu: line.fvu }
+  return { iterations, seconds: line.train_s, cpuSeconds: line.train_cpu_s, fvu: line.fvu }
 }
 
 /** Rows made as they are read: more than the process ever holds. */

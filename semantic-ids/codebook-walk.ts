@@ -18,6 +18,9 @@ import { switchingCost, type StickyValues } from './walk-values.ts'
 /** What a walk is made for: codebooks may change in their numbers from run to run, never in their shape. */
 type Shape = Pick<Quantizer, 'codebooks' | 'settings'> & { readonly network?: Quantizer['network'] | undefined }
 
+/** Takes codes of the rows from row `from` on, row-major, shape [n, levels]. */
+export type OnRows = (codes: Uint16Array, from: number) => void
+
 export class CodebookWalk {
   readonly #shape: Shape
   readonly #crew: Crew
@@ -53,9 +56,10 @@ export class CodebookWalk {
    * Settled codes of all rows.
    * @param vectors - row-major float32, shape [rows, dim], dim that of the network's input if there is one
    * @param codebooks - of the shape that the walk was made for
+   * @param onRows - called in row order, while rows behind are computed
    * @returns row-major, shape [rows, levels]
    */
-  async run(vectors: Float32Array, codebooks: Codebooks, settings: EncodeSettings, sticky?: Sticky): Promise<Uint16Array> {
+  async run(vectors: Float32Array, codebooks: Codebooks, settings: EncodeSettings, sticky?: Sticky, onRows?: OnRows): Promise<Uint16Array> {
     const { network } = this.#shape
     const dim = vectorDimOf(codebooks, network)
     const quantizer: Quantizer = {
@@ -66,6 +70,8 @@ export class CodebookWalk {
     const levels = codebooks.sizes.length
     const rows = vectors.length / dim
     const codes = new Uint16Array(rows * levels)
+    const ends = new Map<number, number>()
+    let told = 0
     const pool = this.#pool ?? (await this.#open(quantizer, sticky))
     const shared = this.#pool === undefined ? () => ({}) : this.#feeds(codebooks, sticky)
     try {
@@ -80,6 +86,11 @@ export class CodebookWalk {
           const proposal = { codes: outputs['codes']!.data as Int32Array, margins: outputs['margins']!.data as Float32Array }
           const parent = sticky && { old: sticky.old.subarray(from * levels, to * levels), delta: sticky.delta }
           codes.set(settle(vectors.subarray(from * dim, to * dim), proposal, quantizer, parent).codes, from * levels)
+          ends.set(from, to)
+          for (let end = ends.get(told); end !== undefined; end = ends.get(told)) {
+            onRows?.(codes.subarray(told * levels, end * levels), told)
+            told = end
+          }
         },
       )
     } finally {

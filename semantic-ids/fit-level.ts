@@ -134,7 +134,7 @@ class LevelFitting {
 
   async #assign(penalties?: Float32Array): Promise<void> {
     const { centroids } = this.#clusters
-    this.#clusters.assign(await this.#options.rule.codesOf(this.#rows, { codebook: centroids, penalties }))
+    await this.#options.rule.codesOf(this.#rows, { codebook: centroids, penalties }, (codes, from) => this.#clusters.assign(codes, from))
   }
 
   async #plainRound(): Promise<void> {

@@ -84,7 +84,7 @@ export const fitDefaults = { iterations: 25, normalize: true, sampleRowsPerCode:
 const jointShare = 0.3
 
 /** Raised with every change of what equal items and options give: the state of another build is refused, since it would end as neither. */
-export const fitVersion = 2
+export const fitVersion = 3
 
 /** Where a fit stands. */
 export interface FitProgress {
@@ -205,6 +205,7 @@ export async function fitSample(sample: FitSample, dim: number, options: FitOpti
   const residual = x === sample.vectors || rule.ownResiduals ? x.slice() : x
   const lengths = new Float64Array(rows).fill(1)
   let levels: FittedLevel[] = []
+  const codesByLevel: Uint16Array[] = []
   let jointDone = before?.jointRounds ?? 0
   // Levels that rounds over all of them have moved do not say what they were fitted on: there is nothing to walk through again.
   if (before?.jointRounds !== undefined || before?.passes !== undefined) levels = [...before.levels]
@@ -213,12 +214,15 @@ export async function fitSample(sample: FitSample, dim: number, options: FitOpti
       rule.ready(residual, lengths)
       const { codes, ...fitted } = await nextLevel(residual, level, levels, before, run)
       levels.push(fitted)
+      codesByLevel.push(codes)
       await rule.leave(x, residual, levels, codes)
     }
   if (rounds.joint > 0 && before?.passes === undefined) {
     residual.set(preparedFloat32(sample.vectors, dim, settings.normalize))
     const joint = await jointRounds(residual, levels, {
       dim,
+      // By beam the codes of a level may have been given up since.
+      codes: rule.ownResiduals || codesByLevel.length < levels.length ? undefined : rowMajor(codesByLevel),
       rounds: rounds.joint,
       done: jointDone,
       rule,
@@ -242,7 +246,7 @@ export async function fitSample(sample: FitSample, dim: number, options: FitOpti
     }
   }
   let left = 0
-  for (let at = 0; at < residual.length; at++) left += (lengths[Math.floor(at / dim)]! * residual[at]!) ** 2
+  for (let row = 0; row < rows; row++) left += lengths[row]! ** 2 * squaredNormAt(residual, row * dim, dim)
   const fvu = unexplained(left, variance, energy)
   rule.ready(residual)
   const fsq = fsqDigits && fitFsq(residual, dim, fsqDigits)
@@ -257,6 +261,20 @@ export async function fitSample(sample: FitSample, dim: number, options: FitOpti
       ...(passes !== undefined && { passes }),
     },
   }
+}
+
+function squaredNormAt(values: Float32Array, at: number, dim: number): number {
+  let sum = 0
+  for (let j = at; j < at + dim; j++) sum += values[j]! * values[j]!
+  return sum
+}
+
+/** @returns shape [rows, levels] */
+function rowMajor(codesByLevel: readonly Uint16Array[]): Uint16Array {
+  const levels = codesByLevel.length
+  const out = new Uint16Array(codesByLevel[0]!.length * levels)
+  for (const [level, codes] of codesByLevel.entries()) for (let row = 0; row < codes.length; row++) out[row * levels + level] = codes[row]!
+  return out
 }
 
 /**

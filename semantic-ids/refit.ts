@@ -35,23 +35,32 @@ export class CodeSums {
     this.#counts = this.#sizes.map((size) => new Int32Array(size))
   }
 
+  /** Rows per code, by level. */
+  get counts(): readonly Int32Array[] {
+    return this.#counts
+  }
+
   /**
    * Takes over new codes.
-   * @param codes - row-major, shape [rows, levels]; a row of -1 takes no part
+   * @param codes - row-major, shape [n, levels], of the rows from row `first` on; a row of -1 takes no part
    */
-  assign(codes: Uint16Array | Int32Array): void {
-    for (let at = 0; at < codes.length; at++) {
-      const to = codes[at]!
-      const from = this.#codes[at]!
-      if (to === from) continue
-      const level = at % this.#stride
+  assign(codes: Uint16Array | Int32Array, first = 0): void {
+    for (let at = 0, level = 0, row = first; at < codes.length; at++) {
       // A finite-scalar level has nothing to refit.
-      if (level === this.#sizes.length) continue
-      const row = (at - level) / this.#stride
-      if (from >= 0) this.#add(level, from, row, -1)
-      if (to >= 0) this.#add(level, to, row, 1)
-      this.#codes[at] = to
+      if (level < this.#sizes.length) this.#move(row, level, codes[at]!)
+      if (++level < this.#stride) continue
+      level = 0
+      row++
     }
+  }
+
+  #move(row: number, level: number, to: number): void {
+    const at = row * this.#stride + level
+    const from = this.#codes[at]!
+    if (to === from) return
+    if (from >= 0) this.#add(level, from, row, -1)
+    if (to >= 0) this.#add(level, to, row, 1)
+    this.#codes[at] = to
   }
 
   #add(level: number, code: number, row: number, sign: 1 | -1): void {

@@ -4,7 +4,7 @@
  */
 
 import { normalizeRows } from '../compute/index.ts'
-import { CodebookWalk } from './codebook-walk.ts'
+import { CodebookWalk, type OnRows } from './codebook-walk.ts'
 import { codebooksOf, encodeDefaults, type Codebooks, type EncodeSettings } from './codebooks.ts'
 import type { Crew } from './walk-pool.ts'
 
@@ -56,14 +56,14 @@ export class ResidualRule {
     normalizeRows(residual, dim)
   }
 
-  /** Codes of rows of residuals (made ready), row-major float32, shape [n, dim], in one level. */
-  async codesOf(rows: Float32Array, level: RuleLevel): Promise<Uint16Array> {
+  /** Codes of rows of residuals (made ready), row-major float32, shape [n, dim], in one level. @param onRows - see `CodebookWalk.run` */
+  async codesOf(rows: Float32Array, level: RuleLevel, onRows?: OnRows): Promise<Uint16Array> {
     const codebooks = this.#books([level])
     const key = `${codebooks.sizes[0]} ${codebooks.penalties !== undefined}`
     const settings = { ...this.#settings, normalizeResiduals: false, beam: 1 }
     let walk = this.#walks.get(key)
     if (walk === undefined) this.#walks.set(key, (walk = await CodebookWalk.like({ codebooks, settings }, false, this.#crew)))
-    return walk.run(rows, codebooks, settings)
+    return walk.run(rows, codebooks, settings, undefined, onRows)
   }
 
   /**
@@ -81,10 +81,10 @@ export class ResidualRule {
   }
 
   /** Codes of vectors in all levels, row-major, shape [n, levels]. @param x - row-major float32, shape [n, dim] */
-  async allCodesOf(x: Float32Array, levels: readonly RuleLevel[]): Promise<Uint16Array> {
+  async allCodesOf(x: Float32Array, levels: readonly RuleLevel[], onRows?: OnRows): Promise<Uint16Array> {
     const codebooks = this.#books(levels)
     this.#wholeWalk ??= await CodebookWalk.like({ codebooks, settings: this.#settings }, false, this.#crew)
-    return this.#wholeWalk.run(x, codebooks, this.#settings)
+    return this.#wholeWalk.run(x, codebooks, this.#settings, undefined, onRows)
   }
 
   /** What levels leave of vectors, float32, made ready for the next one. @param x - row-major float32, shape [n, dim]; not changed */

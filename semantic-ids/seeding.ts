@@ -17,10 +17,15 @@ const seedRowsPerCode = 16
 const leastSeedRowsPerCode = 4
 const leastSeedRows = 2048
 const mostSeedRows = 4096
+/**
+ * Rows of more dims are compared along this many random directions: a draw needs squared distances as weights only, and those are a
+ * quarter off at most of the time, at a fraction of the cost (Johnson and Lindenstrauss).
+ */
+const sketchDims = 32
 /** Length of the step that sets a spare codeword apart, as a share of the vectors' root mean square norm. */
 const spareStep = 1 / 64
-/** Random streams of a level: draws of seeds, steps of spare codewords. */
-export const seedStreams = { draw: 0x5eed, spare: 0x5ba2e } as const
+/** Random streams of a level: draws of seeds, steps of spare codewords; directions of sketches, the same at all levels. */
+export const seedStreams = { draw: 0x5eed, spare: 0x5ba2e, sketch: 0x5ce7c } as const
 
 /**
  * k-means++: the first seed uniformly, each next one with probability proportional to its squared distance to those before; then all
@@ -32,12 +37,36 @@ export function plusPlusSeeds(rows: Float32Array, dim: number, size: number, see
   const wanted = Math.max(leastSeedRows, Math.min(mostSeedRows, size * seedRowsPerCode), size * leastSeedRowsPerCode)
   const count = Math.min(rows.length / dim, wanted)
   const distances = seedWeights(rows, dim, count)
-  const chosen = plusPlusRows(rows, dim, size, distances, (draw) => uniform(seed, seedStreams.draw + level * 0x1_0000, draw))
   const mean = meanOf(rows, dim, count)
+  const sketched = sketchOf(rows, dim, count, mean, seed)
+  const chosen = plusPlusRows(sketched.rows, sketched.dim, size, distances, (draw) =>
+    uniform(seed, seedStreams.draw + level * 0x1_0000, draw),
+  )
   const seeds = new Float32Array(chosen.length * dim)
   for (const [index, row] of chosen.entries())
     for (let j = 0; j < dim; j++) seeds[index * dim + j] = mean[j]! + seedReach * (rows[row * dim + j]! - mean[j]!)
   return seeds
+}
+
+/** Rows less their mean along random directions, scaled so that squared distances are kept on average; equal rows stay equal. */
+function sketchOf(rows: Float32Array, dim: number, count: number, mean: Float64Array, seed: number): { rows: Float32Array; dim: number } {
+  if (dim <= sketchDims) return { rows, dim }
+  const directions = new Float64Array(dim * sketchDims)
+  fillNormal(directions, seed, seedStreams.sketch)
+  const out = new Float32Array(count * sketchDims)
+  const sums = new Float64Array(sketchDims)
+  const scale = 1 / Math.sqrt(sketchDims)
+  for (let row = 0; row < count; row++) {
+    sums.fill(0)
+    for (let j = 0; j < dim; j++) addScaled(sums, directions, j * sketchDims, rows[row * dim + j]! - mean[j]!)
+    for (let at = 0; at < sketchDims; at++) out[row * sketchDims + at] = scale * sums[at]!
+  }
+  return { rows: out, dim: sketchDims }
+}
+
+/** to += factor * from[at…] */
+function addScaled(to: Float64Array, from: Float64Array, at: number, factor: number): void {
+  for (let j = 0; j < to.length; j++) to[j] = to[j]! + factor * from[at + j]!
 }
 
 function meanOf(rows: Float32Array, dim: number, count: number): Float64Array {

@@ -40,14 +40,14 @@ export class Clusters {
 
   /**
    * Takes over new codes.
-   * @param codes - shape [n]
+   * @param codes - of the rows from row `from` on
    * @returns how many rows changed cluster
    */
-  assign(codes: Uint16Array | Int32Array): number {
+  assign(codes: Uint16Array | Int32Array, from = 0): number {
     let moved = 0
-    for (let row = 0; row < codes.length; row++) {
-      if (codes[row] === this.codes[row]) continue
-      this.#move(row, codes[row]!)
+    for (let at = 0; at < codes.length; at++) {
+      if (codes[at] === this.codes[from + at]) continue
+      this.#move(from + at, codes[at]!)
       moved++
     }
     return moved

@@ -44,6 +44,21 @@ test('seeds spread: one per far cluster', () => {
   deepStrictEqual(axes.toSorted(), [0, 1, 2, 3, 4, 5])
 })
 
+test('rows of many dims are compared by a sketch: seeds still spread, and equal rows are one', () => {
+  const wide = 96
+  const noise = clustered(960, wide, 1, 3)
+  const rows = noise.map((value, at) => value * 0.001 + (Math.floor(at / wide) % 40 === at % wide ? 10 : 0) + 1000)
+  const drawn = plusPlusSeeds(rows, wide, 40, 4, 0)
+  // Half the way from the mean, 10.25 of 40, an axis stands five above.
+  const axes = Array.from({ length: 40 }, (_, seed) => drawn.subarray(seed * wide, (seed + 1) * wide).findIndex((value) => value > 1004))
+  deepStrictEqual(
+    axes.toSorted((a, b) => a - b),
+    Array.from({ length: 40 }, (_, axis) => axis),
+  )
+  const four = new Float32Array(100 * wide).map((_, at) => ((Math.floor(at / wide) % 4) + 1) * ((at % wide) + 1))
+  equal(plusPlusSeeds(four, wide, 8, 1, 0).length, 4 * wide)
+})
+
 test('no more seeds than distinct rows; spares stand a 64th of the scale beside used codewords', () => {
   const rows = new Float32Array(10 * dim).fill(1)
   equal(plusPlusSeeds(rows, dim, 4, 1, 0).length, dim)
