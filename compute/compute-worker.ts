@@ -105,13 +105,17 @@ function failed(message: string, cause?: unknown): SidestreamError {
   return new SidestreamError('SIDESTREAM_SESSION_FAILED', message, { cause })
 }
 
-/** Under tsx the worker is TypeScript, which a thread loads only after tsx is registered in it. */
+/**
+ * Starts the thread by a script that imports its module: a file would be refused in a process started with `--input-type`, whose options
+ * a thread inherits, and under tsx the module is TypeScript, which a thread loads only after tsx is registered in it.
+ */
 function startThread(name: string): Worker {
   const source = import.meta.url.endsWith('.ts')
   const url = new URL(source ? './session-worker.ts' : './session-worker.js', import.meta.url)
-  if (!source) return new Worker(url, { name })
+  const load = `import(${JSON.stringify(url.href)})`
   // An evaluated script resolves from the working directory, which may be anywhere.
-  const tsx = import.meta.resolve('tsx/esm/api')
-  const script = `import(${JSON.stringify(tsx)}).then((tsx) => { tsx.register(); return import(${JSON.stringify(url.href)}) })`
+  const script = source
+    ? `import(${JSON.stringify(import.meta.resolve('tsx/esm/api'))}).then((tsx) => { tsx.register(); return ${load} })`
+    : load
   return new Worker(script, { name, eval: true })
 }

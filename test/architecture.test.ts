@@ -6,7 +6,7 @@ import { strictEqual, deepStrictEqual } from 'node:assert/strict'
 import { readFileSync, readdirSync } from 'node:fs'
 import { join, posix } from 'node:path'
 import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
+import { checkoutPath } from './checkout.ts'
 
 const rooms = ['schemas', 'compute', 'connectors', 'distill', 'semantic-ids', 'features', 'replay', 'pipeline', 'cli'] as const
 type Room = (typeof rooms)[number]
@@ -32,7 +32,7 @@ interface Edge {
   readonly typeOnly: boolean
 }
 
-const root = fileURLToPath(new URL('..', import.meta.url))
+const root = checkoutPath
 
 function edges(): Edge[] {
   const found: Edge[] = []

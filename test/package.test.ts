@@ -3,10 +3,9 @@ import { deepStrictEqual, match, ok, strictEqual } from 'node:assert/strict'
 import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
+import { checkoutPath } from './checkout.ts'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
-const read = (path: string): string => readFileSync(join(root, path), 'utf8')
+const read = (path: string): string => readFileSync(join(checkoutPath, path), 'utf8')
 
 interface Manifest {
   readonly type: string
@@ -22,7 +21,7 @@ interface Manifest {
 const manifest = JSON.parse(read('package.json')) as Manifest
 
 /** Folders with a door; `cli` is reached by `bin` alone. */
-const rooms = readdirSync(root).filter((name) => existsSync(join(root, name, 'index.ts')))
+const rooms = readdirSync(checkoutPath).filter((name) => existsSync(join(checkoutPath, name, 'index.ts')))
 
 /** The source of a built file. */
 const sourceOf = (built: string): string => built.replace(/^(\.\/)?dist\//, '').replace(/\.(d\.ts|js)$/, '.ts')
@@ -75,7 +74,7 @@ test('onnxruntime-node installs without its script, which would download librari
 test('no other package that users install runs a script that could download', () => {
   for (const [path, { dev, hasInstallScript }] of locked) {
     if (dev === true || hasInstallScript !== true || manifest.allowScripts[nameOf(path)] !== true) continue
-    if (!existsSync(join(root, path))) continue // optional, and not for this platform
+    if (!existsSync(join(checkoutPath, path))) continue // optional, and not for this platform
     const { scripts = {} } = JSON.parse(read(join(path, 'package.json'))) as { scripts?: Record<string, string> }
     const run = ['preinstall', 'install', 'postinstall'].flatMap((name) => scripts[name] ?? [])
     // It looks for a prebuilt binary among the installed packages, else compiles; it has no network code.

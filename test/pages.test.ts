@@ -4,11 +4,11 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, posix } from 'node:path'
 import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
+import { checkoutPath } from './checkout.ts'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
+const root = checkoutPath
 /** What is made here and belongs to nobody's checkout; for copies without git, which knows it from .gitignore. */
-const made: ReadonlySet<string> = new Set(['node_modules', 'dist', 'out', 'coverage', '.sidestream', '.git'])
+const made: ReadonlySet<string> = new Set(['node_modules', 'dist', 'out', 'coverage', '.sidestream', '.test-dist', '.git'])
 
 /** All files of the project in `folder`, relative to the root, without what is ignored. */
 function filesOnDisk(folder = ''): string[] {

@@ -1,39 +1,15 @@
-/**
- * Runs the command line as a user does: the built program in a process of its own, judged by exit code and output.
- * It is built once per test file into a directory of its own, since a start from sources costs three times as much.
- */
+/** Runs the command line as a user does: in a process of its own, judged by exit code and output. */
 import { strictEqual } from 'node:assert/strict'
-import { execFile, spawn, spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import type { ChildProcess, ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
-import { cp, mkdtemp, rm, symlink } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { after, before } from 'node:test'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
-let main = ''
+import { nodeOptions, running } from '../checkout.ts'
 
-/** Builds the program before the tests of a file, and removes it after them. */
-export function useBuiltProgram(): void {
-  let directory = ''
-  before(async () => {
-    directory = await mkdtemp(join(tmpdir(), 'sidestream-built-'))
-    const dist = join(directory, 'dist')
-    const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
-    await promisify(execFile)(process.execPath, [tsc, '-p', 'tsconfig.build.json', '--outDir', dist], { cwd: root })
-    for (const folder of ['avro', 'proto']) {
-      await cp(join(root, 'schemas', folder), join(dist, 'schemas', folder), { recursive: true })
-    }
-    await cp(join(root, 'package.json'), join(directory, 'package.json'))
-    await symlink(join(root, 'node_modules'), join(directory, 'node_modules'), 'junction')
-    main = join(dist, 'cli', 'main.js')
-  })
-  after(() => rm(directory, { recursive: true, force: true }))
-}
+/** What node is given to be `sidestream`. */
+const program = [...nodeOptions, fileURLToPath(running(new URL('../../cli/main.ts', import.meta.url)))]
 
 export interface Ended {
   readonly code: number | null
@@ -56,7 +32,7 @@ export interface Running {
  */
 export function start(args: readonly string[], cwd: string, own: Readonly<Record<string, string>> = {}): Running {
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SIDESTREAM_')))
-  return started(spawn(process.execPath, [main, ...args], { cwd, env: { ...inherited, ...own }, stdio: ['ignore', 'pipe', 'pipe'] }))
+  return started(spawn(process.execPath, [...program, ...args], { cwd, env: { ...inherited, ...own }, stdio: ['ignore', 'pipe', 'pipe'] }))
 }
 
 function started(child: ChildProcessByStdio<null, Readable, Readable>): Running {
@@ -88,7 +64,7 @@ export function run(args: readonly string[], cwd: string, own: Readonly<Record<s
 /** Runs `sidestream ...args` where no file may have more than so many KiB, as on a disk that is full. */
 export function runWithSmallFiles(args: readonly string[], cwd: string, kilobytes: number): Promise<Ended> {
   const limited = `ulimit -f ${2 * kilobytes}; exec "$0" "$@"`
-  return started(spawn('sh', ['-c', limited, process.execPath, main, ...args], { cwd, stdio: ['ignore', 'pipe', 'pipe'] })).ended
+  return started(spawn('sh', ['-c', limited, process.execPath, ...program, ...args], { cwd, stdio: ['ignore', 'pipe', 'pipe'] })).ended
 }
 
 /** False, or why nothing can be run on a terminal here. */
@@ -97,7 +73,7 @@ export const noTerminal: string | false =
 
 /** Runs `sidestream ...args` on a terminal of its own: `stdout` is all that it shows. */
 export function runOnTerminal(args: readonly string[], cwd: string): Promise<Ended> {
-  const line = [process.execPath, main, ...args].map((word) => `'${word}'`).join(' ')
+  const line = [process.execPath, ...program, ...args].map((word) => `'${word}'`).join(' ')
   const { ended } = started(spawn('script', ['-qefc', line, '/dev/null'], { cwd, stdio: ['ignore', 'pipe', 'pipe'] }))
   return ended
 }

@@ -5,13 +5,12 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
 
-import { run, runFailing, runJson, start, useBuiltProgram } from './command.ts'
+import { run, runFailing, runJson, start } from './command.ts'
 import type { Running } from './command.ts'
 import { interactions, items, startTs, writeContent, writeInteractions } from '../../examples/small-shop/shop.ts'
 import { writeConfig } from './shop.ts'
 
 // One directory, one daemon, one story: each test goes on from the one before.
-useBuiltProgram()
 let home = ''
 let daemon: Running | undefined
 

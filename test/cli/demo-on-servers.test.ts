@@ -10,14 +10,12 @@ import { Redis } from 'ioredis'
 import { bareKafka } from '../connectors/log/kafka-bench.ts'
 import { ownBroker, ownRedis, skipWithoutBroker, skipWithoutRedisServer } from '../services/index.ts'
 import type { Broker, OwnRedis } from '../services/index.ts'
-import { run, start, useBuiltProgram } from './command.ts'
+import { run, start } from './command.ts'
 
 const skip = (await skipWithoutBroker()) || (await skipWithoutRedisServer())
 let broker: Broker
 let redis: OwnRedis
 let home = ''
-
-if (skip === false) useBuiltProgram()
 
 before(async () => {
   if (skip !== false) return

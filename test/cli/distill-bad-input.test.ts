@@ -9,10 +9,9 @@ import { after, before, test } from 'node:test'
 import { hashUnit } from '../../compute/index.ts'
 import { items, startTs, writeContent, writeInteractions } from '../../examples/small-shop/shop.ts'
 import { readContent } from '../../schemas/index.ts'
-import { run, runFailing, runJson, runWithSmallFiles, useBuiltProgram } from './command.ts'
+import { run, runFailing, runJson, runWithSmallFiles } from './command.ts'
 import { writeConfig } from './shop.ts'
 
-useBuiltProgram()
 let home = ''
 /** Rows of `content.csv` and `interactions.csv` as cells, without the header. */
 let content: string[][] = []

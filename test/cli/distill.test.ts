@@ -10,11 +10,11 @@ import { promisify } from 'node:util'
 
 import { writeContent, writeInteractions } from '../../examples/small-shop/shop.ts'
 import type { DistillReport } from '../../pipeline/index.ts'
-import { run, runFailing, runJson, start, useBuiltProgram } from './command.ts'
+import { run, runFailing, runJson, start } from './command.ts'
 import { writeConfig } from './shop.ts'
 import { writeIdEmbeddings, writePairs } from '../../examples/small-shop/teaching-files.ts'
+import { checkout, checkoutPath } from '../checkout.ts'
 
-useBuiltProgram()
 let home = ''
 
 before(async () => {
@@ -31,7 +31,7 @@ after(() => rm(home, { recursive: true, force: true }))
 
 /** The configuration of the guide, with the dims of the small shop. */
 async function guideConfig(): Promise<string> {
-  const guide = await readFile(new URL('../../docs/how-to/train-in-stages.md', import.meta.url), 'utf8')
+  const guide = await readFile(new URL('docs/how-to/train-in-stages.md', checkout), 'utf8')
   let text = /```yaml\n([\s\S]*?)```/.exec(guide)![1]!
   for (const [from, to] of [
     ['text: { dim: 256 }', 'text: { dim: 12 }'],
@@ -105,14 +105,13 @@ test('the configuration of the guide runs: five stages, counts of what was left 
 })
 
 test('the two commands of the guide run as they stand, on its configuration in the size of the shop', async () => {
-  const root = new URL('../../', import.meta.url)
-  const guide = await readFile(new URL('docs/how-to/train-in-stages.md', root), 'utf8')
+  const guide = await readFile(new URL('docs/how-to/train-in-stages.md', checkout), 'utf8')
   const [make, distill, ...rest] = /```sh\n([\s\S]*?)\n```/.exec(guide)![1]!.split('\n')
   deepStrictEqual(rest, [])
   const there = (words: string): string[] => words.split(' ').map((word) => word.replace(/^out\/shop/, join(home, 'made')))
   const [node, ...script] = there(make!)
   strictEqual(node, 'node')
-  await promisify(execFile)(process.execPath, script, { cwd: root })
+  await promisify(execFile)(process.execPath, script, { cwd: checkoutPath })
   strictEqual((await readFile(join(home, 'made', 'staged.yaml'), 'utf8')).replace(/^#.*\n/, ''), await guideConfig())
   const program = 'npm run -s sidestream -- '
   ok(distill!.startsWith(program))

@@ -11,12 +11,11 @@ import { InferenceSession, Tensor } from 'onnxruntime-node'
 
 import { readContent, readVectors } from '../../schemas/index.ts'
 import type { VectorBatch } from '../../schemas/index.ts'
-import { noTerminal, run, runFailing, runJson, runOnTerminal, start, useBuiltProgram } from './command.ts'
+import { noTerminal, run, runFailing, runJson, runOnTerminal, start } from './command.ts'
 import { interactions, items, writeContent, writeInteractions } from '../../examples/small-shop/shop.ts'
 import { noPython, publishedByPython } from '../distill/python-onnx.ts'
 import { writeConfig } from './shop.ts'
 
-useBuiltProgram()
 let home = ''
 
 before(async () => {

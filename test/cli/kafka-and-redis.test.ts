@@ -10,14 +10,15 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
 import { isMissing, kafkaService, redisService } from '../services/index.ts'
-import { run, runFailing, runJson, start, useBuiltProgram } from './command.ts'
+import { run, runFailing, runJson, start } from './command.ts'
 import { writeConfig } from './shop.ts'
+import { nodeOptions, running } from '../checkout.ts'
 
 const kafka = await kafkaService()
 const redis = await redisService()
 const skip = isMissing(kafka) ? kafka.missing : isMissing(redis) ? redis.missing : false
 const prefix = `cli-${randomBytes(5).toString('hex')}`
-const script = fileURLToPath(new URL('../../examples/small-shop/make-files.ts', import.meta.url))
+const script = fileURLToPath(running(new URL('../../examples/small-shop/make-files.ts', import.meta.url)))
 let home = ''
 
 /** Writes the small shop's configuration, on the servers of the tests. */
@@ -30,12 +31,10 @@ function writeShop(name: string, partitions: number, log?: string): Promise<void
   })
 }
 
-if (skip === false) useBuiltProgram()
-
 before(async () => {
   if (skip !== false) return
   home = await mkdtemp(join(tmpdir(), 'sidestream-cli-'))
-  await promisify(execFile)(process.execPath, ['--import', 'tsx', script, home])
+  await promisify(execFile)(process.execPath, [...nodeOptions, script, home])
   await writeShop('sidestream.yaml', 2)
 })
 

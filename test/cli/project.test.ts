@@ -5,12 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 
-import { run, runFailing, runJson, start, useBuiltProgram } from './command.ts'
+import { run, runFailing, runJson, start } from './command.ts'
 import { interactions, items, startTs, writeContent, writeInteractions } from '../../examples/small-shop/shop.ts'
 import { writeConfig } from './shop.ts'
 
 // One directory, one story: each test goes on from the one before.
-useBuiltProgram()
 let home = ''
 
 before(async () => {

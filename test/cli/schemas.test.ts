@@ -9,10 +9,9 @@ import type { TestContext } from 'node:test'
 import { Codec, SchemaRegistryClient, topics, WriterSchemas } from '../../schemas/index.ts'
 import { framed } from '../schemas/registry/framed.ts'
 import { RegistryPeer } from '../schemas/registry/peer.ts'
-import { run, runFailing, runJson, useBuiltProgram } from './command.ts'
+import { run, runFailing, runJson } from './command.ts'
 import { writeConfig } from './shop.ts'
 
-useBuiltProgram()
 let home = ''
 
 before(async () => {

@@ -10,13 +10,14 @@ import { promisify } from 'node:util'
 
 import { certificate, freePorts, ownRedis, securedBroker, skipWithoutBroker, skipWithoutRedisServer } from '../services/index.ts'
 import type { OwnRedis, SecuredBroker } from '../services/index.ts'
-import { run, runJson, start, useBuiltProgram } from './command.ts'
+import { run, runJson, start } from './command.ts'
 import type { Ended } from './command.ts'
 import { writeConfig } from './shop.ts'
+import { nodeOptions, running } from '../checkout.ts'
 
 const skip = (await skipWithoutBroker()) || (await skipWithoutRedisServer())
 const options = { skip, timeout: 240_000 }
-const script = fileURLToPath(new URL('../../examples/small-shop/make-files.ts', import.meta.url))
+const script = fileURLToPath(running(new URL('../../examples/small-shop/make-files.ts', import.meta.url)))
 const redisPassword = 'redis-secret-9f2c'
 const wrongPassword = 'no-such-secret-41aa'
 
@@ -27,8 +28,6 @@ let redis: OwnRedis
 /** With TLS and a user of its own. */
 let guarded: OwnRedis
 
-if (skip === false) useBuiltProgram()
-
 before(async () => {
   if (skip !== false) return
   home = await mkdtemp(join(tmpdir(), 'sidestream-away-'))
@@ -38,7 +37,7 @@ before(async () => {
   await promisify(execFile)('cp', [caFile, join(home, 'stranger.pem')])
   await writeFile(join(home, 'kafka.pem'), broker.ca)
   await writeFile(join(home, 'redis.pem'), guarded.ca!)
-  await promisify(execFile)(process.execPath, ['--import', 'tsx', script, home])
+  await promisify(execFile)(process.execPath, [...nodeOptions, script, home])
 })
 
 after(async () => {

@@ -7,10 +7,9 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { sidEncodeFiles, sidFitFiles, sidReportFiles } from '../../pipeline/index.ts'
 import { writeParquet } from '../../schemas/index.ts'
-import { run, runFailing, runJson, runWithSmallFiles, useBuiltProgram } from './command.ts'
+import { run, runFailing, runJson, runWithSmallFiles } from './command.ts'
 import { clustered, writeVectors } from './vector-files.ts'
 
-useBuiltProgram()
 let home = ''
 const items = clustered(200, 4, 5)
 

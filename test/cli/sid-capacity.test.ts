@@ -7,10 +7,9 @@ import { after, before, test } from 'node:test'
 import { readBundleDirectory, sidEncodeFiles, sidFitFiles, sidRefreshFiles } from '../../pipeline/index.ts'
 import type { SidRefreshFiles } from '../../pipeline/index.ts'
 import { readCodes, readColumns } from '../../schemas/index.ts'
-import { run, runFailing, runJson, useBuiltProgram } from './command.ts'
+import { run, runFailing, runJson } from './command.ts'
 import { clustered, moved, writeVectors } from './vector-files.ts'
 
-useBuiltProgram()
 let home = ''
 const items = clustered(600, 6, 8)
 const fresh = Array.from({ length: 60 }, (_, i) => `new-${i}`)

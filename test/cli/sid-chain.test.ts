@@ -8,10 +8,9 @@ import { after, before, test } from 'node:test'
 import { readBundleDirectory, readSidGate, sidFitFiles, sidRefreshFiles, sidReportFiles } from '../../pipeline/index.ts'
 import type { SidRefreshFiles, SidRefreshProgress, SidReportFiles } from '../../pipeline/index.ts'
 import { readCodes, readColumns } from '../../schemas/index.ts'
-import { run, runFailing, runJson, useBuiltProgram } from './command.ts'
+import { run, runFailing, runJson } from './command.ts'
 import { clustered, moved, writeVectors } from './vector-files.ts'
 
-useBuiltProgram()
 let home = ''
 const items = clustered(800, 6, 8)
 const gone = ['item-3', 'item-400']

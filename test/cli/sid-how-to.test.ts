@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { readColumns } from '../../schemas/index.ts'
-import { run, runFailing, runJson, useBuiltProgram } from './command.ts'
+import { run, runFailing, runJson } from './command.ts'
 import { clustered, moved, writeVectors } from './vector-files.ts'
+import { checkout } from '../checkout.ts'
 
-useBuiltProgram()
 let home = ''
 
 before(async () => {
@@ -23,7 +23,7 @@ before(async () => {
 after(() => rm(home, { recursive: true, force: true }))
 
 test('the commands of the page work in its order', async () => {
-  const page = await readFile(new URL('../../docs/how-to/semantic-ids.md', import.meta.url), 'utf8')
+  const page = await readFile(new URL('docs/how-to/semantic-ids.md', checkout), 'utf8')
   const commands = [...page.matchAll(/```sh\n(sidestream .*)\n```/g)].map((block) => block[1]!.split(' ').slice(1))
   deepStrictEqual(
     commands.map((words) => words[1]),

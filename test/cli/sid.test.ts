@@ -8,10 +8,9 @@ import { after, before, test } from 'node:test'
 import { readBundleDirectory, sidFitFiles } from '../../pipeline/index.ts'
 import { readCodes } from '../../schemas/index.ts'
 import { balanceDefaults, encode, reconstruction } from '../../semantic-ids/index.ts'
-import { noTerminal, run, runJson, runOnTerminal, start, useBuiltProgram } from './command.ts'
+import { noTerminal, run, runJson, runOnTerminal, start } from './command.ts'
 import { clustered, writeVectors } from './vector-files.ts'
 
-useBuiltProgram()
 let home = ''
 const items = clustered(600, 6, 8)
 const kinds = ['vectors.parquet', 'vectors.csv', 'vectors.f32', 'vectors.npy']

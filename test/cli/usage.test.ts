@@ -9,10 +9,9 @@ import { Command } from 'commander'
 
 import { waitOption } from '../../cli/options.ts'
 import { kafkaLogDefaults } from '../../connectors/index.ts'
-import { run, runFailing, runJson, useBuiltProgram } from './command.ts'
+import { run, runFailing, runJson } from './command.ts'
 import { writeConfig } from './shop.ts'
 
-useBuiltProgram()
 let home = ''
 
 before(async () => {

@@ -5,8 +5,7 @@ import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { ComputeWorker, findProviders, Graph, passedOverText, Session, tensor, tensorOf, tensorRows, toModel } from '../../compute/index.ts'
 import type { TensorMap } from '../../compute/index.ts'
-
-const door = new URL('../../compute/index.ts', import.meta.url).href
+import { checkout, nodeOptions, running, throughTsx } from '../checkout.ts'
 
 function doubling(): Uint8Array {
   const graph = new Graph()
@@ -120,15 +119,21 @@ test('a session that shares a worker leaves it to the others when it closes', as
   strictEqual((await b.run({ x: tensorOf('float32', [1, 2], [1, 2]) }))['sum']!.data[0], 3)
 })
 
-test('a forgotten session does not keep the process alive, a run under way does', async () => {
-  const script = `
-    import { Graph, Session, tensorOf, toModel } from ${JSON.stringify(door)}
-    const graph = new Graph()
-    const x = graph.input('x', 'float32', ['n', 2])
-    graph.output('sum', graph.reduceSum(x))
-    const session = await Session.create(toModel(graph))
-    session.run({ x: tensorOf('float32', [1, 2], [20, 22]) }).then(({ sum }) => console.log('answer', sum.data[0]))
-  `
-  const run = await promisify(execFile)(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], { timeout: 30_000 })
-  strictEqual(run.stdout.trim(), 'answer 42')
+test('a forgotten session does not keep the process alive, a run under way does: compiled, and from sources through tsx', async () => {
+  const ways = [
+    { door: running(new URL('../../compute/index.ts', import.meta.url)), options: nodeOptions },
+    { door: new URL('compute/index.ts', checkout), options: throughTsx },
+  ]
+  for (const { door, options } of ways) {
+    const script = `
+      import { Graph, Session, tensorOf, toModel } from ${JSON.stringify(door.href)}
+      const graph = new Graph()
+      const x = graph.input('x', 'float32', ['n', 2])
+      graph.output('sum', graph.reduceSum(x))
+      const session = await Session.create(toModel(graph))
+      session.run({ x: tensorOf('float32', [1, 2], [20, 22]) }).then(({ sum }) => console.log('answer', sum.data[0]))
+    `
+    const run = await promisify(execFile)(process.execPath, [...options, '--input-type=module', '-e', script], { timeout: 30_000 })
+    strictEqual(run.stdout.trim(), 'answer 42')
+  }
 })

@@ -8,6 +8,7 @@ import { test } from 'node:test'
 import type { TestContext } from 'node:test'
 
 import { lockDirectory } from '../../connectors/index.ts'
+import { nodeOptions, running } from '../checkout.ts'
 
 function scratch(t: TestContext): string {
   const directory = mkdtempSync(join(tmpdir(), 'sidestream-lock-'))
@@ -109,7 +110,7 @@ test('of many processes that want a stale directory, one gets it', { timeout: 60
   const answers = join(directory, 'answers')
   mkdirSync(answers)
   writeFileSync(join(directory, 'LOCK'), JSON.stringify({ pid: await deadPid(), startTime: null }))
-  const door = new URL('../../connectors/directory-lock.ts', import.meta.url).href
+  const door = running(new URL('../../connectors/directory-lock.ts', import.meta.url)).href
   const code = `import(${JSON.stringify(door)}).then(({ lockDirectory }) => {
     process.stdin.once('data', () => {
       try { lockDirectory(process.argv[1]); console.log('got') } catch (error) { console.log(error.code) }
@@ -118,7 +119,7 @@ test('of many processes that want a stale directory, one gets it', { timeout: 60
     console.log('ready')
   })`
   const children = Array.from({ length: 3 }, () =>
-    spawn(process.execPath, ['--import', 'tsx', '--eval', code, directory], { stdio: ['pipe', 'pipe', 'inherit'] }),
+    spawn(process.execPath, [...nodeOptions, '--eval', code, directory], { stdio: ['pipe', 'pipe', 'inherit'] }),
   )
   const line = async (child: (typeof children)[number]): Promise<string> => String((await once(child.stdout, 'data'))[0]).trim()
   deepStrictEqual(await Promise.all(children.map(line)), ['ready', 'ready', 'ready'])

@@ -23,6 +23,7 @@ import { parseConfig } from '../../schemas/index.ts'
 import { scratchDirectory } from '../connectors/scratch-directory.ts'
 import { brokerOf, freePorts, loopback, ownRedis, skipWithoutBroker, skipWithoutRedisServer, until } from '../services/index.ts'
 import type { Broker, OwnRedis } from '../services/index.ts'
+import { checkout, checkoutPath, nodeOptions, running } from '../checkout.ts'
 
 interface Service {
   readonly image: string
@@ -35,11 +36,11 @@ interface Service {
   readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>
 }
 
-const read = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
-const root = fileURLToPath(new URL('../..', import.meta.url))
+const read = (path: string): string => readFileSync(new URL(path, checkout), 'utf8')
 const text = read('examples/docker-compose.yml')
 const compose = parse(text, { merge: true }) as { services: Record<string, Service>; volumes: Record<string, unknown> }
 const { kafka, redis, topics, sidestream } = compose.services as Record<'kafka' | 'redis' | 'topics' | 'sidestream', Service>
+const main = fileURLToPath(running(new URL('../../cli/main.ts', import.meta.url)))
 const configPath = 'examples/kafka-redis/sidestream.yaml'
 
 /** The configuration as the container sees it. */
@@ -83,7 +84,7 @@ test('services wait for what exists and can be healthy; volumes are declared', (
       if (condition === 'service_healthy') ok(compose.services[name]!.healthcheck !== undefined, `${name} has no healthcheck`)
     }
     for (const [source] of volumes.map((volume) => volume.split(':') as [string])) {
-      if (source.startsWith('.')) ok(existsSync(new URL(`../../examples/${source}`, import.meta.url)), source)
+      if (source.startsWith('.')) ok(existsSync(new URL(`examples/${source}`, checkout)), source)
       else ok(source in compose.volumes, source)
     }
   }
@@ -114,7 +115,7 @@ test('a build fits into the memory of Redis beside the live version', () => {
 test('the Dockerfile copies what exists and starts the built command', () => {
   const dockerfile = read('Dockerfile')
   for (const [, sources] of dockerfile.matchAll(/^COPY (?!--from)(.+) \S+$/gm)) {
-    for (const source of sources!.split(' ')) ok(existsSync(new URL(`../../${source}`, import.meta.url)), source)
+    for (const source of sources!.split(' ')) ok(existsSync(new URL(source, checkout)), source)
   }
   const { bin, engines } = JSON.parse(read('package.json')) as { bin: { sidestream: string }; engines: { node: string } }
   ok(dockerfile.includes(`ENTRYPOINT ["node", "/app/${bin.sidestream}"]`))
@@ -201,8 +202,8 @@ test(
     await writeInteractions(files)
     const start = ({ command }: Pick<Service, 'command'>): ChildProcess => {
       const args = command!.map((word) => (word === '/etc/sidestream/sidestream.yaml' ? configPath : word.replace(/^\/files/, files)))
-      return spawn(process.execPath, ['--import', 'tsx', 'cli/main.ts', ...args], {
-        cwd: root,
+      return spawn(process.execPath, [...nodeOptions, main, ...args], {
+        cwd: checkoutPath,
         env: environment,
         stdio: ['ignore', 'pipe', 'inherit'],
       })

@@ -10,8 +10,9 @@ import type { SidFitFiles } from '../../pipeline/index.ts'
 import { readCodes } from '../../schemas/index.ts'
 import { decode, encode } from '../../semantic-ids/index.ts'
 import { clustered, moved, writeVectors } from '../cli/vector-files.ts'
+import { checkout } from '../checkout.ts'
 
-const page = await readFile(new URL('../../docs/reference/semantic-id-bundle.md', import.meta.url), 'utf8')
+const page = await readFile(new URL('docs/reference/semantic-id-bundle.md', checkout), 'utf8')
 const reader = /```python\n([\s\S]*?)```/.exec(page)![1]!
 const decoder = /^`(sum\(.*\))` is what codes stand for/m.exec(page)![1]!
 const python = process.env['SIDESTREAM_TEST_PYTHON'] ?? 'python3'

@@ -10,6 +10,7 @@ import type { Judgement } from '../../distill/index.ts'
 import type { TaskResult } from '../../pipeline/index.ts'
 import type { SourceEvent } from '../../schemas/index.ts'
 import { clicks, hourMs, itemIds, latenessMs, onDisk, startTs, testConfig, TestProject } from './fixture.ts'
+import { nodeOptions, running } from '../checkout.ts'
 
 const known = itemIds(150)
 const first = `heads/round-${String(startTs / hourMs + 1).padStart(12, '0')}`
@@ -210,8 +211,8 @@ test('refused again after a crash between verdict and answer, with exit code 3; 
   const file = join(it.directory, 'sidestream.yaml')
   // JSON is YAML.
   await writeFile(file, JSON.stringify(testConfig(it.directory, { ...onDisk, ...unmet })))
-  const cli = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
-  const command = ['--import', 'tsx', cli, 'refresh', '--id', 'one', '--config', file, '--json']
+  const cli = fileURLToPath(running(new URL('../../cli/main.ts', import.meta.url)))
+  const command = [...nodeOptions, cli, 'refresh', '--id', 'one', '--config', file, '--json']
   const { status, stdout, stderr } = spawnSync(process.execPath, command, { encoding: 'utf8' })
   strictEqual(status, 3, stderr)
   const { error } = JSON.parse(stdout || stderr.trim().split('\n').at(-1)!) as { error: { code: string; message: string } }

@@ -11,6 +11,7 @@ import { diagnose, listDeadLetters, startMetrics } from '../../pipeline/index.ts
 import type { Diagnosis, Finding } from '../../pipeline/index.ts'
 import { scratchDirectory } from '../connectors/scratch-directory.ts'
 import { clickOf, clicks, contentOf, hourMs, itemIds, onDisk, startTs, testConfig, TestProject, wantedItems } from './fixture.ts'
+import { checkout } from '../checkout.ts'
 
 const later = startTs + 2 * hourMs
 
@@ -105,7 +106,7 @@ test('metrics and health over HTTP', async (t) => {
   match(after, /^sidestream_training_diverged_rounds 0$/m)
   strictEqual(judged!.verdict, 'passed')
   match(after, /^sidestream_judged_refused 0$/m)
-  const page = await readFile(new URL('../../docs/reference/metrics.md', import.meta.url), 'utf8')
+  const page = await readFile(new URL('docs/reference/metrics.md', checkout), 'utf8')
   for (const [, name] of after.matchAll(/^# HELP (\S+)/gm)) ok(page.includes(`\`${name}`), `${name} is not on the page`)
   for (const set of ['candidate', 'raw', 'live']) match(after, new RegExp(`^sidestream_judged\\{set="${set}",figure="nmi"\\} [01]`, 'm'))
   ok(!/figure="kendall"/.test(after), 'there are no ID embeddings')

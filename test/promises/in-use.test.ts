@@ -12,8 +12,9 @@ import { fileURLToPath } from 'node:url'
 import { openProject, startDaemon, startMetrics } from '../../pipeline/index.ts'
 import { scratchDirectory } from '../connectors/scratch-directory.ts'
 import { smallConfig } from './small-world.ts'
+import { nodeOptions, running } from '../checkout.ts'
 
-const cli = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
+const cli = fileURLToPath(running(new URL('../../cli/main.ts', import.meta.url)))
 
 const yaml = `
 project: promise
@@ -23,7 +24,7 @@ interactions: { positiveBehaviors: [click, like], otherBehaviors: [view] }
 `
 
 async function sidestream(...args: string[]): Promise<{ code: number | null; error: { code: string; message: string } | undefined }> {
-  const child = spawn(process.execPath, ['--import', 'tsx', cli, ...args, '--json'], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const child = spawn(process.execPath, [...nodeOptions, cli, ...args, '--json'], { stdio: ['ignore', 'pipe', 'ignore'] })
   let output = ''
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
   const [code] = (await once(child, 'close')) as [number | null]

@@ -9,8 +9,9 @@ import type { KilledRun } from './killed-run.ts'
 import { smallConfig, smallWorld } from './small-world.ts'
 import { runWorld } from './world-run.ts'
 import type { RunOutcome } from './world-run.ts'
+import { nodeOptions, running } from '../checkout.ts'
 
-const script = fileURLToPath(new URL('./killed-run.ts', import.meta.url))
+const script = fileURLToPath(running(new URL('./killed-run.ts', import.meta.url)))
 
 export interface ChildEnd {
   readonly killed: boolean
@@ -24,7 +25,7 @@ export interface ChildEnd {
  * @param fileBlocks - most 512-byte blocks that any of its files may have; without it as many as the disk has
  */
 export async function runChild(run: KilledRun, { fileBlocks }: { fileBlocks?: number } = {}): Promise<ChildEnd> {
-  const command = [process.execPath, '--import', 'tsx', script, JSON.stringify(run)]
+  const command = [process.execPath, ...nodeOptions, script, JSON.stringify(run)]
   if (fileBlocks !== undefined) command.unshift('sh', '-c', `ulimit -f ${fileBlocks} && exec "$0" "$@"`)
   const child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'pipe', fileBlocks === undefined ? 'inherit' : 'ignore'] })
   let output = ''

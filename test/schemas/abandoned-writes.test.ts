@@ -7,11 +7,12 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { after, test } from 'node:test'
 import { partialOf, writeWhole } from '../../schemas/index.ts'
+import { nodeOptions, running } from '../checkout.ts'
 
 const home = await mkdtemp(join(tmpdir(), 'sidestream-abandoned-'))
 after(() => rm(home, { recursive: true, force: true }))
 
-const door = new URL('../../schemas/index.ts', import.meta.url).href
+const door = running(new URL('../../schemas/index.ts', import.meta.url)).href
 
 /** A process in the middle of writing `path`. */
 async function writer(path: string): Promise<ChildProcess> {
@@ -22,7 +23,7 @@ async function writer(path: string): Promise<ChildProcess> {
       process.stdout.write('writing')
       await new Promise(() => setInterval(() => {}, 1000))
     })`
-  const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script, path], {
+  const child = spawn(process.execPath, [...nodeOptions, '--input-type=module', '-e', script, path], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   await once(child.stdout!, 'data')

@@ -20,6 +20,7 @@ import {
   teacherKindDefaults,
   viewDims,
 } from '../../schemas/index.ts'
+import { checkout } from '../checkout.ts'
 
 const smallest = 'content: { modalities: { text: { dim: 8 } } }\ninteractions: { positiveBehaviors: [click] }\n'
 
@@ -467,7 +468,7 @@ test('temperatures and losses of a stage belong to its sources, losses to pairs'
 })
 
 test('the page of what the paper leaves open names options that there are, with their defaults', () => {
-  const page = readFileSync(new URL('../../docs/decisions/0025-what-the-paper-leaves-open.md', import.meta.url), 'utf8')
+  const page = readFileSync(new URL('docs/decisions/0025-what-the-paper-leaves-open.md', checkout), 'utf8')
   const rows = [...page.matchAll(/^\| [^|]+ \| `([^`]+)`[^|]* \| `([^`]+)` \|$/gm)]
   ok(rows.length >= 40, `${rows.length} rows`)
   const options = new Map(describeConfig().map(({ path, default: value }) => [path, JSON.stringify(value)]))
@@ -475,7 +476,7 @@ test('the page of what the paper leaves open names options that there are, with 
 })
 
 test('the reference page is the one made from the schema', () => {
-  const page = readFileSync(new URL('../../docs/reference/configuration.md', import.meta.url), 'utf8')
+  const page = readFileSync(new URL('docs/reference/configuration.md', checkout), 'utf8')
   strictEqual(page, configReference(), 'run `node --import tsx scripts/config-docs.mjs` and commit the page')
   for (const { path, default: value, required } of describeConfig()) {
     const row = page.split('\n').find((line) => line.startsWith(`| \`${path}\` |`))

@@ -6,7 +6,6 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSy
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
 import {
@@ -21,9 +20,10 @@ import {
 } from './index.ts'
 import { answers, loopback } from './ports.ts'
 import { keptDirectory } from './shared.ts'
+import { checkoutPath, nodeOptions, running } from '../checkout.ts'
 
 const run = promisify(execFile)
-const root = fileURLToPath(new URL('../..', import.meta.url))
+const door = running(new URL('./index.ts', import.meta.url)).href
 const noRedis = await skipWithoutRedisServer()
 
 /** Gives this process, and those it starts, a cache of its own. */
@@ -58,7 +58,7 @@ test('the services of this run answer', async () => {
 test('npm run services: start, status and stop', { skip: noRedis }, async (t) => {
   ownCache(t)
   const services = async (...args: string[]): Promise<{ kafka: string | null; redis: string | null }> => {
-    const { stdout } = await run(process.execPath, ['scripts/services.mjs', ...args, '--json'], { cwd: root })
+    const { stdout } = await run(process.execPath, ['scripts/services.mjs', ...args, '--json'], { cwd: checkoutPath })
     return JSON.parse(stdout)
   }
   const started = await services('start', 'redis')
@@ -106,12 +106,11 @@ test('a server whose owner and guard were killed is swept by the next start', { 
 
 test('the servers of a killed process go with it', { skip: noRedis }, async (t) => {
   const cache = ownCache(t)
-  const script = `import { ownRedis } from './test/services/index.ts'
+  const script = `import { ownRedis } from ${JSON.stringify(door)}
     const { port } = await ownRedis()
     console.log(port)
     setInterval(() => {}, 1000)`
-  const owner = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
-    cwd: root,
+  const owner = spawn(process.execPath, [...nodeOptions, '--input-type=module', '-e', script], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   const port = Number(String((await once(owner.stdout, 'data'))[0]))
@@ -122,10 +121,9 @@ test('the servers of a killed process go with it', { skip: noRedis }, async (t) 
 })
 
 test('with CI=true a missing service is an error, elsewhere a reason', async () => {
-  const script = `import { redisService } from './test/services/index.ts'; console.log(JSON.stringify(await redisService()))`
+  const script = `import { redisService } from ${JSON.stringify(door)}; console.log(JSON.stringify(await redisService()))`
   const ask = (ci: string) =>
-    run(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
-      cwd: root,
+    run(process.execPath, [...nodeOptions, '--input-type=module', '-e', script], {
       env: { ...process.env, CI: ci, SIDESTREAM_TEST_REDIS: 'missing:there is no Redis' },
     })
   deepStrictEqual(JSON.parse((await ask('')).stdout), { missing: 'there is no Redis' })

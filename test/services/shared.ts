@@ -6,7 +6,6 @@ import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 
 import { lockDirectory } from '../../connectors/index.ts'
 import { cacheDirectory, withLock } from './cache.ts'
@@ -17,6 +16,7 @@ import type { Missing } from './missing.ts'
 import { until } from './ports.ts'
 import { identify, isAlive, recordedProcess, runDirectory, signal } from './process.ts'
 import { pings, redisMissing, startRedis } from './redis.ts'
+import { checkoutPath } from '../checkout.ts'
 
 export const serviceNames = ['kafka', 'redis'] as const
 export type ServiceName = (typeof serviceNames)[number]
@@ -104,17 +104,16 @@ async function startService(name: ServiceName, directory: string, guarded: boole
   return (await startBroker({ directory, guarded, heapMb: 384 })).brokers[0]!
 }
 
-const thisCheckout = fileURLToPath(new URL('../..', import.meta.url))
 /** Names the checkout beside its servers, so that they can be ended when it is gone. */
 const checkoutFile = 'checkout'
 
 /** Where the servers are that a checkout keeps running. */
-export function keptDirectory(checkout = thisCheckout): string {
+export function keptDirectory(checkout = checkoutPath): string {
   return join(cacheDirectory(), 'run', `kept-${createHash('sha256').update(checkout).digest('hex').slice(0, 12)}`)
 }
 
 /** Address of the service that `keepServices` left running; undefined when there is none. */
-export async function keptService(name: ServiceName, checkout = thisCheckout): Promise<string | undefined> {
+export async function keptService(name: ServiceName, checkout = checkoutPath): Promise<string | undefined> {
   const directory = join(keptDirectory(checkout), name)
   const address = await readFile(join(directory, 'address'), 'utf8').catch(() => undefined)
   const server = recordedProcess(directory)
@@ -122,7 +121,7 @@ export async function keptService(name: ServiceName, checkout = thisCheckout): P
 }
 
 /** Starts services that outlive this process; those that run already stay. Addresses by name, or what is missing. */
-export async function keepServices(names: readonly ServiceName[], checkout = thisCheckout): Promise<Map<ServiceName, string | Missing>> {
+export async function keepServices(names: readonly ServiceName[], checkout = checkoutPath): Promise<Map<ServiceName, string | Missing>> {
   const directory = keptDirectory(checkout)
   await mkdir(directory, { recursive: true })
   await sweep()
@@ -144,7 +143,7 @@ async function keep(name: ServiceName, directory: string): Promise<string> {
 }
 
 /** Ends the services that a checkout keeps and removes their data; answers which of them ran. */
-export async function stopKeptServices(names: readonly ServiceName[], checkout = thisCheckout): Promise<ServiceName[]> {
+export async function stopKeptServices(names: readonly ServiceName[], checkout = checkoutPath): Promise<ServiceName[]> {
   const directory = keptDirectory(checkout)
   await mkdir(directory, { recursive: true })
   return withLock(directory, async () => {

@@ -3,9 +3,9 @@ import { deepStrictEqual, ok } from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
+import { checkoutPath } from '../../checkout.ts'
 
-const root = fileURLToPath(new URL('../../..', import.meta.url))
+const root = checkoutPath
 const contract = join(root, 'test', 'contract')
 const suite = readdirSync(contract)
   .filter((name) => name.startsWith('log'))

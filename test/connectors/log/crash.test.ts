@@ -10,12 +10,13 @@ import { openFileLog } from '../../../connectors/index.ts'
 import type { SidestreamError } from '../../../schemas/index.ts'
 import { collect, text } from '../../contract/log-fixture.ts'
 import { scratchDirectory } from './scratch.ts'
+import { nodeOptions, running } from '../../checkout.ts'
 
-const appends = new URL('./append-until-killed.ts', import.meta.url)
-const compacts = new URL('./compact-until-killed.ts', import.meta.url)
+const appends = running(new URL('./append-until-killed.ts', import.meta.url))
+const compacts = running(new URL('./compact-until-killed.ts', import.meta.url))
 
 function startChild(script: URL, ...given: string[]): { child: ChildProcess; lines: AsyncIterableIterator<string> } {
-  const child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(script), ...given], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [...nodeOptions, fileURLToPath(script), ...given], { stdio: ['ignore', 'pipe', 'inherit'] })
   return { child, lines: createInterface({ input: child.stdout! })[Symbol.asyncIterator]() }
 }
 
@@ -117,10 +118,11 @@ test('a second process is refused while the first lives, whoever asks', { timeou
   const directory = scratchDirectory()
   const log = await openFileLog({ directory })
   await rejects(openFileLog({ directory }), { code: 'SIDESTREAM_DIRECTORY_IN_USE' })
-  const code = `import(${JSON.stringify(new URL('../../../connectors/index.ts', import.meta.url).href)}).then(async ({ openFileLog }) => {
+  const door = running(new URL('../../../connectors/index.ts', import.meta.url)).href
+  const code = `import(${JSON.stringify(door)}).then(async ({ openFileLog }) => {
     try { await openFileLog({ directory: process.argv[1] }); console.log('opened') } catch (error) { console.log(error.code, error.details.pid) }
   })`
-  const child = spawn(process.execPath, ['--import', 'tsx', '--eval', code, directory], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [...nodeOptions, '--eval', code, directory], { stdio: ['ignore', 'pipe', 'inherit'] })
   const output: string[] = []
   child.stdout.on('data', (chunk: Buffer) => output.push(chunk.toString()))
   await once(child, 'close')

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import type { Lane, LogConsumer } from '../../../connectors/index.ts'
 import { bareKafka, brokers, freshTopic, openTestLog, skipWithoutKafka } from './kafka-bench.ts'
 import { numbered, record, start, until, values } from '../../contract/log-fixture.ts'
+import { nodeOptions, running } from '../../checkout.ts'
 
 const options = { skip: skipWithoutKafka, timeout: 60_000 }
 
@@ -23,9 +24,13 @@ test('a member whose event loop is blocked is evicted; another takes over; the l
   const topic = await freshTopic(log, 1)
   const producer = await log.producer()
   await producer.send(topic, 0, numbered(5))
-  const child = fork(fileURLToPath(new URL('kafka-member-child.ts', import.meta.url)), [brokers.join(','), topic, topic, '6000'], {
-    execArgv: ['--import', 'tsx'],
-  })
+  const child = fork(
+    fileURLToPath(running(new URL('./kafka-member-child.ts', import.meta.url))),
+    [brokers.join(','), topic, topic, '6000'],
+    {
+      execArgv: [...nodeOptions],
+    },
+  )
   t.after(() => child.kill('SIGKILL'))
   const told: Told[] = []
   child.on('message', (message) => told.push(message as Told))

@@ -10,6 +10,7 @@ import { openLmdbState, openLmdbStore } from '../../../connectors/index.ts'
 import { valueHeader } from '../../../schemas/index.ts'
 import { valueOf } from '../../contract/store.ts'
 import { scratchDirectory } from '../scratch-directory.ts'
+import { nodeOptions, running } from '../../checkout.ts'
 
 const target = { project: 'shop', view: 'items', version: 1 }
 const clock = (): number => 1
@@ -41,9 +42,9 @@ test('everything a store holds is there after it is opened again', async (t) => 
 test('what was acknowledged before a kill is there, and every value and commit is whole', async (t) => {
   const { directory, remove } = await scratchDirectory()
   t.after(remove)
-  const script = fileURLToPath(new URL('./lmdb-writer.ts', import.meta.url))
+  const script = fileURLToPath(running(new URL('./lmdb-writer.ts', import.meta.url)))
   for (const kills of [9, 4]) {
-    const child = spawn(process.execPath, ['--import', 'tsx', script, directory], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const child = spawn(process.execPath, [...nodeOptions, script, directory], { stdio: ['ignore', 'pipe', 'inherit'] })
     let acknowledged = 0
     for await (const line of createInterface({ input: child.stdout })) {
       acknowledged = Number(line)
@@ -86,10 +87,10 @@ test('above its limit the store refuses, changes nothing, and works on after a c
 test('when the disk takes no more, the call fails as a whole and the store goes on', { skip: process.platform === 'win32' }, async (t) => {
   const { directory, remove } = await scratchDirectory()
   t.after(remove)
-  const script = fileURLToPath(new URL('./lmdb-full.ts', import.meta.url))
+  const script = fileURLToPath(running(new URL('./lmdb-full.ts', import.meta.url)))
   // A file size limit of 4 MiB stands for the full disk: writing beyond it fails as writing to a full disk does.
-  const command = 'ulimit -f 8192 && exec "$0" --import tsx "$1" "$2"'
-  const child = spawn('sh', ['-c', command, process.execPath, script, directory], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const command = 'ulimit -f 8192 && exec "$0" "$@"'
+  const child = spawn('sh', ['-c', command, process.execPath, ...nodeOptions, script, directory], { stdio: ['ignore', 'pipe', 'ignore'] })
   let output = ''
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
   const [code] = (await once(child, 'close')) as [number]

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 
 import { inspectServer } from '../../../connectors/store/redis-inspection.ts'
 import { clusterRules, leastRules } from './redis-users.ts'
+import { checkout } from '../../checkout.ts'
 
 const well = new Map([
   ['redis_version', '7.4.1'],
@@ -33,7 +34,7 @@ test('a server that is as it should be gives no finding; each thing that is not 
 })
 
 test('the documented user is the one that the contract is run with', async () => {
-  const page = await readFile(new URL('../../../docs/reference/redis-store.md', import.meta.url), 'utf8')
+  const page = await readFile(new URL('docs/reference/redis-store.md', checkout), 'utf8')
   ok(page.includes(`user sidestream on >PASSWORD ${leastRules}\n`))
   ok(page.includes(`\n${clusterRules}\n`))
 })
