@@ -1,5 +1,5 @@
 /** Runs the command line as a user does: in a process of its own, judged by exit code and output. */
-import { strictEqual } from 'node:assert/strict'
+import { match, strictEqual } from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import type { ChildProcess, ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 
 import { nodeOptions, running } from '../checkout.ts'
 
+const runMany = fileURLToPath(running(new URL('./run-many.ts', import.meta.url)))
 /** What node is given to be `sidestream`. */
 const program = [...nodeOptions, fileURLToPath(running(new URL('../../cli/main.ts', import.meta.url)))]
 
@@ -31,8 +32,12 @@ export interface Running {
  * @param own - further environment
  */
 export function start(args: readonly string[], cwd: string, own: Readonly<Record<string, string>> = {}): Running {
+  return startNode([...program, ...args], cwd, own)
+}
+
+function startNode(words: readonly string[], cwd: string, own: Readonly<Record<string, string>> = {}): Running {
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SIDESTREAM_')))
-  return started(spawn(process.execPath, [...program, ...args], { cwd, env: { ...inherited, ...own }, stdio: ['ignore', 'pipe', 'pipe'] }))
+  return started(spawn(process.execPath, words, { cwd, env: { ...inherited, ...own }, stdio: ['ignore', 'pipe', 'pipe'] }))
 }
 
 function started(child: ChildProcessByStdio<null, Readable, Readable>): Running {
@@ -86,11 +91,39 @@ export async function runJson(args: readonly string[], cwd: string, code = 0): P
   return JSON.parse(ended.stdout) as Record<string, unknown>
 }
 
+interface Told {
+  readonly code: string | null
+  readonly message: string
+}
+
 /** Code and message of a command that fails. */
-export async function runFailing(
-  args: readonly string[],
+export async function runFailing(args: readonly string[], cwd: string, code: number): Promise<Told> {
+  return (await runJson(args, cwd, code))['error'] as Told
+}
+
+/**
+ * Checks that every command fails with this exit code, and with a message that matches. They run one after another in one process: its
+ * start costs more than all of their refusals.
+ * @param error - code that all of them tell @default any
+ */
+export async function refuses(
+  cases: readonly (readonly [args: readonly string[], message: RegExp])[],
   cwd: string,
-  code: number,
-): Promise<{ readonly code: string | null; readonly message: string }> {
-  return (await runJson(args, cwd, code))['error'] as { code: string | null; message: string }
+  exit: number,
+  error?: string,
+): Promise<void> {
+  const commands = cases.map(([args]) => [...args, '--json'])
+  const { code, stdout, stderr } = await startNode([...nodeOptions, runMany, JSON.stringify(commands)], cwd).ended
+  strictEqual(code, 0, stderr)
+  const answers = JSON.parse(stdout) as readonly { readonly exit: number; readonly stdout: string }[]
+  strictEqual(answers.length, cases.length)
+  for (const [i, [args, expected]] of cases.entries()) {
+    const answer = answers[i]!
+    const where = `${args.join(' ')}: ${answer.stdout}`
+    strictEqual(answer.exit, exit, where)
+    strictEqual(answer.stdout.split('\n').length, 2, `one line, not: ${where}`)
+    const told = (JSON.parse(answer.stdout) as { error: Told }).error
+    match(told.message, expected)
+    if (error !== undefined) strictEqual(told.code, error, where)
+  }
 }

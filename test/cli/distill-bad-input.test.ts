@@ -9,7 +9,7 @@ import { after, before, test } from 'node:test'
 import { hashUnit } from '../../compute/index.ts'
 import { items, startTs, writeContent, writeInteractions } from '../../examples/small-shop/shop.ts'
 import { readContent } from '../../schemas/index.ts'
-import { run, runFailing, runJson, runWithSmallFiles } from './command.ts'
+import { refuses, run, runFailing, runJson, runWithSmallFiles } from './command.ts'
 import { writeConfig } from './shop.ts'
 
 let home = ''
@@ -72,18 +72,21 @@ test('without anything to train on, the first thing that is missing is named', a
     'once.csv',
     interactions.slice(0, 90).map((row, i) => row.with(0, `user-${i}`)),
   )
-  for (const [own, message] of [
-    [{ items: 'no-items.csv' }, /no item has content; the file of content has no rows/],
-    [{ items: 'deleted.csv' }, /no item has content; .* deletes all items/],
-    [{ acts: 'no-acts.csv' }, /there are no interactions; the file has no rows/],
-    [{ acts: 'bought.csv' }, /no interaction is liked: behaviors are buy, and interactions\.positiveBehaviors names click, like/],
-    [{ acts: 'strange.csv' }, /none of the liked items has content, such as gone-item-\d+; content is there of item-0: check the ids/],
-    [{ acts: 'once.csv' }, /no user liked two items that have content \(\d+ liked interactions of 90\)$/],
-  ] as const) {
-    const { code, message: told } = await runFailing(distill('never', own), home, 1)
-    strictEqual(code, 'SIDESTREAM_ITEMS_TOO_FEW')
-    match(told, message)
-  }
+  const cases: [args: string[], message: RegExp][] = [
+    [distill('never', { items: 'no-items.csv' }), /no item has content; the file of content has no rows/],
+    [distill('never', { items: 'deleted.csv' }), /no item has content; .* deletes all items/],
+    [distill('never', { acts: 'no-acts.csv' }), /there are no interactions; the file has no rows/],
+    [
+      distill('never', { acts: 'bought.csv' }),
+      /no interaction is liked: behaviors are buy, and interactions\.positiveBehaviors names click, like/,
+    ],
+    [
+      distill('never', { acts: 'strange.csv' }),
+      /none of the liked items has content, such as gone-item-\d+; content is there of item-0: check the ids/,
+    ],
+    [distill('never', { acts: 'once.csv' }), /no user liked two items that have content \(\d+ liked interactions of 90\)$/],
+  ]
+  await refuses(cases, home, 1, 'SIDESTREAM_ITEMS_TOO_FEW')
   deepStrictEqual(await readdir(join(home, 'never')), [])
 })
 
@@ -114,21 +117,24 @@ test('a row or file that is broken is named with its place and what is wanted', 
     'quote.csv',
     withCell(interactions, 0, (id) => `"${id}`, 7),
   )
-  for (const [own, message] of [
-    [{ items: 'nan.csv' }, /nan\.csv: row 6, column text: must hold finite/],
-    [{ items: 'large.csv' }, /large\.csv: row 6, column text: must hold numbers of at most 1000000000000 in size.*scale the vectors/],
-    [{ items: 'short.csv' }, /short\.csv: row 6, column text: must have 12 dimensions, this one has 3/],
-    [{ items: 'misnamed.csv' }, /misnamed\.csv: lacks .* \(text, image\); it has item_id, ts, txt, img: rename a column, or the modality/],
-    [{ items: 'cut.parquet' }, /cut\.parquet: cut short or damaged .*; fetch or write it again/],
-    [{ items: 'empty.parquet' }, /empty\.parquet: has 0 bytes/],
-    [{ items: 'binary.csv' }, /binary\.csv: line \d+ is broken \(.{1,125}…?\): mend it/],
-    [{ acts: 'semicolons.csv' }, /semicolons\.csv: lacks .*; its columns stand apart by ";": a \.csv has commas/],
-    [{ acts: 'quote.csv' }, /quote\.csv: a quote opens in row 8 and is not closed/],
-  ] as const) {
-    const { code, message: told } = await runFailing(distill('never', own), home, 1)
-    strictEqual(code, 'SIDESTREAM_FILE_INVALID', told)
-    match(told, message)
-  }
+  const cases: [args: string[], message: RegExp][] = [
+    [distill('never', { items: 'nan.csv' }), /nan\.csv: row 6, column text: must hold finite/],
+    [
+      distill('never', { items: 'large.csv' }),
+      /large\.csv: row 6, column text: must hold numbers of at most 1000000000000 in size.*scale the vectors/,
+    ],
+    [distill('never', { items: 'short.csv' }), /short\.csv: row 6, column text: must have 12 dimensions, this one has 3/],
+    [
+      distill('never', { items: 'misnamed.csv' }),
+      /misnamed\.csv: lacks .* \(text, image\); it has item_id, ts, txt, img: rename a column, or the modality/,
+    ],
+    [distill('never', { items: 'cut.parquet' }), /cut\.parquet: cut short or damaged .*; fetch or write it again/],
+    [distill('never', { items: 'empty.parquet' }), /empty\.parquet: has 0 bytes/],
+    [distill('never', { items: 'binary.csv' }), /binary\.csv: line \d+ is broken \(.{1,125}…?\): mend it/],
+    [distill('never', { acts: 'semicolons.csv' }), /semicolons\.csv: lacks .*; its columns stand apart by ";": a \.csv has commas/],
+    [distill('never', { acts: 'quote.csv' }), /quote\.csv: a quote opens in row 8 and is not closed/],
+  ]
+  await refuses(cases, home, 1, 'SIDESTREAM_FILE_INVALID')
   deepStrictEqual(await readdir(join(home, 'never')), [])
 })
 

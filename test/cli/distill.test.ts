@@ -10,7 +10,7 @@ import { promisify } from 'node:util'
 
 import { writeContent, writeInteractions } from '../../examples/small-shop/shop.ts'
 import type { DistillReport } from '../../pipeline/index.ts'
-import { run, runFailing, runJson, start } from './command.ts'
+import { refuses, run, runFailing, runJson, start } from './command.ts'
 import { writeConfig } from './shop.ts'
 import { writeIdEmbeddings, writePairs } from '../../examples/small-shop/teaching-files.ts'
 import { checkout, checkoutPath } from '../checkout.ts'
@@ -303,14 +303,13 @@ test('a head that nothing could judge is not called judged', async () => {
 })
 
 test('usage that cannot be meant is refused before anything is read', async () => {
-  for (const [option, value] of [
-    ['--hold-out', '1'],
-    ['--hold-out', ''],
-    ['--time-budget', '10'],
-    ['--steps', '0'],
-    ['--keep-every', 'x'],
-  ] as const) {
-    match((await runFailing(plain('never', option, value), home, 2)).message, new RegExp(`${option} must be`))
-  }
+  const cases: [args: string[], message: RegExp][] = [
+    [plain('never', '--hold-out', '1'), /--hold-out must be/],
+    [plain('never', '--hold-out', ''), /--hold-out must be/],
+    [plain('never', '--time-budget', '10'), /--time-budget must be/],
+    [plain('never', '--steps', '0'), /--steps must be/],
+    [plain('never', '--keep-every', 'x'), /--keep-every must be/],
+  ]
+  await refuses(cases, home, 2)
   ok(!existsSync(join(home, 'never', 'head.artifact')))
 })

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { sidEncodeFiles, sidFitFiles, sidReportFiles } from '../../pipeline/index.ts'
 import { writeParquet } from '../../schemas/index.ts'
-import { run, runFailing, runJson, runWithSmallFiles } from './command.ts'
+import { refuses, run, runFailing, runJson, runWithSmallFiles } from './command.ts'
 import { clustered, writeVectors } from './vector-files.ts'
 
 let home = ''
@@ -44,7 +44,7 @@ const encode = (input: string, out = 'codes.parquet', bundle = 'bundle'): string
 ]
 
 test('options that cannot be meant are refused with what to do', async () => {
-  for (const [flags, message] of [
+  const cases: [args: string[], message: RegExp][] = [
     [
       fit('vectors.parquet', '--levels', '4,,4'),
       /--levels must be whole numbers from 1 to 65536 between commas, such as 256,256,256, not "4,,4"/,
@@ -71,9 +71,8 @@ test('options that cannot be meant are refused with what to do', async () => {
     ],
     [encode('vectors.parquet', 'codes.f32'), /codes are written as \.parquet or \.csv, not to codes\.f32: \.f32 holds vectors/],
     [encode('vectors.parquet', 'vectors.parquet'), /vectors\.parquet holds the vectors: write the codes to another file/],
-  ] as const) {
-    match((await runFailing(flags, home, 2)).message, message)
-  }
+  ]
+  await refuses(cases, home, 2)
   strictEqual(existsSync(join(home, 'refused')), false)
 })
 

@@ -8,7 +8,7 @@ import { after, before, test } from 'node:test'
 import { readBundleDirectory, readSidGate, sidFitFiles, sidRefreshFiles, sidReportFiles } from '../../pipeline/index.ts'
 import type { SidRefreshFiles, SidRefreshProgress, SidReportFiles } from '../../pipeline/index.ts'
 import { readCodes, readColumns } from '../../schemas/index.ts'
-import { run, runFailing, runJson } from './command.ts'
+import { refuses, run, runFailing, runJson } from './command.ts'
 import { clustered, moved, writeVectors } from './vector-files.ts'
 
 let home = ''
@@ -411,7 +411,7 @@ test('what cannot be compared, judged or refreshed is named', async () => {
     await rejects(work, { message })
   }
   match((await runFailing(report('first', '--in', 'half.csv'), home, 1)).message, /half\.csv: lacks the vector of "item-400"/)
-  for (const [flags, message] of [
+  const cases: [args: string[], message: RegExp][] = [
     [report('first', '--min', 'purity'), /a threshold is a figure and a number, such as uniqueRate=0\.7, not "purity"/],
     [report('first', '--previous-in', 'then.parquet'), /--previous-in says more of earlier codes: name them with --previous/],
     [report('first', '--labels', 'about.csv', '--labels-columns', 'label'), /--labels-columns must be two names between a comma/],
@@ -421,8 +421,7 @@ test('what cannot be compared, judged or refreshed is named', async () => {
     [refresh('no', '--rebase', '--churn-budget', '0.1'), /a re-base keeps no budget/],
     [refresh('no', '--churn-budget', '0.1', '--relabel'), /--relabel renames the codes of a re-base: add --rebase/],
     [refresh('no', '--churn-budget', '0.1', '--traffic-budget', '0.1'), /needs traffic per item: add --traffic/],
-  ] as const) {
-    match((await runFailing(flags, home, 2)).message, message)
-  }
+  ]
+  await refuses(cases, home, 2)
   strictEqual(existsSync(join(home, 'no')), false)
 })

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { readColumns } from '../../schemas/index.ts'
-import { run, runFailing, runJson } from './command.ts'
+import { refuses, run, runJson } from './command.ts'
 import { clustered, moved, writeVectors } from './vector-files.ts'
 import { checkout } from '../checkout.ts'
 
@@ -67,12 +67,15 @@ test('features are text, tokens of levels that never meet, and prefix n-grams', 
     home,
   )
   deepStrictEqual(hashed['tableSizes'], [7, 7, 7])
-  for (const [flags, code, message] of [
-    [['--out', 'f.parquet'], 2, /does not say how many codes a level has.*add --bundle or --levels/],
-    [['--levels', '4,4', '--out', 'f.parquet'], 1, /its IDs have 3 codes, 2 levels are given/],
-    [['--levels', '4,3,4', '--out', 'f.parquet'], 1, /3/],
-    [['--levels', '4,4,4', '--out', 'f.csv'], 2, /features are written as \.parquet/],
-  ] as const) {
-    match((await runFailing(['sid', 'features', '--codes', 'codes.csv', ...flags], home, code)).message, message)
-  }
+  const features = (...flags: string[]): string[] => ['sid', 'features', '--codes', 'codes.csv', ...flags]
+  const meant: [args: string[], message: RegExp][] = [
+    [features('--out', 'f.parquet'), /does not say how many codes a level has.*add --bundle or --levels/],
+    [features('--levels', '4,4,4', '--out', 'f.csv'), /features are written as \.parquet/],
+  ]
+  await refuses(meant, home, 2)
+  const levels: [args: string[], message: RegExp][] = [
+    [features('--levels', '4,4', '--out', 'f.parquet'), /its IDs have 3 codes, 2 levels are given/],
+    [features('--levels', '4,3,4', '--out', 'f.parquet'), /3/],
+  ]
+  await refuses(levels, home, 1)
 })

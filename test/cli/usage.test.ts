@@ -9,7 +9,7 @@ import { Command } from 'commander'
 
 import { waitOption } from '../../cli/options.ts'
 import { kafkaLogDefaults } from '../../connectors/index.ts'
-import { run, runFailing, runJson } from './command.ts'
+import { refuses, run, runFailing, runJson } from './command.ts'
 import { writeConfig } from './shop.ts'
 
 let home = ''
@@ -64,11 +64,9 @@ test('bad usage ends with 2, one JSON object and a hint', async () => {
     [['run', '--roles', 'ingest,distil'], /there is no role "distil"; roles are ingest, distill, publish/],
     [['run', '--roles', 'distill'], /role distill builds versions that the role publish writes.* give it both/],
   ]
-  for (const [args, message] of cases) {
-    const error = await runFailing(args, home, 2)
-    strictEqual(error.code, 'SIDESTREAM_USAGE_INVALID')
-    match(error.message, message)
-  }
+  await refuses(cases, home, 2, 'SIDESTREAM_USAGE_INVALID')
+  // One through a process of its own.
+  match((await runFailing(['frobnicate'], home, 2)).message, /unknown command/)
 })
 
 test('a configuration that is missing or mistyped ends with 2 and names the option and the line', async () => {
