@@ -4,7 +4,8 @@
  */
 
 import type { Quantizer } from './codebooks.ts'
-import { fitWithCrew, type FitOptions } from './fit.ts'
+import { fitWithCrew } from './fit.ts'
+import type { FitOptions } from './fit-options.ts'
 import { fitRqVae, type RqVaeOptions } from './rq-vae.ts'
 import { Crew } from './walk-pool.ts'
 

@@ -29,8 +29,9 @@ export { assign, SemanticIdEncoder } from './encoder.ts'
 export type { Assigned, EncoderOptions, VectorRows } from './encoder.ts'
 
 // Fitting and refreshing.
-export { fitCodebooks, fitDefaults } from './fit.ts'
-export type { Fit, FitOptions, FitProgress } from './fit.ts'
+export { fitCodebooks } from './fit.ts'
+export { fitDefaults } from './fit-options.ts'
+export type { Fit, FitOptions, FitProgress } from './fit-options.ts'
 export { fitQuantizer } from './fit-quantizer.ts'
 export type { FittedQuantizer, QuantizerOptions } from './fit-quantizer.ts'
 export { fitFromSource } from './fit-source.ts'
