@@ -61,10 +61,22 @@ export function subtract(residual: Float64Array, codebook: Float32Array, at: num
   for (let j = 0; j < residual.length; j++) residual[j] = residual[j]! - codebook[at + j]!
 }
 
+export function squaredNorm(row: Float64Array): number {
+  let sum = 0
+  for (let j = 0; j < row.length; j++) sum += row[j]! * row[j]!
+  return sum
+}
+
+/** Of `count` numbers from `at` on. */
+export function squaredNormAt(values: Float32Array, at: number, count: number): number {
+  let sum = 0
+  for (let j = at; j < at + count; j++) sum += values[j]! * values[j]!
+  return sum
+}
+
 /** Brings a row to unit length in place; a zero row stays zero. */
 export function toUnitLength(row: Float64Array): void {
-  let squared = 0
-  for (let j = 0; j < row.length; j++) squared += row[j]! * row[j]!
+  const squared = squaredNorm(row)
   if (squared === 0) return
   const norm = Math.sqrt(squared)
   for (let j = 0; j < row.length; j++) row[j] = row[j]! / norm

@@ -7,6 +7,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { Clusters } from '../compute/index.ts'
 import { BalancedPrices, squaredDistances, type BalanceOptions } from './balanced.ts'
+import { squaredNormAt } from './distances.ts'
 import type { ResidualRule } from './residual-rule.ts'
 import { placeSpares, plusPlusSeeds } from './seeding.ts'
 
@@ -91,7 +92,7 @@ class LevelFitting {
     this.#rows = rows
     this.#options = options
     this.#prices = balance && new BalancedPrices(size, balance)
-    this.#energy = squareSum(rows)
+    this.#energy = squaredNormAt(rows, 0, rows.length)
     if (resume === undefined) {
       this.#clusters = startClusters(rows, dim, size, options)
       return
@@ -246,13 +247,6 @@ function restoredClusters(rows: Float32Array, dim: number, { centroids, codes, s
   for (const code of codes) clusters.counts[code]!++
   clusters.masses.set(clusters.counts)
   return clusters
-}
-
-/** Sum of all squared norms. */
-function squareSum(rows: Float32Array): number {
-  let energy = 0
-  for (let at = 0; at < rows.length; at++) energy += rows[at]! * rows[at]!
-  return energy
 }
 
 /** Sum of squared distances to the means, from the sums alone. */

@@ -9,6 +9,7 @@ import { otherState } from './array-bytes.ts'
 import { attractedTo } from './attraction.ts'
 import { checkedBalance, type BalanceOptions } from './balanced.ts'
 import { checkQuantizer, checkSizes, codebooksOf } from './codebooks.ts'
+import { squaredNormAt } from './distances.ts'
 import { preparedFloat32 } from './encode.ts'
 import { checkDigits, fitFsq } from './fit-fsq.ts'
 import { fitLevel, type LevelFit, type OnRound } from './fit-level.ts'
@@ -154,12 +155,6 @@ export async function fitSample(sample: FitSample, dim: number, options: FitOpti
       ...(passes !== undefined && { passes }),
     },
   }
-}
-
-function squaredNormAt(values: Float32Array, at: number, dim: number): number {
-  let sum = 0
-  for (let j = at; j < at + dim; j++) sum += values[j]! * values[j]!
-  return sum
 }
 
 /** @returns shape [rows, levels] */

@@ -4,6 +4,7 @@
  */
 
 import { fillNormal, plusPlusRows, uniform } from '../compute/index.ts'
+import { squaredNormAt } from './distances.ts'
 
 /** Rows whose squared norm is below this share of the mean are no seeds: a seed near zero attracts most rows for good. */
 const leastSeedShare = 0.05
@@ -81,10 +82,8 @@ function seedWeights(rows: Float32Array, dim: number, count: number): Float64Arr
   const norms = new Float64Array(count)
   let total = 0
   for (let row = 0; row < count; row++) {
-    let sum = 0
-    for (let at = row * dim; at < (row + 1) * dim; at++) sum += rows[at]! * rows[at]!
-    norms[row] = sum
-    total += sum
+    norms[row] = squaredNormAt(rows, row * dim, dim)
+    total += norms[row]!
   }
   const least = (leastSeedShare * total) / count
   for (let row = 0; row < count; row++) if (norms[row]! < least || norms[row] === 0) norms[row] = 0

@@ -3,6 +3,7 @@
  * Invariant: float64 sums, row by row in the order of the rows.
  */
 
+import { squaredNormAt } from './distances.ts'
 import type { FittedLevel } from './fit-state.ts'
 import { subtractCodewords, type ResidualRule } from './residual-rule.ts'
 
@@ -63,9 +64,9 @@ export class SourceSums {
       subtractCodewords(residual, dim, codebook, own)
       this.#noteFarthest(this.#of[level]!, before, residual, own)
     }
-    for (let at = 0; at < x.length; at++) {
-      this.#energy += x[at]! * x[at]!
-      this.left += (lengths[Math.floor(at / dim)]! * residual[at]!) ** 2
+    for (let row = 0; row < rows; row++) {
+      this.#energy += squaredNormAt(x, row * dim, dim)
+      this.left += lengths[row]! ** 2 * squaredNormAt(residual, row * dim, dim)
     }
     for (const [key, counts] of this.#pairs) {
       const [a, b] = key.split(' ').map(Number) as [number, number]
@@ -78,8 +79,7 @@ export class SourceSums {
   #noteFarthest({ farthest, distances }: LevelSums, before: Float32Array, residual: Float32Array, codes: Uint16Array): void {
     const dim = this.#dim
     for (let row = 0; row < codes.length; row++) {
-      let distance = 0
-      for (let at = row * dim; at < (row + 1) * dim; at++) distance += residual[at]! * residual[at]!
+      const distance = squaredNormAt(residual, row * dim, dim)
       const code = codes[row]!
       if (distance <= distances[code]!) continue
       distances[code] = distance
