@@ -2,7 +2,7 @@
 
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { idCell, numberCell, readCodes, readColumns, SidestreamError, textCell } from '../schemas/index.ts'
+import { idCell, numberCell, readColumns, readFlatCodes, SidestreamError, textCell } from '../schemas/index.ts'
 import { sortedOrder } from '../semantic-ids/index.ts'
 import { itemsFile } from './bundle-directory.ts'
 
@@ -49,8 +49,6 @@ export interface ItemCodes {
   readonly levels: number
 }
 
-const mostCodes = 65_536
-
 /** Whether a path is a directory, such as that of a bundle. */
 export async function isDirectory(path: string): Promise<boolean> {
   return stat(path).then(
@@ -68,10 +66,10 @@ export async function readItemCodes(path: string, onRead?: (share: number) => vo
   const ids: string[] = []
   const parts: Uint16Array[] = []
   let levels = 0
-  for await (const batch of readCodes(file, onRead ? { onRead } : {})) {
-    levels ||= batch.sids[0]!.length
+  for await (const batch of readFlatCodes(file, onRead ? { onRead } : {})) {
+    levels = batch.levels
     for (const id of batch.ids) ids.push(id)
-    parts.push(codesOf(file, batch.sids, levels))
+    parts.push(batch.codes)
   }
   if (ids.length === 0) throw new SidestreamError('SIDESTREAM_ITEMS_TOO_FEW', `${file}: holds no codes`, { file })
   const idOrder = orderOfDistinct(file, ids)
@@ -82,20 +80,6 @@ export async function readItemCodes(path: string, onRead?: (share: number) => vo
     at += part.length
   }
   return { ids, idOrder, codes, levels }
-}
-
-function codesOf(file: string, sids: readonly (readonly number[])[], levels: number): Uint16Array {
-  const codes = new Uint16Array(sids.length * levels)
-  let at = 0
-  for (const sid of sids) {
-    for (let level = 0; level < levels; level++) {
-      const code = sid[level]!
-      if (code >= mostCodes)
-        throw new SidestreamError('SIDESTREAM_FILE_INVALID', `${file}: holds the code ${code}; codes are below ${mostCodes}`, { file })
-      codes[at++] = code
-    }
-  }
-  return codes
 }
 
 /**

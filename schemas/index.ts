@@ -64,6 +64,7 @@ export {
   writeEmbeddings,
 } from './files/contracts.ts'
 export type { CodeBatch, ContentRow, InteractionMapping, ModalityDims, ReadRecordsOptions } from './files/contracts.ts'
+export { readFlatCodes } from './files/flat-codes.ts'
 export { idCell, numberCell, textCell, timeCell } from './files/cells.ts'
 export type { CellPlace, TimeUnit } from './files/cells.ts'
 export { writeParquet } from './files/parquet-columns.ts'

@@ -6,6 +6,7 @@ import { SidestreamError } from '../errors.ts'
 import { nearest } from '../problems.ts'
 import { readCsvColumns } from './csv-columns.ts'
 import { readParquetColumns } from './parquet-columns.ts'
+import type { EvenLists } from './parquet-lists.ts'
 import { fileFormat, invalidFile } from './source.ts'
 
 /** What a format gives: some rows of the chosen columns. */
@@ -15,6 +16,8 @@ export interface RawBatch {
   readonly rows: number
   /** Column name to values, each of length `rows`. */
   readonly columns: ReadonlyMap<string, readonly unknown[]>
+  /** Columns of lists that were read flat. */
+  readonly lists?: ReadonlyMap<string, EvenLists>
   /** Share of the file that is read once these rows are, up to 1. */
   readonly share: number
 }
@@ -27,6 +30,8 @@ export interface ColumnBatch {
   readonly rows: number
   /** Column name to values, each of length `rows`: text in CSV; numbers, bigints, text, booleans or lists in Parquet. */
   readonly columns: Readonly<Record<string, readonly unknown[]>>
+  /** Columns of `evenLists` whose rows are of one length here, in place of their entry in `columns`. */
+  readonly lists?: Readonly<Record<string, EvenLists>>
   /** Share of the file that is read once these rows are, up to 1. */
   readonly share: number
 }
@@ -38,10 +43,12 @@ export interface ReadColumnsOptions {
   readonly optional?: readonly string[]
   /** Rows of one batch. Higher: more memory, less overhead. @default 8192 */
   readonly batchRows?: number
+  /** Columns of lists that are read flat where the file allows it (Parquet, numbers, rows of one length): see `lists`. @default [] */
+  readonly evenLists?: readonly string[]
   readonly signal?: AbortSignal
 }
 
-export const readColumnsDefaults = { optional: [], batchRows: 8192 } as const
+export const readColumnsDefaults = { optional: [], batchRows: 8192, evenLists: [] } as const
 
 /**
  * Streams columns of a `.parquet`, `.csv` or `.csv.gz` file (`.tsv` too) in batches.
@@ -49,14 +56,14 @@ export const readColumnsDefaults = { optional: [], batchRows: 8192 } as const
  * @throws SIDESTREAM_FILE_INVALID when it is cut or damaged, or a column is missing
  */
 export async function* readColumns(file: string, options: ReadColumnsOptions = {}): AsyncGenerator<ColumnBatch, void, undefined> {
-  const { columns, optional, batchRows, signal } = { ...readColumnsDefaults, ...options }
+  const { columns, optional, batchRows, evenLists, signal } = { ...readColumnsDefaults, ...options }
   if (!Number.isInteger(batchRows) || batchRows < 1)
     throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `batchRows must be a whole number of at least 1, not ${batchRows}`)
   const choose = (found: readonly string[]): readonly string[] => chooseColumns(file, found, columns, optional)
   const format = fileFormat(file)
   if (format === 'f32' || format === 'npy')
     throw invalidFile(file, 'holds vectors, not named columns; give a .parquet, .csv or .csv.gz file here')
-  const batches = format === 'parquet' ? readParquetColumns(file, choose) : readCsvColumns(file, choose, batchRows)
+  const batches = format === 'parquet' ? readParquetColumns(file, choose, evenLists) : readCsvColumns(file, choose, batchRows)
   let before = 0
   for await (const batch of batches) {
     for (let from = 0; from < batch.rows; from += batchRows) {
@@ -70,8 +77,11 @@ export async function* readColumns(file: string, options: ReadColumnsOptions = {
 function part(file: string, batch: RawBatch, from: number, rows: number, before: number): ColumnBatch {
   const columns: Record<string, readonly unknown[]> = Object.create(null) as Record<string, readonly unknown[]>
   for (const [name, values] of batch.columns) columns[name] = rows === batch.rows ? values : values.slice(from, from + rows)
+  const lists: Record<string, EvenLists> = Object.create(null) as Record<string, EvenLists>
+  for (const [name, { width, values }] of batch.lists ?? [])
+    lists[name] = { width, values: values.subarray(from * width, (from + rows) * width) }
   const share = before + ((batch.share - before) * (from + rows)) / batch.rows
-  return { file, start: batch.start + from, rows, columns, share }
+  return { file, start: batch.start + from, rows, columns, lists, share }
 }
 
 function chooseColumns(

@@ -2,11 +2,13 @@
  * Parquet, read row group by row group and written row group by row group.
  * Invariant: no more than one row group is held; 64-bit integers come out as bigint, times as milliseconds.
  */
-import { parquetMetadataAsync, parquetRead, parquetSchema, type AsyncBuffer, type FileMetaData, type SchemaElement } from 'hyparquet'
+import { parquetMetadataAsync, parquetRead, parquetSchema } from 'hyparquet'
+import type { AsyncBuffer, FileMetaData, RowGroup, SchemaElement, SchemaTree } from 'hyparquet'
 import { compressors } from 'hyparquet-compressors'
 import { ByteWriter, ParquetWriter as HyparquetWriter } from 'hyparquet-writer'
 import type { FileHandle } from 'node:fs/promises'
 import type { RawBatch } from './columns.ts'
+import { mayBeEven, readEvenLists, type EvenLists } from './parquet-lists.ts'
 import { fileError, invalidFile, openRandomAccess, writeWhole, type RandomAccessFile } from './source.ts'
 
 /** Times as milliseconds instead of `Date` objects. */
@@ -21,16 +23,22 @@ const parsers = {
 export async function* readParquetColumns(
   file: string,
   choose: (found: readonly string[]) => readonly string[],
+  evenLists: readonly string[] = [],
 ): AsyncGenerator<RawBatch, void, undefined> {
   const source = await openRandomAccess(file)
   try {
     const metadata = await readMetadata(source)
-    const columns = choose(parquetSchema(metadata).children.map((child) => child.element.name))
+    const schema = parquetSchema(metadata)
+    const columns = choose(schema.children.map((child) => child.element.name))
     let start = 0
     for (const group of metadata.row_groups) {
       const rows = Number(group.num_rows)
       const share = (start + rows) / Number(metadata.num_rows)
-      if (rows > 0) yield { start, rows, columns: await readGroup(source, metadata, columns, start, rows), share }
+      if (rows > 0) {
+        const lists = await readLists(source, schema, group, evenLists, rows)
+        const others = columns.filter((column) => !lists.has(column))
+        yield { start, rows, columns: await readGroup(source, metadata, others, start, rows), lists, share }
+      }
       start += rows
     }
   } finally {
@@ -45,6 +53,30 @@ async function readMetadata(source: RandomAccessFile): Promise<FileMetaData> {
   } catch (error) {
     throw fileError(source.path, error)
   }
+}
+
+/** Those of the columns that hold lists of one length in this row group. */
+async function readLists(
+  source: RandomAccessFile,
+  schema: SchemaTree,
+  group: RowGroup,
+  columns: readonly string[],
+  rows: number,
+): Promise<Map<string, EvenLists>> {
+  const found = new Map<string, EvenLists>()
+  for (const column of columns) {
+    const [chunk, ...more] = group.columns.flatMap(({ meta_data: meta }) => (meta?.path_in_schema[0] === column ? [meta] : []))
+    if (chunk === undefined || more.length > 0 || !mayBeEven(schema, chunk)) continue
+    try {
+      const start = Number(chunk.dictionary_page_offset || chunk.data_page_offset)
+      const bytes = await asyncBuffer(source).slice(start, start + Number(chunk.total_compressed_size))
+      const lists = readEvenLists(bytes, schema, chunk, rows)
+      if (lists !== undefined) found.set(column, lists)
+    } catch (error) {
+      throw fileError(source.path, error)
+    }
+  }
+  return found
 }
 
 async function readGroup(

@@ -13,6 +13,7 @@ import { SidestreamError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import { cellError, idCell, vectorCell } from './cells.ts'
 import { readColumns } from './columns.ts'
+import { rowOf, type EvenLists } from './parquet-lists.ts'
 import { float16ToFloat32, readNpyHeader, type NpyDtype } from './npy.ts'
 import { fileError, fileExists, fileFormat, invalidFile, openRandomAccess, writeWhole, type RandomAccessFile } from './source.ts'
 
@@ -77,14 +78,22 @@ async function* readTableVectors(
   { idColumn, vectorColumn, batchRows, onRead, signal }: TableOptions,
 ): AsyncGenerator<VectorBatch, void, undefined> {
   let dim: number | undefined
-  for await (const batch of readColumns(file, { columns: [idColumn, vectorColumn], batchRows, ...(signal && { signal }) })) {
+  const columns = [idColumn, vectorColumn]
+  for await (const batch of readColumns(file, { columns, evenLists: [vectorColumn], batchRows, ...(signal && { signal }) })) {
+    const lists = batch.lists?.[vectorColumn]
+    const cells = batch.columns[vectorColumn]
+    const flat = lists && flatVectors(lists, dim)
+    dim ??= flat && lists.width
     const ids: string[] = []
-    let vectors: Float32Array | undefined
+    let vectors = flat
+    const place = { file, row: 0, column: '' }
     for (let i = 0; i < batch.rows; i++) {
-      const row = batch.start + i + 1
-      ids.push(idCell(batch.columns[idColumn]![i], { file, row, column: idColumn }))
-      const place = { file, row, column: vectorColumn }
-      const vector = vectorCell(batch.columns[vectorColumn]![i], place, dim)
+      place.row = batch.start + i + 1
+      place.column = idColumn
+      ids.push(idCell(batch.columns[idColumn]![i], place))
+      if (flat !== undefined) continue
+      place.column = vectorColumn
+      const vector = vectorCell(lists === undefined ? cells![i] : rowOf(lists, i), place, dim)
       if (vector === undefined) throw cellError(undefined, place, 'a vector is required')
       dim ??= vector.length
       vectors ??= new Float32Array(batch.rows * dim)
@@ -93,6 +102,20 @@ async function* readTableVectors(
     onRead?.(batch.share)
     if (vectors !== undefined) yield { start: batch.start, ids, dim: dim!, vectors }
   }
+}
+
+/** Lists as vectors; undefined where there is something to refuse. */
+function flatVectors({ width, values }: EvenLists, dim: number | undefined): Float32Array | undefined {
+  if (width > limits.dim || (dim !== undefined && width !== dim)) return undefined
+  const vectors = new Float32Array(values)
+  return areFinite(vectors) ? vectors : undefined
+}
+
+/** A number less itself is zero unless it is not finite: a pass without a branch. */
+function areFinite(values: Float32Array): boolean {
+  let zero = 0
+  for (let i = 0; i < values.length; i++) zero += values[i]! - values[i]!
+  return zero === 0
 }
 
 /** A file of vectors that is read at any row. */
@@ -228,11 +251,10 @@ async function binarySource(source: RandomAccessFile, layout: BinaryLayout, idsF
         await source.read(dataAt + start * rowBytes, bytes)
         decode(bytes, dtype, out)
       }
-      // A number less itself is zero unless it is not finite.
-      let zero = 0
-      for (let i = 0; i < count * dim; i++) zero += out[i]! - out[i]!
-      for (let i = 0; zero !== 0 && i < count * dim; i++) {
-        if (!Number.isFinite(out[i]!)) {
+      const read = out.subarray(0, count * dim)
+      if (areFinite(read)) return
+      for (let i = 0; i < read.length; i++) {
+        if (!Number.isFinite(read[i]!)) {
           const row = start + Math.floor(i / dim)
           throw invalidFile(file, `row ${row + 1} (id ${ids[row]}), dimension ${(i % dim) + 1}: is not a finite float32 number`, {
             row: row + 1,
