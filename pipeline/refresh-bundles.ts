@@ -105,7 +105,7 @@ async function refreshedBundle(input: BundleInput, { bundle, codes, traffic }: L
   )
   return bundleOf({
     codebooks: refreshed.codebooks,
-    settings: bundle.settings,
+    settings: refreshed.settings,
     delta: refreshed.delta,
     parents,
     ...(collisions && { collisions }),

@@ -220,7 +220,7 @@ async function refreshed(
   const items = countsOf(given, found.items.known)
   const bundle = bundleOf({
     codebooks: found.codebooks,
-    settings: parent.settings,
+    settings: found.settings,
     delta: found.delta,
     parents: given.parents,
     ...(collisions && { collisions }),

@@ -7,7 +7,7 @@
  * [sizes[l], dim]; `parent-codes.bin` = see `parent-codes.ts`. Where there is such a thing: `penalties.f32` = those of all levels
  * with codewords one after another, zeros for a level without; `fsq.f32` = projection, row-major [digits, dim], then the cuts digit
  * after digit; `network.f32` = weights, row-major [out, in], and bias of layer after layer; `moves.bin` = see `moves.ts`. Everything else
- * stands in the manifest's JSON (`about`). Format 1 had none of these, format 2 no moves and no `id`; both are still read.
+ * stands in the manifest's JSON (`about`). Format 1 had none of these, format 2 no moves and no `id`, format 3 no `sticky`; all are still read.
  */
 
 import { createHash } from 'node:crypto'
@@ -21,7 +21,7 @@ import { networkOf, widthsOf, type Network } from './network.ts'
 import { ParentCodes } from './parent-codes.ts'
 
 /** Format of `BundleParts` that is written. */
-const format = 3
+const format = 4
 const codebooksPart = 'codebooks.f32'
 const parentsPart = 'parent-codes.bin'
 const penaltiesPart = 'penalties.f32'
@@ -77,6 +77,8 @@ const decidingSchema = z.object({
   recheckTolerance: z.number().min(0),
   mode: z.enum(['greedy', 'beam']),
   beam: z.int().min(1).default(1),
+  /** What items of the parent's table keep; absent before format 4. */
+  sticky: z.enum(['prefix', 'whole']).default('prefix'),
   /** By beam: the lexicographically lowest ID. */
   ties: z.literal('lowest'),
   /** Whether codes of each level with codewords have penalties. */
@@ -130,7 +132,7 @@ export function bundleOf(bundle: Bundle): Bundle {
 /** The bundle as parts and manifest JSON, for the artifacts port. */
 export function bundleToParts({ codebooks, settings, network, delta, parents, collisions, moves, origin }: Bundle): BundleParts {
   const { dim, sizes, levels, penalties, fsq } = codebooks
-  const { normalize, normalizeResiduals, recheckTolerance, beam } = { ...encodeDefaults, ...settings }
+  const { normalize, normalizeResiduals, recheckTolerance, beam, sticky } = { ...encodeDefaults, ...settings }
   const deciding: z.infer<typeof decidingSchema> = {
     kind: 'semantic-id-bundle',
     format,
@@ -141,6 +143,7 @@ export function bundleToParts({ codebooks, settings, network, delta, parents, co
     recheckTolerance,
     mode: beam > 1 ? 'beam' : 'greedy',
     beam,
+    sticky,
     ties: 'lowest',
     penalties: penalties?.map((level) => level !== undefined) ?? null,
     fsq: fsq ? { digits: [...fsq.digits] } : null,
@@ -183,7 +186,7 @@ export function bundleFromParts({ parts, about }: BundleParts): Bundle {
     throw corrupt(`manifest: ${problem.path.join('.')}: ${problem.message}`)
   }
   const { dim, sizes, delta, parentRows, capacity, duplicates, movedRows, parent, idSpace, input, training, policy } = parsed.data
-  const { normalize, normalizeResiduals, recheckTolerance, beam, mode } = parsed.data
+  const { normalize, normalizeResiduals, recheckTolerance, beam, mode, sticky } = parsed.data
   if (mode === 'greedy' && beam !== 1) throw corrupt(`manifest: a beam of ${beam} is not greedy`)
   const inLevels = parsed.data.fsq === null ? sizes : sizes.slice(0, -1)
   const levels = floats(
@@ -206,7 +209,7 @@ export function bundleFromParts({ parts, about }: BundleParts): Bundle {
       throw corrupt('manifest: it has changed: its id is not that of its fields and parts; restore it or build the bundle again')
     return bundleOf({
       codebooks,
-      settings: { normalize, recheckTolerance, normalizeResiduals, beam },
+      settings: { normalize, recheckTolerance, normalizeResiduals, beam, sticky },
       ...(network && { network }),
       delta: delta ?? Infinity,
       parents,

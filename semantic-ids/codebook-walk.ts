@@ -111,13 +111,18 @@ export class CodebookWalk {
       const feeds: Record<string, Tensor> = {}
       for (const [level, { scores, words, penalties: costs }] of tables.entries()) {
         feeds[`scores${level}`] = spare[`scores${level}`] ?? cloneTensor(scores)
-        if (level + 1 < sizes.length) feeds[`words${level}`] = spare[`words${level}`] ?? cloneTensor(words)
+        if (level + 1 < sizes.length || keepsWhole(this.#shape, this.#sticky))
+          feeds[`words${level}`] = spare[`words${level}`] ?? cloneTensor(words)
         if (costs !== undefined) feeds[`penalties${level}`] = spare[`penalties${level}`] ?? cloneTensor(costs)
       }
       if (!this.#sticky) return feeds
       return { ...feeds, factor: tensorOf('float32', [], [cost.factor]), slack: tensorOf('float32', [], [cost.slack]) }
     }
   }
+}
+
+function keepsWhole({ settings }: Pick<Shape, 'settings'>, sticky: boolean): boolean {
+  return sticky && settings.sticky === 'whole'
 }
 
 /** The greedy walk with the codebooks as inputs. */
@@ -130,8 +135,10 @@ function walkModel({ codebooks, settings, network }: Shape, sticky: boolean): Ui
     const shapes = tableShapes(size, dim)
     return {
       scores: graph.input(`scores${level}`, 'float32', shapes.scores),
-      // Codewords as rows are read only where a residual follows.
-      ...(level + 1 < sizes.length && { words: graph.input(`words${level}`, 'float32', shapes.words) }),
+      // Codewords as rows are read only where a residual follows, or an old ID is summed up.
+      ...((level + 1 < sizes.length || keepsWhole({ settings }, sticky)) && {
+        words: graph.input(`words${level}`, 'float32', shapes.words),
+      }),
       ...(penalties?.[level] && { penalties: graph.input(`penalties${level}`, 'float32', [size, 1]) }),
     }
   })

@@ -56,6 +56,12 @@ export interface EncodeSettings {
    * @default 1
    */
   readonly beam?: number
+  /**
+   * What an item of the parent's table keeps. `prefix`: code after code, until the first that changes. `whole`: all of its codes or none,
+   * which leaves less distortion at the same churn. By beam always `whole`; a refresh sets `whole`.
+   * @default 'prefix'
+   */
+  readonly sticky?: 'prefix' | 'whole'
 }
 
 export const encodeDefaults: Readonly<Required<EncodeSettings>> = {
@@ -63,10 +69,11 @@ export const encodeDefaults: Readonly<Required<EncodeSettings>> = {
   recheckTolerance: 1e-5,
   normalizeResiduals: false,
   beam: 1,
+  sticky: 'prefix',
 }
 
 /** The settings that decide codes; the others decide how much work that is. */
-export type WalkSettings = Pick<EncodeSettings, 'normalize' | 'normalizeResiduals' | 'beam'>
+export type WalkSettings = Pick<EncodeSettings, 'normalize' | 'normalizeResiduals' | 'beam' | 'sticky'>
 
 /** Codes are stored as uint16. */
 const mostCodes = 65_536
@@ -129,16 +136,22 @@ export function penaltiesOfPrices(prices: ArrayLike<number>): Float32Array {
 
 /**
  * Checks that settings, codebooks and network go together.
- * @throws SIDESTREAM_SHAPE_MISMATCH, SIDESTREAM_USAGE_INVALID for a beam that does not fit
+ * @throws SIDESTREAM_SHAPE_MISMATCH, SIDESTREAM_USAGE_INVALID for a beam or a sticky rule that does not fit
  */
 export function checkQuantizer({ codebooks, settings, network }: Quantizer): void {
-  const { beam = 1, normalizeResiduals = false, recheckTolerance } = settings
+  const { beam = 1, normalizeResiduals = false, recheckTolerance, sticky = 'prefix' } = settings
   if (!Number.isInteger(beam) || beam < 1 || beam > widestBeam)
     throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `a beam is 1 to ${widestBeam} wide, got ${beam}`)
   if (beam > 1 && normalizeResiduals) {
     throw new SidestreamError(
       'SIDESTREAM_USAGE_INVALID',
       'a beam compares total errors, which residuals brought to unit length no longer add up to: use a beam of 1, or normalizeResiduals false',
+    )
+  }
+  if (sticky === 'whole' && normalizeResiduals) {
+    throw new SidestreamError(
+      'SIDESTREAM_USAGE_INVALID',
+      'whole IDs are kept by their total errors, which residuals brought to unit length no longer add up to: keep prefixes, or normalizeResiduals false',
     )
   }
   if (!(recheckTolerance >= 0))

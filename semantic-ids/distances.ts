@@ -74,6 +74,30 @@ export function squaredNormAt(values: Float32Array, at: number, count: number): 
   return sum
 }
 
+/**
+ * Cost of a whole ID: squared distance to what its codewords add up to, and their penalties, level after level.
+ * @param row - float64, shape [dim]
+ * @param at - where the ID begins in `codes`
+ * @param residual - float64, shape [dim]; afterwards what the ID leaves
+ */
+export function costOfId(
+  row: Float64Array,
+  codes: ArrayLike<number>,
+  at: number,
+  levels: readonly Float32Array[],
+  penalties: readonly (Float32Array | undefined)[] | undefined,
+  residual: Float64Array,
+): number {
+  residual.set(row)
+  let spent = 0
+  for (let level = 0; level < levels.length; level++) {
+    const code = codes[at + level]!
+    subtract(residual, levels[level]!, code * row.length)
+    spent += penalties?.[level]?.[code] ?? 0
+  }
+  return squaredNorm(residual) + spent
+}
+
 /** Brings a row to unit length in place; a zero row stays zero. */
 export function toUnitLength(row: Float64Array): void {
   const squared = squaredNorm(row)

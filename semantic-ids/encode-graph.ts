@@ -23,6 +23,7 @@ import {
   type StickyValues,
   type WalkValues,
 } from './walk-values.ts'
+import { appendWhole } from './whole-graph.ts'
 
 /** A score no codeword reaches, for cells of the grid that hold none. */
 const unreachable = 1e30
@@ -48,7 +49,7 @@ export interface LevelTables {
 /** `LevelTables` inside a graph: constants or inputs. */
 export interface LevelValues {
   readonly scores: Value
-  /** May be left out at the last level, unless a finite-scalar level follows. */
+  /** May be left out at the last level, unless a finite-scalar level follows or whole IDs are kept. */
   readonly words?: Value
   readonly penalties?: Value
 }
@@ -115,7 +116,10 @@ export function appendWalk(
   let left = squared
   /** What residuals brought to unit length magnify rounding by, inverted. */
   let shrink: Value | undefined
+  const whole = sticky !== undefined && settings.sticky === 'whole'
   let onOldPrefix = sticky && isKnown(graph, sticky.old)
+  /** Penalties of the codes so far. */
+  let spent: Value | undefined
   const codes: Value[] = []
   const margins: Value[] = []
   /** What all decisions of a row depend on. */
@@ -144,7 +148,7 @@ export function appendWalk(
     let code = top.code
     let chosen = least
     let margin = lead
-    if (sticky && onOldPrefix) {
+    if (sticky && onOldPrefix && !whole) {
       const old = graph.slice(sticky.old, 1, level, level + 1)
       const oldScore = graph.node('GatherElements', [scores, old], { dtype: 'float32', shape: column }, { axis: { int: 1 } })
       const oldLeft = graph.sub(left, twice(oldScore))
@@ -162,9 +166,19 @@ export function appendWalk(
     }
     codes.push(graph.cast(code, 'int32'))
     margins.push(shrink === undefined ? margin : graph.mul(margin, shrink))
-    left = penalties === undefined ? chosen : graph.sub(chosen, graph.gather(penalties, graph.squeeze(code, 1)))
+    const price = penalties && graph.gather(penalties, graph.squeeze(code, 1))
+    left = price === undefined ? chosen : graph.sub(chosen, price)
+    if (price !== undefined) spent = spent === undefined ? price : graph.add(spent, price)
     largest = maximum(largest, left)
     if (words !== undefined && codes.length < sizes.length) residual = graph.sub(residual, graph.gather(words, graph.squeeze(code, 1)))
+  }
+  if (whole) {
+    const free = { codes, margins, cost: spent === undefined ? left : graph.add(left, spent), left, largest, residual }
+    const kept = appendWhole(graph, { x, squared, levels, sticky, free, wantsResidual: fsq !== undefined })
+    codes.splice(0, codes.length, ...kept.codes)
+    margins.splice(0, margins.length, ...kept.margins)
+    ;({ left, largest, residual } = kept)
+    onOldPrefix = kept.keep
   }
   if (fsq !== undefined) {
     if (settings.normalizeResiduals) toUnit()

@@ -1,12 +1,13 @@
 /**
  * The reference of residual quantization: float64 direct differences in index order, the lowest index wins ties (by beam: the
  * lexicographically least ID).
- * Invariant: every faster path gives exactly these codes; with delta 0 or without a parent's codes `encodeSticky` equals `encode`.
+ * Invariant: every faster path gives exactly these codes; without a parent's codes, and with delta 0 where prefixes are kept, `encodeSticky`
+ * equals `encode`.
  */
 
 import { BeamReference, usesBeam } from './beam.ts'
 import { rowsOf, vectorDimOf, type Codebooks, type WalkSettings } from './codebooks.ts'
-import { cheapest, squaredDistance, subtract, toUnitLength } from './distances.ts'
+import { cheapest, costOfId, squaredDistance, subtract, toUnitLength } from './distances.ts'
 import { fsqCode } from './fsq.ts'
 import { NetworkReference, type Network } from './network.ts'
 import type { Sticky } from './sticky.ts'
@@ -24,8 +25,8 @@ export function encode(vectors: Float32Array, codebooks: Codebooks, settings: Wa
 
 /**
  * Codes that prefer the parent's. Greedy: while the prefix is still the old one the old code stays if
- * cost(old) <= (1 + delta) cost(best); after the first switch the later levels are free. Beam: the old ID stays as a whole if
- * its total cost is at most (1 + delta) times that of the best. A cost is the squared distance and the code's penalty. The
+ * cost(old) <= (1 + delta) cost(best); after the first switch the later levels are free. With `sticky: 'whole'`, and by beam, the old
+ * ID stays as a whole if its total cost is at most (1 + delta) times that of the best that was found. A cost is the squared distance and the code's penalty. The
  * finite-scalar level has no distances: it is free unless delta is infinite.
  * @param vectors - row-major float32, shape [rows, dim]
  * @returns codes, row-major, shape [rows, levels]
@@ -53,6 +54,9 @@ export class ReferenceWalk {
   readonly #beam: BeamReference | undefined
   /** float64, shape [dim]: what the codes so far leave unexplained. */
   readonly #residual: Float64Array
+  /** float64, shape [dim] each: a row, and what an old ID leaves of it; where whole IDs are kept. */
+  readonly #row: Float64Array | undefined
+  readonly #oldResidual: Float64Array | undefined
 
   constructor(codebooks: Codebooks, settings: WalkSettings, sticky?: Sticky, network?: Network) {
     this.#codebooks = codebooks
@@ -61,6 +65,9 @@ export class ReferenceWalk {
     this.#network = network && new NetworkReference(network)
     this.#beam = usesBeam(codebooks, settings) ? new BeamReference(codebooks, settings.beam!) : undefined
     this.#residual = new Float64Array(codebooks.dim)
+    if (sticky === undefined || settings.sticky !== 'whole' || this.#beam !== undefined) return
+    this.#row = new Float64Array(codebooks.dim)
+    this.#oldResidual = new Float64Array(codebooks.dim)
   }
 
   /**
@@ -76,8 +83,7 @@ export class ReferenceWalk {
       if (this.#settings.normalize) toUnitLength(residual)
     }
     const at = row * this.#codebooks.sizes.length
-    const kept =
-      this.#beam === undefined ? this.#walk(at, codes, doubt) : this.#beam.decide(residual, this.#sticky, at, codes, isDoubted(doubt, at))
+    const kept = this.#levels(at, codes, doubt)
     const { fsq, levels } = this.#codebooks
     if (fsq === undefined) return
     if (this.#settings.normalizeResiduals) toUnitLength(residual)
@@ -85,11 +91,43 @@ export class ReferenceWalk {
     codes[last] = kept && this.#sticky!.delta === Infinity ? this.#sticky!.old[last]! : fsqCode(fsq, residual)
   }
 
-  /** Greedy over the levels with codewords; whether all of them have the old code. */
-  #walk(at: number, codes: Uint16Array, doubt: Doubt | undefined): boolean {
+  /** The levels with codewords; whether all of them have the old code. */
+  #levels(at: number, codes: Uint16Array, doubt: Doubt | undefined): boolean {
+    const sticky = this.#sticky
+    if (this.#beam !== undefined) return this.#beam.decide(this.#residual, sticky, at, codes, isDoubted(doubt, at))
+    if (this.#row === undefined || sticky!.old[at]! < 0) return this.#walk(at, codes, doubt, sticky)
+    return this.#wholeOrFree(at, codes, isDoubted(doubt, at), sticky!, this.#row, this.#oldResidual!)
+  }
+
+  /** The old ID as a whole, or the greedy one. */
+  #wholeOrFree(
+    at: number,
+    codes: Uint16Array,
+    doubted: boolean,
+    { old, delta }: Sticky,
+    row: Float64Array,
+    oldResidual: Float64Array,
+  ): boolean {
+    const { levels, penalties } = this.#codebooks
+    row.set(this.#residual)
+    if (doubted) {
+      const oldCost = costOfId(row, old, at, levels, penalties, oldResidual)
+      if (delta !== Infinity) this.#walk(at, codes, undefined, undefined)
+      if (delta === Infinity || oldCost <= (1 + delta) * costOfId(row, codes, at, levels, penalties, this.#residual)) {
+        for (let level = 0; level < levels.length; level++) codes[at + level] = old[at + level]!
+        this.#residual.set(oldResidual)
+        return true
+      }
+      return false
+    }
+    costOfId(row, codes, at, levels, penalties, this.#residual)
+    return levels.every((_, level) => codes[at + level] === old[at + level])
+  }
+
+  /** Greedy over the levels with codewords, by prefixes where there is a parent; whether all of them have the old code. */
+  #walk(at: number, codes: Uint16Array, doubt: Doubt | undefined, sticky: Sticky | undefined): boolean {
     const { dim, sizes, levels, penalties } = this.#codebooks
     const residual = this.#residual
-    const sticky = this.#sticky
     let onOldPrefix = sticky !== undefined && sticky.old[at]! >= 0
     // A proposal is worth something for as long as the codes before it stand.
     let follows = doubt !== undefined

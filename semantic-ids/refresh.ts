@@ -86,6 +86,8 @@ export const refreshDefaults = {
 
 export interface Refresh {
   readonly codebooks: Codebooks
+  /** Those of the parent; whole IDs are kept from now on. */
+  readonly settings: EncodeSettings
   /** Switching cost for `Bundle.delta`; may be Infinity. */
   readonly delta: number
   /** Codes in the order of `ids`, row-major, shape [ids.length, levels]. */
@@ -123,9 +125,10 @@ export async function refreshCodebooks(input: RefreshInput, options: RefreshOpti
   const { ceiling, threads, rounds, steps, largestDelta } = { ...refreshDefaults, ...options }
   const { budget, seed, signal, collisions, onProgress } = options
   const onTrial = onProgress && ((progress: SearchProgress): void => onProgress({ phase: 'search', ...progress }))
-  const { codebooks, settings } = input.bundle
+  const { codebooks } = input.bundle
   const { dim, sizes } = codebooks
   requireRefreshable(input.bundle)
+  const settings: EncodeSettings = { ...input.bundle.settings, sticky: 'whole' }
   const cohort = cohortOf(input, dim, settings.normalize)
   requireSameSizes(input.parents, sizes)
   requireKnown(cohort, input.parents)
@@ -144,6 +147,7 @@ export async function refreshCodebooks(input: RefreshInput, options: RefreshOpti
     const items = { known: cohort.known.length, fresh: cohort.fresh.length, vanished: input.parents.rows - cohort.known.length }
     return {
       codebooks: best.codebooks,
+      settings,
       delta: best.point.delta,
       codes: inOrderOf(cohort.order, best.codes, sizes.length),
       churn: best.churn,

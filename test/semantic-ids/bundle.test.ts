@@ -1,4 +1,5 @@
 import { deepStrictEqual, equal, match, throws } from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import {
   bundleFromParts,
@@ -74,6 +75,23 @@ test('a capacity and its moves come back; a table that is cut, missing or of oth
     throws(() => bundleFromParts({ parts: others as typeof parts, about }), { code: 'SIDESTREAM_ARTIFACT_CORRUPT' })
   }
   throws(() => bundleOf({ ...bundle(0), moves: Moves.of([{ row: 3, from: 0, to: 5 }], ids, x) }), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
+})
+
+test('a bundle of format 3 keeps prefixes, one that was refreshed keeps whole IDs', () => {
+  const refreshed = bundleOf({ ...bundle(0.5), settings: { ...bundle(0.5).settings, sticky: 'whole' } })
+  const { parts, about } = bundleToParts(refreshed)
+  deepStrictEqual([about['format'], about['sticky'], bundleFromParts({ parts, about }).settings.sticky], [4, 'whole', 'whole'])
+  throws(() => bundleFromParts({ parts, about: { ...about, sticky: 'prefix' } }), { code: 'SIDESTREAM_ARTIFACT_CORRUPT' })
+  const { sticky: _, id: __, parent, idSpace, input, training, policy, ...deciding } = about
+  const before: Record<string, unknown> = { ...deciding, format: 3 }
+  const id = createHash('sha256')
+  for (const [name, bytes] of [...parts].sort()) id.update(`${name} ${createHash('sha256').update(bytes).digest('hex')}\n`)
+  for (const name of Object.keys(before).sort()) id.update(`${name} ${JSON.stringify(before[name])}\n`)
+  const old = { ...before, id: id.digest('hex').slice(0, 32), parent, idSpace, input, training, policy }
+  equal(bundleFromParts({ parts, about: old }).settings.sticky, 'prefix')
+  throws(() => bundleOf({ ...refreshed, settings: { ...refreshed.settings, normalizeResiduals: true } }), {
+    code: 'SIDESTREAM_USAGE_INVALID',
+  })
 })
 
 test('a bundle of format 2 had no capacity', () => {
@@ -170,7 +188,7 @@ test('damaged or foreign parts are refused', () => {
   const corrupt = { code: 'SIDESTREAM_ARTIFACT_CORRUPT' }
   const withPart = (name: string, bytes: Uint8Array): ReadonlyMap<string, Uint8Array> => new Map([...parts, [name, bytes]])
   const codes = parts.get('parent-codes.bin')!
-  throws(() => bundleFromParts({ parts, about: { ...about, format: 4 } }), { ...corrupt, message: /format.*not known/ })
+  throws(() => bundleFromParts({ parts, about: { ...about, format: 5 } }), { ...corrupt, message: /format.*not known/ })
   throws(() => bundleFromParts({ parts, about: { ...about, format: 2, sizes: [6] } }), corrupt)
   throws(() => bundleFromParts({ parts, about: {} }), corrupt)
   throws(() => bundleFromParts({ parts: new Map(), about }), { ...corrupt, message: /codebooks\.f32 is missing/ })

@@ -117,7 +117,7 @@ test('a refresh keeps the capacity for new items and those that leave their ID; 
     for (let row = 0; row < published; row++) if (String(sid(after, row)) !== String(sid(first.codes, row))) changed++
     equal(churn.full, changed / published)
     ok(fullest(after, drifted) <= 2, `the fullest ID holds ${fullest(after, drifted)} at a budget of ${full}`)
-    const bundle = bundleOf({ ...fit, codebooks: result.codebooks, delta: result.delta, parents, moves: moves!, origin })
+    const bundle = bundleOf({ codebooks: result.codebooks, settings: result.settings, delta: result.delta, parents, moves: moves!, origin })
     const encoder = await SemanticIdEncoder.create(bundle)
     t.after(() => encoder.close())
     const { codes: again, origins } = await encoder.encode(drifted, ids)

@@ -21,6 +21,7 @@ function books(seed: number, width = dim): Codebooks {
 
 const kinds: Record<string, Omit<Quantizer, 'codebooks'>> = {
   greedy: { settings },
+  'whole IDs': { settings: { ...settings, sticky: 'whole' } },
   'unit residuals': { settings: { ...settings, normalizeResiduals: true } },
   beam: { settings: { ...settings, beam: 3 } },
   network: {

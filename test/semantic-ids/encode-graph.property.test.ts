@@ -140,6 +140,15 @@ test(`greedy with penalties, a finite-scalar level and unit residuals (seed ${se
   )
 })
 
+test(`greedy where whole IDs are kept, with penalties and a finite-scalar level (seed ${seed})`, async () => {
+  await check(
+    fc.asyncProperty(drawn(4), fc.boolean(), async (one, normalize) => {
+      await agree(booksOf(one), { normalize, recheckTolerance: 1e-5, sticky: 'whole' }, vectorsOf(one), one.delta)
+    }),
+    60,
+  )
+})
+
 test(`by beam, with penalties and a finite-scalar level (seed ${seed})`, async () => {
   await check(
     fc.asyncProperty(drawn(4), fc.boolean(), fc.constantFrom(2, 3, 7, 64), async (one, normalize, beam) => {
@@ -154,8 +163,8 @@ test(`behind a network, at the tolerance that was measured (seed ${seed})`, asyn
     fc.asyncProperty(
       drawn(3),
       fc.array(fc.integer({ min: 1, max: 40 }), { maxLength: 3 }),
-      fc.constantFrom(1, 3),
-      async (one, hidden, beam) => {
+      fc.constantFrom({ beam: 1 }, { beam: 3 }, { sticky: 'whole' as const }),
+      async (one, hidden, rule) => {
         const widths = [9, ...hidden, dim]
         const network = networkOf(
           widths.slice(1).map((out, layer) => ({
@@ -166,7 +175,7 @@ test(`behind a network, at the tolerance that was measured (seed ${seed})`, asyn
         const vectors = vectorsOf(one, 9)
         const recheckTolerance = await networkTolerance(network, vectors, { worker })
         ok(recheckTolerance < 1e-2, `float32 is not that wrong: ${recheckTolerance}`)
-        await agree(booksOf(one), { normalize: one.grid === 0, recheckTolerance, beam }, vectors, one.delta, network)
+        await agree(booksOf(one), { normalize: one.grid === 0, recheckTolerance, ...rule }, vectors, one.delta, network)
       },
     ),
     40,
@@ -181,7 +190,7 @@ test('only near-ties are decided again', async () => {
     plain.sizes.map((size, level) => clustered(size, dim, 9, 30 + level).map((value) => value / 2 ** level)),
     { fsq: fsqOf([5, 5], clustered(2, dim, 2, 3)) },
   )
-  for (const settings of [{ beam: 1 }, { beam: 5 }, { normalizeResiduals: true }]) {
+  for (const settings of [{ beam: 1 }, { beam: 5 }, { normalizeResiduals: true }, { sticky: 'whole' as const }]) {
     const share = await agree(distinct, { normalize: true, recheckTolerance: 1e-5, ...settings }, vectors, plain.delta)
     ok(share < 0.05, `${JSON.stringify(settings)}: ${share}`)
   }

@@ -57,6 +57,30 @@ test(`a switching cost of 0, or a table without the item, equals the free walk w
   )
 })
 
+test(`where whole IDs are kept, an item has its old ID or the free one, by what both leave (seed ${seed})`, () => {
+  check(
+    fc.property(vectors, books, fc.double({ min: 0, max: 4, noNaN: true }), (x, codebooks, delta) => {
+      const settings = { ...raw, sticky: 'whole' as const }
+      const old = oldFor(x, codebooks)
+      deepStrictEqual(encodeSticky(x, codebooks, settings, { old, delta: Infinity }), Uint16Array.from(old))
+      const levels = codebooks.sizes.length
+      const free = encode(x, codebooks, raw)
+      const codes = encodeSticky(x, codebooks, settings, { old, delta })
+      const left = (of: ArrayLike<number>, row: number): number => {
+        const own = Uint16Array.from({ length: levels }, (_, level) => of[row * levels + level]!)
+        return reconstruction(x.subarray(row * dim, (row + 1) * dim), own, codebooks, raw).distortion
+      }
+      for (let row = 0; row < codes.length / levels; row++) {
+        const [kept, best] = [left(old, row), (1 + delta) * left(free, row)]
+        // Where the two are one number but for rounding either may be.
+        if (Math.abs(kept - best) <= 1e-9 * (kept + best)) continue
+        const from = kept < best ? old : free
+        for (let at = row * levels; at < (row + 1) * levels; at++) ok(codes[at] === from[at])
+      }
+    }),
+  )
+})
+
 test(`the sticky rule keeps a prefix of the old ID, and an infinite cost keeps all of it (seed ${seed})`, () => {
   check(
     fc.property(vectors, books, fc.double({ min: 0, max: 4, noNaN: true }), (x, codebooks, delta) => {

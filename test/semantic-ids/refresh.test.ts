@@ -109,14 +109,16 @@ test('the version writer gives every item the codes that were budgeted, whatever
   for (const full of [0, 0.1]) {
     const result = await refreshCodebooks(input, options(full))
     const origin = { parent: 'old', idSpace: 'a', input: {}, training: {}, policy: {} }
-    const encoder = await SemanticIdEncoder.create(bundleOf({ ...fit, codebooks: result.codebooks, delta: result.delta, parents, origin }))
+    const encoder = await SemanticIdEncoder.create(
+      bundleOf({ ...fit, codebooks: result.codebooks, settings: result.settings, delta: result.delta, parents, origin }),
+    )
     t.after(() => encoder.close())
     const { codes, origins } = await encoder.encode(moved, ids)
     deepStrictEqual(codes, result.codes)
     equal(origins.filter((from) => from === 'encoded').length, rows - published + Math.round(result.churn.full * published))
     const part = await encoder.encode(moved.subarray(700 * dim), ids.slice(700))
     deepStrictEqual(part.codes, result.codes.slice(700 * 3))
-    deepStrictEqual(result.codes, encodeSticky(moved, result.codebooks, fit.settings, { old: parents.lookup(ids), delta: result.delta }))
+    deepStrictEqual(result.codes, encodeSticky(moved, result.codebooks, result.settings, { old: parents.lookup(ids), delta: result.delta }))
   }
 })
 
@@ -145,6 +147,30 @@ test('bounds on prefixes and on single levels are kept, null bounds nothing', as
     ok(!curve[0]!.within && curve.at(-1)!.within, 'the bounds were what held it')
     ok(report.full > 0.02, 'no more was held than the bounds ask for')
   }
+})
+
+test('a refresh keeps whole IDs: what changes has its free ID, and nothing that is better off stays to leave', async () => {
+  const { codes, codebooks: refitted, settings: own, delta } = await refreshCodebooks(input, options(0.1, { steps: 6 }))
+  equal(own.sticky, 'whole')
+  const free = encode(moved, refitted, own)
+  const before = parents.lookup(ids)
+  const error = (of: ArrayLike<number>, row: number): number =>
+    reconstruction(
+      moved.slice(row * dim, (row + 1) * dim),
+      Uint16Array.from({ length: 3 }, (_, level) => of[row * 3 + level]!),
+      refitted,
+      own,
+    ).distortion
+  const byPrefix = encodeSticky(moved, refitted, { ...own, sticky: 'prefix' }, { old: before, delta })
+  let kept = 0
+  for (let row = 0; row < published; row++) {
+    const same = (of: ArrayLike<number>, levels: number): boolean =>
+      [0, 1, 2].slice(0, levels).every((level) => codes[row * 3 + level] === of[row * 3 + level])
+    ok(same(before, 3) || same(free, 3))
+    if (!same(before, 3)) ok(error(codes, row) * (1 + delta) <= error(before, row) * (1 + 1e-6))
+    if (same(before, 3) && !same(byPrefix, 3)) kept++
+  }
+  ok(kept > 0, 'some keep their ID although one code of it is far')
 })
 
 test('a budget of 1 is a refresh without bounds, one of 0 changes no ID', async () => {
@@ -201,7 +227,7 @@ test('penalties, beam and a finite-scalar level live through a refresh; a networ
     ok(result.churn.prefix[1]! <= 0.1 && result.churn.prefix[1]! > 0, name)
     deepStrictEqual(
       result.codes,
-      encodeSticky(moved, result.codebooks, own.settings, { old: known.lookup(ids), delta: result.delta }),
+      encodeSticky(moved, result.codebooks, result.settings, { old: known.lookup(ids), delta: result.delta }),
       name,
     )
     deepStrictEqual([result.codebooks.penalties, result.codebooks.fsq], [own.codebooks.penalties, own.codebooks.fsq], name)
@@ -237,7 +263,7 @@ test('in a space with other axes, centroids refitted under the old codes give mo
   const turned = Float32Array.from(vectors, (_, at) => vectors[at - (at % dim) + ((at + 3) % dim)]!)
   const { curve, delta } = await refreshCodebooks({ ...input, vectors: turned }, options(0, { rounds: 0, steps: 8 }))
   ok(curve[0]!.churn < 0.08, `${curve[0]!.churn} of the IDs change at no cost`)
-  ok(delta < 0.3, `${delta} keeps all`)
+  ok(delta < 0.6, `${delta} keeps all`)
 })
 
 test('vectors that did not move keep every ID at next to no cost', async () => {
@@ -247,7 +273,7 @@ test('vectors that did not move keep every ID at next to no cost', async () => {
   )
   equal(still.churn.full, 0)
   ok(
-    still.delta < 0.2 &&
+    still.delta < 0.7 &&
       still.fvu <= reconstruction(vectors, encode(vectors, fit.codebooks, fit.settings), fit.codebooks, fit.settings).fvu,
   )
 })
@@ -289,7 +315,7 @@ test('too much distortion is refused with the curve, and says re-base', async ()
     }
     ok(fvu > 1.05 * freeFvu && freeFvu > 0)
     deepStrictEqual([curve.length, curve[0]!.delta, curve.at(-1)!.delta], [14, 0, 4])
-    ok(curve[0]!.churn > 0.5 && curve.at(-1)!.churn <= 0.01 && curve[0]!.fvu < curve.at(-1)!.fvu)
+    ok(curve[0]!.churn > 0.3 && curve.at(-1)!.churn <= 0.01 && curve[0]!.fvu < curve.at(-1)!.fvu, JSON.stringify(curve))
     return true
   })
   const free = await refreshCodebooks(input, { ...measured, budget: { full: 1 }, ceiling: 1.25 })
