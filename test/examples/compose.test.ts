@@ -222,7 +222,17 @@ test(
       const [code] = (await once(spawn(process.execPath, check), 'exit')) as [number | null]
       return code === 0
     }
-    await until('the daemon is healthy', healthy, 60_000, () => ended)
+    const answers = async (path: string): Promise<string> => {
+      const response = await fetch(`http://127.0.0.1:${metricsPort}${path}`)
+      return response.ok ? response.text() : ''
+    }
+    await until(
+      'the daemon answers',
+      async () => (await answers('/health')) !== '',
+      60_000,
+      () => ended,
+    )
+    strictEqual(await healthy(), true)
     deepStrictEqual(
       guided.map(([name]) => name),
       ['import', 'get'],
@@ -237,6 +247,13 @@ test(
       got.stderr?.resume()
       return ((await once(got, 'exit')) as [number | null])[0] === 0
     }
+    // Each reading is a process of its own: none before there is something to read.
+    await until(
+      'version 1 is live',
+      async () => /^sidestream_live_version\S* 1$/m.test(await answers('/metrics')),
+      120_000,
+      () => ended,
+    )
     await until('what was imported is read', readable, 120_000, () => ended)
     daemon.kill('SIGTERM')
     deepStrictEqual(await once(daemon, 'exit'), [0, null])
