@@ -95,7 +95,8 @@ test('import: the daemon reads files named relative to the caller, every row onc
   deepStrictEqual(await runJson(['import', ...files], home), { appended: rows, skipped: 0, refused: 0, ended: false })
   const again = await run(['import', ...files, '--end'], home)
   deepStrictEqual([again.code, again.stdout], [0, `imported 0 rows, ${rows} were there already, 0 refused; the topics are closed\n`])
-  await until('version 1', async () => (await live()) === 1)
+  await daemon!.says('version 1 is live')
+  strictEqual(await live(), 1)
 })
 
 test('import: what cannot be read or is wrong is told as without a daemon', async () => {
