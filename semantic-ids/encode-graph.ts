@@ -26,7 +26,7 @@ import {
 import { appendWhole } from './whole-graph.ts'
 
 /** A score no codeword reaches, for cells of the grid that hold none. */
-const unreachable = 1e30
+const unreachable = 3e38
 /** Share of |x|^2 in a margin's scale: covers float32 rounding of residuals much shorter than the vector. */
 const floorShare = 0.1
 
@@ -139,7 +139,7 @@ export function appendWalk(
   for (const [level, { scores: columns, words, penalties }] of levels.entries()) {
     if (settings.normalizeResiduals) toUnit()
     const scores = graph.matmul(residual, columns)
-    const top = bestTwo(graph, scores, gridOf(sizes[level]!), rows)
+    const top = bestTwo(graph, scores, gridOf(sizes[level]!), rows, sizes[level]!)
     const twice = (score: Value): Value => graph.scale(score, 2)
     const least = graph.sub(left, twice(top.best))
     largest = maximum(largest, left)
@@ -196,7 +196,13 @@ export function appendWalk(
 }
 
 /** Best and second best score of every row and the best one's code; see the header. All [rows, 1]. */
-function bestTwo(graph: Graph, scores: Value, { high, low }: Grid, rows: number | string): { best: Value; second: Value; code: Value } {
+function bestTwo(
+  graph: Graph,
+  scores: Value,
+  { high, low }: Grid,
+  rows: number | string,
+  size: number,
+): { best: Value; second: Value; code: Value } {
   const grid = graph.reshape(scores, [rows, high, low])
   const lines = graph.topK(graph.reduceMax(grid, [2]), 2)
   const columns = graph.topK(graph.reduceMax(grid, [1]), 2)
@@ -205,5 +211,8 @@ function bestTwo(graph: Graph, scores: Value, { high, low }: Grid, rows: number 
     shape: [rows, 1],
   })
   const line = graph.mul(graph.slice(lines.indices, 1, 0, 1), graph.scalar(low, 'int64'))
-  return { best: graph.slice(lines.values, 1, 0, 1), second, code: graph.add(line, graph.slice(columns.indices, 1, 0, 1)) }
+  const cell = graph.add(line, graph.slice(columns.indices, 1, 0, 1))
+  // Scores that overflow name cells that hold no codeword; their margins are no numbers, so the reference decides.
+  const code = graph.node('Min', [cell, graph.scalar(size - 1, 'int64')], cell)
+  return { best: graph.slice(lines.values, 1, 0, 1), second, code }
 }

@@ -160,9 +160,14 @@ export interface Doubt {
   readonly tolerance: number
 }
 
+/** Whether a margin is a number that float32 rounding does not reach. */
+export function isCertain(margin: number, tolerance: number): boolean {
+  return margin >= tolerance && margin < Infinity
+}
+
 /** Whether a decision is to be taken again; all are without a proposal. */
 function isDoubted(doubt: Doubt | undefined, at: number): boolean {
-  return doubt === undefined || !(doubt.margins[at]! >= doubt.tolerance)
+  return doubt === undefined || !isCertain(doubt.margins[at]!, doubt.tolerance)
 }
 
 /** Copies one row to float64, brought to unit length if asked. */

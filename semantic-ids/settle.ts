@@ -6,7 +6,7 @@
 import { SidestreamError } from '../schemas/index.ts'
 import type { SidOrigin } from '../schemas/index.ts'
 import { rowsOf, vectorDimOf, type Quantizer } from './codebooks.ts'
-import { ReferenceWalk, type Sticky } from './encode.ts'
+import { isCertain, ReferenceWalk, type Sticky } from './encode.ts'
 
 /** What the fast path says of a batch. */
 export interface Proposal {
@@ -48,7 +48,7 @@ export function settle(vectors: Float32Array, proposal: Proposal, { codebooks, s
   const doubt = { margins: proposal.margins, tolerance: settings.recheckTolerance }
   for (let row = 0; row < rows; row++) {
     let level = 0
-    while (level < levels && proposal.margins[row * levels + level]! >= settings.recheckTolerance) level++
+    while (level < levels && isCertain(proposal.margins[row * levels + level]!, settings.recheckTolerance)) level++
     if (level === levels) continue
     walk.decide(vectors, row, codes, doubt)
     rechecked++

@@ -86,6 +86,19 @@ test('codes that no seed was left for are revived from the largest cluster', asy
   equal(usedBy(vectors, fit).levels[0]!.dead, 0)
 })
 
+test('raw vectors of any length that float32 holds are fitted: the scale changes nothing', async () => {
+  const vectors = clustered(300, 6, 20, 8)
+  const fitAt = async (scale: number): Promise<Fit> =>
+    fitCodebooks(
+      vectors.map((value) => value * scale),
+      idsOf(300),
+      6,
+      { sizes: [8, 8], seed: 1, normalize: false },
+    )
+  const { fvu } = await fitAt(1)
+  for (const scale of [1e-20, 1e17, 1e18, 3e19, 1e30]) ok(Math.abs((await fitAt(scale)).fvu - fvu) < 1e-4, `scale ${scale}`)
+})
+
 test('bad input is refused before anything is computed', async () => {
   const fit = (vectors: Float32Array, ids: string[], sizes = [4]): Promise<Fit> => fitCodebooks(vectors, ids, 2, { sizes, seed: 1 })
   await rejects(fit(new Float32Array(0), []), { code: 'SIDESTREAM_ITEMS_TOO_FEW' })
