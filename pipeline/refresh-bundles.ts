@@ -107,7 +107,7 @@ async function refreshedBundle(input: BundleInput, { bundle, codes, traffic }: L
     codebooks: refreshed.codebooks,
     settings: refreshed.settings,
     delta: refreshed.delta,
-    parents,
+    parents: refreshed.parents,
     ...(collisions && { collisions }),
     ...(refreshed.moves && { moves: refreshed.moves }),
     origin: {

@@ -222,7 +222,7 @@ async function refreshed(
     codebooks: found.codebooks,
     settings: found.settings,
     delta: found.delta,
-    parents: given.parents,
+    parents: found.parents,
     ...(collisions && { collisions }),
     ...(found.moves && { moves: found.moves }),
     origin: {

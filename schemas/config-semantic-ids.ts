@@ -135,7 +135,7 @@ export const semanticIds = z
     duplicates: option(
       z.enum(['together', 'split']),
       defaults.semanticIds.duplicates,
-      'Of `capacity`: whether items with one and the same vector take one place and keep one ID, or a place each.',
+      'Of `capacity`: whether items of one ID with one and the same vector take one place and move together, or take a place each. An item that comes between two builds is encoded freely, so its ID may differ from that of an older item with its vector.',
     ),
     churnBudget: option(
       share,

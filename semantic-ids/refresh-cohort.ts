@@ -10,6 +10,7 @@ import { preparedFloat32 } from './encode.ts'
 import { requireDistinct, sortedOrder } from './id-order.ts'
 import type { ParentCodes } from './parent-codes.ts'
 import { spreadOf } from './quality-distortion.ts'
+import { giveTwinsCodes } from './twins.ts'
 
 /** Items as they are at the cut. */
 export interface RefreshInput {
@@ -36,9 +37,11 @@ export interface Cohort {
   /** As the quantizer sees them. */
   readonly x: Float32Array
   readonly spread: { readonly variance: number; readonly energy: number }
-  /** Parent's codes, -1 in rows without, shape [rows, parents.levels]. */
+  /** Parent's codes, those of twins among them, -1 in rows without, shape [rows, parents.levels]. */
   readonly old: Int32Array
-  /** Sorted rows that have parent's codes, and those that have none. */
+  /** Sorted fresh rows that have the parent's codes of a known one with the same vector. */
+  readonly twins: Uint32Array
+  /** Sorted rows that stand in the parent's table, and those that do not. */
   readonly known: Uint32Array
   readonly fresh: Uint32Array
   /** Parent's codes of the known rows. */
@@ -49,10 +52,16 @@ export interface Cohort {
 
 /**
  * Checks and sorts the items.
+ * @param together - whether new items with the vector of a published one take its codes
  * @throws SIDESTREAM_ITEMS_TOO_FEW, SIDESTREAM_SHAPE_MISMATCH, SIDESTREAM_VECTOR_NOT_FINITE, SIDESTREAM_ID_INVALID,
  * SIDESTREAM_USAGE_INVALID for traffic that is no weight
  */
-export function cohortOf({ parents, ids, vectors, weights }: Omit<RefreshInput, 'bundle'>, dim: number, normalize: boolean): Cohort {
+export function cohortOf(
+  { parents, ids, vectors, weights }: Omit<RefreshInput, 'bundle'>,
+  dim: number,
+  normalize: boolean,
+  together = false,
+): Cohort {
   const rows = rowsOf(vectors, dim)
   if (rows !== ids.length || (weights !== undefined && weights.length !== rows)) {
     throw new SidestreamError(
@@ -71,6 +80,8 @@ export function cohortOf({ parents, ids, vectors, weights }: Omit<RefreshInput, 
   const old = parents.lookup(sortedIds)
   const all = Uint32Array.from(order.keys())
   const known = all.filter((row) => old[row * parents.levels]! >= 0)
+  const fresh = all.filter((row) => old[row * parents.levels]! < 0)
+  const before = pick(new Uint16Array(old), known, parents.levels)
   const x = preparedFloat32(sorted, dim, normalize)
   return {
     order,
@@ -79,9 +90,10 @@ export function cohortOf({ parents, ids, vectors, weights }: Omit<RefreshInput, 
     x,
     spread: spreadOf(x, dim),
     old,
+    twins: together ? giveTwinsCodes(old, parents.levels, sorted, dim) : new Uint32Array(0),
     known,
-    fresh: all.filter((row) => old[row * parents.levels]! < 0),
-    before: pick(new Uint16Array(old), known, parents.levels),
+    fresh,
+    before,
     weights: weights && Float64Array.from(known, (row) => weights[order[row]!]!),
   }
 }

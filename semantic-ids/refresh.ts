@@ -2,7 +2,7 @@
  * Renews codebooks for moved vectors while at most a given share of the published items changes its semantic ID.
  * Centroids are first refitted on the new vectors under the old codes, then sticky rounds (assign, refit); the switching cost is
  * found by bisection: the lowest distortion whose churn stays within the budget. More distortion than the ceiling allows is refused.
- * Invariant: what is returned never exceeds the budget, and `encodeSticky` with the returned codebooks and delta gives the
+ * Invariant: what is returned never exceeds the budget, and `encodeSticky` with the returned codebooks, table and delta gives the
  * returned codes, but for the returned moves; the same items give the same bytes in any order of arrival.
  *
  * Penalties and a finite-scalar level stay as they are: codebooks are refitted under the penalties, codes of the finite-scalar level
@@ -11,6 +11,7 @@
 
 import { SidestreamError } from '../schemas/index.ts'
 import type { BalanceOptions } from './balanced.ts'
+import { collisionDefaults } from './capacity.ts'
 import type { ChurnReport } from './churn.ts'
 import { budgetText, checkBudget, type ChurnBudget } from './churn-budget.ts'
 import { CodebookWalk } from './codebook-walk.ts'
@@ -20,10 +21,12 @@ import { fitWithCrew } from './fit.ts'
 import { fitDefaults, type FitProgress } from './fit-options.ts'
 import { Moves } from './moves.ts'
 import { judgeNewItems, type NewItems, type RecallOptions } from './new-items.ts'
+import type { ParentCodes } from './parent-codes.ts'
 import { reconstruction } from './quality-distortion.ts'
 import { cohortOf, inOrderOf, pick, requireKnown, requireSameSizes, type Cohort, type RefreshInput } from './refresh-cohort.ts'
 import { searchDelta, type CurvePoint, type SearchProgress } from './refresh-search.ts'
 import { codebooksBack, rotationOnto, type Rotation } from './rotation.ts'
+import { withTwins } from './twins.ts'
 import { preparedFloat32 } from './encode.ts'
 import { Crew } from './walk-pool.ts'
 
@@ -90,6 +93,11 @@ export interface Refresh {
   readonly settings: EncodeSettings
   /** Switching cost for `Bundle.delta`; may be Infinity. */
   readonly delta: number
+  /**
+   * For `Bundle.parents`: the published codes and, where identical vectors go together under a bound on items per ID, those that new
+   * items take from a published item with the same vector.
+   */
+  readonly parents: ParentCodes
   /** Codes in the order of `ids`, row-major, shape [ids.length, levels]. */
   readonly codes: Uint16Array
   /** Among items that had an ID. */
@@ -129,7 +137,8 @@ export async function refreshCodebooks(input: RefreshInput, options: RefreshOpti
   const { dim, sizes } = codebooks
   requireRefreshable(input.bundle)
   const settings: EncodeSettings = { ...input.bundle.settings, sticky: 'whole' }
-  const cohort = cohortOf(input, dim, settings.normalize)
+  const together = collisions !== undefined && (collisions.duplicates ?? collisionDefaults.duplicates) === 'together'
+  const cohort = cohortOf(input, dim, settings.normalize, together)
   requireSameSizes(input.parents, sizes)
   requireKnown(cohort, input.parents)
   checkBudget(budget, sizes.length, cohort.weights)
@@ -149,6 +158,7 @@ export async function refreshCodebooks(input: RefreshInput, options: RefreshOpti
       codebooks: best.codebooks,
       settings,
       delta: best.point.delta,
+      parents: withTwins(input.parents, cohort.twins, cohort.ids, cohort.old),
       codes: inOrderOf(cohort.order, best.codes, sizes.length),
       churn: best.churn,
       fvu: report.fvu,

@@ -65,6 +65,30 @@ test('a refresh takes the capacity over: it holds, published items that keep the
   strictEqual(third.maxBucket, 2)
 })
 
+test('new items with the vectors of published ones get their IDs, from refresh to refresh', async () => {
+  const dim = later.dim
+  const ids = [...later.ids, ...items.ids.slice(0, 100).map((id) => `same-as-${id}`)]
+  const vectors = new Float32Array(ids.length * dim)
+  vectors.set(later.vectors)
+  vectors.set(later.vectors.subarray(0, 100 * dim), later.ids.length * dim)
+  await writeVectors(home, 'twins.f32', { ids, vectors, dim })
+  const plan = { kind: 'refresh', budget: { full: 0 }, ceiling: 9 } as const
+  for (const [bundle, out, fresh] of [
+    ['first', 'twins', 160],
+    ['twins', 'twins-on', 0],
+  ] as const) {
+    const { items: counts } = await refresh(out, { bundle: at(bundle), in: at('twins.f32'), plan })
+    deepStrictEqual([counts.fresh, counts.returned, counts.vanished], [fresh, 0, 0])
+    const codes = await codesIn(`${out}/item_to_sid.parquet`)
+    deepStrictEqual(
+      items.ids.slice(0, 100).filter((id) => codes.get(`same-as-${id}`) !== codes.get(id)),
+      [],
+    )
+    await sidEncodeFiles({ bundle: at(out), in: at('twins.f32'), out: at(`${out}.parquet`) })
+    deepStrictEqual(await codesIn(`${out}.parquet`), codes)
+  }
+})
+
 test('a re-base applies it afresh, and the command says what a capacity did', async () => {
   const flags = ['sid', 'refresh', '--bundle', 'first', '--in', 'now.f32']
   const text = (await run([...flags, '--rebase', '--out', 'rebased'], home)).stdout

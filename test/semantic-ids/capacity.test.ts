@@ -139,6 +139,47 @@ test('a refresh keeps the capacity for new items and those that leave their ID; 
   }
 })
 
+test('a new item with the vector of a published one takes its ID, counts as new, and has it again from the bundle', async (t) => {
+  const first = withinCapacity(
+    free,
+    { ids: ids.slice(0, published), vectors: vectors.slice(0, published * dim) },
+    codes.slice(0, published * levels),
+    { capacity: 2 },
+  )
+  const parents = ParentCodes.of(ids.slice(0, published), first.codes, levels)
+  const own = drifted.slice(0, published * dim)
+  // One vector, and two IDs that were published already.
+  own.copyWithin(200 * dim, 100 * dim, 101 * dim)
+  ok(String(sid(first.codes, 100)) !== String(sid(first.codes, 200)))
+  const lenders = Array.from({ length: 150 }, (_, i) => 60 + 4 * i)
+  const names = [...ids.slice(0, published), ...lenders.map((row) => `a twin of ${row}`)]
+  const all = new Float32Array(names.length * dim)
+  all.set(own)
+  for (const [i, row] of lenders.entries()) all.set(own.subarray(row * dim, (row + 1) * dim), (published + i) * dim)
+  const input = { bundle: first.bundle, parents, ids: names, vectors: all }
+  for (const full of [0, 0.2]) {
+    const options = { budget: { full }, seed: 1, ceiling: 9, steps: 6, rounds: 2 }
+    const result = await refreshCodebooks(input, { ...options, collisions: { capacity: 2 } })
+    const apart = lenders.filter(
+      (row, i) => String(sid(result.codes, published + i)) !== String(sid(result.codes, row === 200 ? 100 : row)),
+    )
+    deepStrictEqual(apart, [], `at a budget of ${full}`)
+    ok(result.churn.full <= full)
+    deepStrictEqual(result.items, { known: published, fresh: lenders.length, vanished: 0 })
+    deepStrictEqual([result.parents.rows, result.newItems!.items], [names.length, lenders.length])
+    const { codebooks, settings, delta, moves } = result
+    const encoder = await SemanticIdEncoder.create(bundleOf({ codebooks, settings, delta, parents: result.parents, moves: moves!, origin }))
+    t.after(() => encoder.close())
+    deepStrictEqual((await encoder.encode(all, names)).codes, result.codes)
+    if (full > 0) continue
+    deepStrictEqual(sid(result.codes, 200), sid(first.codes, 200), 'what is published stays, though the vectors are one')
+    const split = await refreshCodebooks(input, { ...options, collisions: { capacity: 2, duplicates: 'split' } })
+    equal(split.parents, parents)
+    const parted = lenders.filter((row, i) => String(sid(split.codes, published + i)) !== String(sid(split.codes, row)))
+    ok(parted.length > 10, `a place each: ${parted.length} have another ID`)
+  }
+})
+
 test('a capacity that costs much is no decay: the free fit of the ceiling keeps it as well', async () => {
   const collisions = { capacity: 1, duplicates: 'split' } as const
   const first = withinCapacity(free, { ids, vectors }, codes, collisions)
