@@ -184,19 +184,12 @@ export async function readBundleDirectory(directory: string): Promise<StoredBund
   const manifest = await readManifest(directory)
   const parts = new Map<string, Uint8Array>()
   for (const part of manifest.parts) {
-    const file = join(directory, part.name)
-    const read = async (): Promise<Digest> => {
+    await checkPart(directory, part, async (file) => {
       if (part.name.endsWith('.parquet')) return digestOf(file)
       const content = await readFile(file)
       parts.set(part.name, new Uint8Array(content.buffer, content.byteOffset, content.length))
       return { bytes: content.length, sha256: createHash('sha256').update(content).digest('hex') }
-    }
-    const found = await read().catch((error: unknown) => {
-      if (isMissing(error)) throw corrupt(file, 'is missing')
-      throw fileError(file, error)
     })
-    if (found.bytes !== part.bytes) throw corrupt(file, `has ${found.bytes} bytes, the manifest says ${part.bytes}`)
-    if (found.sha256 !== part.sha256) throw corrupt(file, 'has changed: its SHA-256 differs from the manifest')
   }
   const metrics = parts.get(metricsFile)
   parts.delete(metricsFile)
@@ -205,6 +198,40 @@ export async function readBundleDirectory(directory: string): Promise<StoredBund
     manifest,
     metrics: metrics === undefined ? {} : (JSON.parse(Buffer.from(metrics).toString('utf8')) as Record<string, unknown>),
   }
+}
+
+/**
+ * The table of items of a bundle directory, checked against the manifest; nothing else of the directory is read.
+ * @returns its path
+ * @throws SIDESTREAM_ARTIFACT_MISSING without a manifest or a table; SIDESTREAM_ARTIFACT_CORRUPT when either has changed
+ */
+export async function checkedItemsFile(directory: string): Promise<string> {
+  const manifest = await readManifest(directory)
+  const part = manifest.parts.find(({ name }) => name === itemsFile)
+  if (part === undefined) {
+    throw new SidestreamError(
+      'SIDESTREAM_ARTIFACT_MISSING',
+      `${directory} has no ${itemsFile} (that of a daemon has none): give a bundle of sid fit or sid refresh, or a file of codes`,
+      { directory },
+    )
+  }
+  await checkPart(directory, part, digestOf)
+  return join(directory, itemsFile)
+}
+
+/** @param read - what the file holds @throws SIDESTREAM_ARTIFACT_CORRUPT when that is not what the manifest says */
+async function checkPart(
+  directory: string,
+  { name, bytes, sha256 }: BundleManifest['parts'][number],
+  read: (file: string) => Promise<Digest>,
+): Promise<void> {
+  const file = join(directory, name)
+  const found = await read(file).catch((error: unknown) => {
+    if (isMissing(error)) throw corrupt(file, 'is missing')
+    throw fileError(file, error)
+  })
+  if (found.bytes !== bytes) throw corrupt(file, `has ${found.bytes} bytes, the manifest says ${bytes}`)
+  if (found.sha256 !== sha256) throw corrupt(file, 'has changed: its SHA-256 differs from the manifest')
 }
 
 async function readManifest(directory: string): Promise<BundleManifest> {

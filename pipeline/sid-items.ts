@@ -1,10 +1,9 @@
 /** What files say of items: codes, labels, traffic and pairs, aligned by item. */
 
 import { stat } from 'node:fs/promises'
-import { join } from 'node:path'
 import { idCell, numberCell, readColumns, readFlatCodes, SidestreamError, textCell } from '../schemas/index.ts'
 import { sortedOrder } from '../semantic-ids/index.ts'
-import { itemsFile } from './bundle-directory.ts'
+import { checkedItemsFile } from './bundle-directory.ts'
 
 /** The items of a file, each once. */
 export class DistinctItems {
@@ -41,6 +40,8 @@ export class DistinctItems {
 
 /** Codes of a file. */
 export interface ItemCodes {
+  /** Where they stand: of a bundle its table of items, unchanged as its manifest says. */
+  readonly file: string
   readonly ids: readonly string[]
   /** Rows in the order of their ids. */
   readonly idOrder: Uint32Array
@@ -59,10 +60,10 @@ export async function isDirectory(path: string): Promise<boolean> {
 
 /**
  * All codes of a `codes` file, or of a bundle directory.
- * @throws SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_FILE_INVALID, SIDESTREAM_ITEMS_TOO_FEW, SIDESTREAM_ID_INVALID for an item that stands twice
+ * @throws SIDESTREAM_ARTIFACT_MISSING and SIDESTREAM_ARTIFACT_CORRUPT as `checkedItemsFile`; SIDESTREAM_FILE_UNREADABLE, SIDESTREAM_FILE_INVALID, SIDESTREAM_ITEMS_TOO_FEW, SIDESTREAM_ID_INVALID for an item that stands twice
  */
 export async function readItemCodes(path: string, onRead?: (share: number) => void): Promise<ItemCodes> {
-  const file = (await isDirectory(path)) ? join(path, itemsFile) : path
+  const file = (await isDirectory(path)) ? await checkedItemsFile(path) : path
   const ids: string[] = []
   const parts: Uint16Array[] = []
   let levels = 0
@@ -79,7 +80,7 @@ export async function readItemCodes(path: string, onRead?: (share: number) => vo
     codes.set(part, at)
     at += part.length
   }
-  return { ids, idOrder, codes, levels }
+  return { file, ids, idOrder, codes, levels }
 }
 
 /**

@@ -1,11 +1,11 @@
 /** Fit, report, refresh under a budget, and report beside the codes of before, as a user calls them. */
 import { deepStrictEqual, doesNotMatch, match, ok, rejects, strictEqual } from 'node:assert/strict'
 import { existsSync } from 'node:fs'
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { readBundleDirectory, readSidGate, sidFitFiles, sidRefreshFiles, sidReportFiles } from '../../pipeline/index.ts'
+import { readBundleDirectory, readSidGate, sidFeatureFiles, sidFitFiles, sidRefreshFiles, sidReportFiles } from '../../pipeline/index.ts'
 import type { SidRefreshFiles, SidRefreshProgress, SidReportFiles } from '../../pipeline/index.ts'
 import { readCodes, readColumns } from '../../schemas/index.ts'
 import { refuses, run, runFailing, runJson } from './command.ts'
@@ -310,6 +310,30 @@ test('sizes that differ are refused, sizes that are guessed are said to be', asy
     (await runFailing(report('first', '--no-neighbors', '--levels', '8,8,16'), home, 1)).message,
     /levels of 8 x 8 x 16 \(--levels\) and of 8 x 8 x 8 \(first\): codes of two shapes cannot be compared/,
   )
+})
+
+test('a bundle that has changed is refused as published codes too, whatever says the sizes', async () => {
+  const table = 'item_to_sid.parquet'
+  for (const name of ['bare', 'changed', 'resealed']) await cp(join(home, 'first'), join(home, name), { recursive: true })
+  await rm(join(home, 'bare/manifest.json'))
+  const bytes = await readFile(join(home, 'changed', table))
+  bytes[100]! ^= 1
+  await writeFile(join(home, 'changed', table), bytes)
+  const manifest = await readFile(join(home, 'resealed/manifest.json'), 'utf8')
+  await writeFile(join(home, 'resealed/manifest.json'), manifest.replace('"suffix": false', '"suffix": true'))
+  for (const [name, refusal] of [
+    ['bare', /bare holds no manifest\.json/],
+    ['changed', /item_to_sid\.parquet has changed: its SHA-256 differs/],
+    ['resealed', /manifest\.json has changed/],
+  ] as const) {
+    const codes = join(home, name)
+    const known = { bundle: join(home, 'first') }
+    const plan = { kind: 'refresh', budget: { full: 0.1 } } as const
+    await rejects(sidRefreshFiles({ ...known, codes, in: join(home, 'now.csv'), out: join(home, 'no'), plan }), { message: refusal })
+    await rejects(sidReportFiles({ ...known, codes, neighbors: false, out: join(home, 'report') }), { message: refusal })
+    await rejects(sidFeatureFiles({ ...known, codes, out: join(home, 'no.parquet') }), { message: refusal })
+    await rejects(sidFeatureFiles({ sizes: [8, 8, 8], codes, out: join(home, 'no.parquet') }), { message: refusal })
+  }
 })
 
 test('titles are the examples of the page, and labels that pandas wrote as 186.0 are whole', async () => {
