@@ -21,11 +21,12 @@ import {
 } from '../semantic-ids/index.ts'
 import type { Bundle, BundleOrigin, CollisionReport, Fit, Quantizer, SourceFitOptions } from '../semantic-ids/index.ts'
 import { requireFree, writeBundleDirectory } from './bundle-directory.ts'
-import { fitStands, itemBatches, spaceName, suffixCount, suffixesOf } from './sid-bundle.ts'
+import { fitStands, itemBatches, spaceName } from './sid-bundle.ts'
 import { levelOptions, requireCompatible, sidFitDefaults } from './sid-fit-options.ts'
 import type { SidFitFiles } from './sid-fit-options.ts'
 import { DistinctItems, itemPairs } from './sid-items.ts'
 import { StateFile } from './sid-fit-state.ts'
+import { suffixCount, suffixesOf } from './sid-suffixes.ts'
 import { allVectors, vectorBatches, vectorDim } from './sid-vectors.ts'
 import type { OnRows } from './sid-vectors.ts'
 
@@ -77,7 +78,7 @@ export async function sidFitFiles(files: SidFitFiles): Promise<SidFitMetrics> {
   })
   const { bundle, codes, collisions } = capped(free, encoded, files)
   const left = encoded.vectors && !fitted.network ? reconstruction(encoded.vectors, codes, fitted.codebooks, fitted.settings) : encoded
-  const suffixes = files.suffix === true ? await suffixesOf(encoded.ids, codes, sizes) : undefined
+  const suffixes = files.suffix === true ? suffixesOf(encoded.ids, codes, sizes, undefined).suffixes : undefined
   const used = usage(codes, sizes)
   const metrics: SidFitMetrics = {
     items: used.items,

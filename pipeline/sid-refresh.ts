@@ -29,9 +29,11 @@ import type {
   RememberedCodes,
 } from '../semantic-ids/index.ts'
 import { readBundleDirectory, requireFree, writeBundleDirectory } from './bundle-directory.ts'
-import { fitStands, itemBatches, spaceName, suffixCount, suffixesOf } from './sid-bundle.ts'
+import { fitStands, itemBatches, spaceName } from './sid-bundle.ts'
 import { itemTraffic, readItemCodes } from './sid-items.ts'
-import type { ItemTable } from './sid-items.ts'
+import type { ItemCodes, ItemTable } from './sid-items.ts'
+import { readSuffixes, suffixCount, suffixesOf } from './sid-suffixes.ts'
+import type { PublishedSuffixes } from './sid-suffixes.ts'
 import { allVectors } from './sid-vectors.ts'
 import type { HeldVectors, OnRows, VectorFile } from './sid-vectors.ts'
 
@@ -48,7 +50,11 @@ export interface SidRefreshFiles extends VectorFile {
   /** How much may change, or a new ID space in which everything may. */
   readonly plan: SidRefreshPlan
   readonly traffic?: ItemTable
-  /** Numbers the items of each ID. @default whether `bundle` did */
+  /**
+   * Numbers the items of each ID; who keeps a published ID keeps the number that stands beside it in `codes` (`item_to_sid.parquet` or a column
+   * `suffix`). true: also where none stand there, anew then.
+   * @default whether `bundle` or `codes` have numbers
+   */
   readonly suffix?: boolean
   /** Most items of one ID; null: no bound. @default that of `bundle` */
   readonly capacity?: number | null
@@ -117,6 +123,8 @@ export interface SidRefreshed {
   readonly collisions: CollisionReport | null
   /** Numbers that the fullest ID needs; null without a suffix. */
   readonly suffixes: number | null
+  /** Items that keep their published number; null without a suffix. */
+  readonly keptSuffixes: number | null
   /** That of the bundle before; null without one. */
   readonly capacityBefore: number | null
   /** Share of items with the old code per level, before and after renaming; null without. */
@@ -129,7 +137,7 @@ export interface SidRefreshed {
 /**
  * Renews a bundle and writes it.
  * @throws SIDESTREAM_BUDGET_REFUSED with `details.curve`; SIDESTREAM_USAGE_INVALID for bounds that are no shares, a directory that is not
- *   empty, and bundles that cannot be refreshed; SIDESTREAM_SHAPE_MISMATCH, SIDESTREAM_ID_INVALID, SIDESTREAM_ITEMS_TOO_FEW,
+ *   empty, bundles that cannot be refreshed, and published codes that lack the suffixes of the bundle; SIDESTREAM_SHAPE_MISMATCH, SIDESTREAM_ID_INVALID, SIDESTREAM_ITEMS_TOO_FEW,
  *   SIDESTREAM_ARTIFACT_MISSING, SIDESTREAM_ARTIFACT_CORRUPT, SIDESTREAM_FILE_INVALID, SIDESTREAM_FILE_UNREADABLE
  */
 export async function sidRefreshFiles(files: SidRefreshFiles): Promise<SidRefreshed> {
@@ -140,6 +148,8 @@ export async function sidRefreshFiles(files: SidRefreshFiles): Promise<SidRefres
   const stored = await readBundleDirectory(files.bundle)
   const parent = stored.bundle
   const published = await readItemCodes(files.codes ?? files.bundle)
+  const had = stored.manifest.about['suffix'] === true
+  const before = plan.kind === 'refresh' ? await publishedSuffixes(published, had, files) : undefined
   const items = await allVectors(files, vectorDimOf(parent.codebooks, parent.network), onRows, signal)
   const weights = files.traffic && (await itemTraffic(files.traffic, new Map(items.ids.map((id, row) => [id, row]))))
   const given = {
@@ -153,20 +163,39 @@ export async function sidRefreshFiles(files: SidRefreshFiles): Promise<SidRefres
     plan.kind === 'refresh' ? await refreshed(parent, stored.manifest.name, given, plan, files) : await rebased(parent, given, plan, files)
   const { sizes } = bundle.codebooks
   const { uniqueRate, maxBucket } = usage(codes, sizes)
-  const had = stored.manifest.about['suffix'] === true
-  const before = had && plan.kind === 'refresh' ? files.bundle : undefined
-  const suffixes = (files.suffix ?? had) ? await suffixesOf(items.ids, codes, sizes, before) : undefined
+  const numbered = (files.suffix ?? (had || before !== undefined)) ? suffixesOf(items.ids, codes, sizes, before) : undefined
   const metrics: SidRefreshed = {
     ...result,
     kind: plan.kind,
     idSpace: bundle.origin.idSpace,
     uniqueRate,
     maxBucket,
-    suffixes: suffixes ? suffixCount(suffixes) : null,
+    suffixes: numbered ? suffixCount(numbered.suffixes) : null,
+    keptSuffixes: numbered?.kept ?? null,
   }
-  const table = { items: itemBatches(items.ids, codes, sizes.length, suffixes), suffix: suffixes !== undefined }
+  const table = { items: itemBatches(items.ids, codes, sizes.length, numbered?.suffixes), suffix: numbered !== undefined }
   await writeBundleDirectory(out, { bundle, ...table, metrics: { ...metrics } })
   return metrics
+}
+
+/**
+ * Published codes with the numbers beside them; undefined where there are none.
+ * @param had - whether the bundle has numbers
+ * @throws SIDESTREAM_USAGE_INVALID when it has, and published codes of another place have none: they would be lost without a word
+ */
+async function publishedSuffixes(
+  published: ItemCodes,
+  had: boolean,
+  { bundle, suffix }: SidRefreshFiles,
+): Promise<PublishedSuffixes | undefined> {
+  if (suffix === false) return undefined
+  const suffixes = await readSuffixes(published)
+  if (suffixes !== undefined) return { ...published, suffixes }
+  if (!had || suffix === true) return undefined
+  throw new SidestreamError(
+    'SIDESTREAM_USAGE_INVALID',
+    `${bundle} has suffixes, ${published.file} none: give published codes with a column suffix, or a bundle with suffixes; --suffix numbers all items anew`,
+  )
 }
 
 /** Nearest items that new items are looked up by. */
@@ -191,7 +220,7 @@ interface Given extends RememberedCodes, CapacityOf {
   readonly weights?: Float64Array
 }
 
-interface Renewed extends Omit<SidRefreshed, 'kind' | 'idSpace' | 'uniqueRate' | 'maxBucket' | 'suffixes'> {
+interface Renewed extends Omit<SidRefreshed, 'kind' | 'idSpace' | 'uniqueRate' | 'maxBucket' | 'suffixes' | 'keptSuffixes'> {
   readonly bundle: Bundle
   readonly codes: Uint16Array
 }

@@ -65,7 +65,7 @@ export {
 } from './files/contracts.ts'
 export type { CodeBatch, ContentRow, InteractionMapping, ModalityDims, ReadRecordsOptions } from './files/contracts.ts'
 export { readFlatCodes } from './files/flat-codes.ts'
-export { idCell, numberCell, textCell, timeCell } from './files/cells.ts'
+export { countCell, idCell, numberCell, textCell, timeCell } from './files/cells.ts'
 export type { CellPlace, TimeUnit } from './files/cells.ts'
 export { writeParquet } from './files/parquet-columns.ts'
 export type { ParquetColumn, ParquetRows, ParquetType } from './files/parquet-columns.ts'

@@ -56,7 +56,7 @@ export function sidRefreshCommand(): Command {
     .requiredOption('--bundle <dir>', 'bundle to renew', once('--bundle'))
     .option(
       '--codes <path>',
-      'published codes: .parquet or .csv with columns item_id, sid; or a bundle (that of --bundle)',
+      'published codes: .parquet or .csv with columns item_id, sid (and suffix); or a bundle (that of --bundle)',
       once('--codes'),
     )
   const command = vectorOptions(base)
@@ -79,7 +79,7 @@ export function sidRefreshCommand(): Command {
         sidDuplicates,
       ),
     )
-    .option('--suffix', 'number the items of each ID; who keeps an ID keeps the number (as the bundle has it)')
+    .option('--suffix', 'number the items of each ID; who keeps an ID keeps the number beside it in --codes (as the bundle has it)')
     .option('--rebase', 'declare a new ID space instead: everything may change', false)
     .addOption(
       new Option('--relabel [levels]', 'with --rebase: rename codes after the old ones, of the first level or of all')
@@ -188,6 +188,7 @@ function refreshText(result: SidRefreshed, out: string, plan: SidRefreshPlan): s
     collisions,
     capacityBefore,
     suffixes,
+    keptSuffixes,
   } = result
   const against = freeFvu === null || freeFvu === 0 ? '' : `, ${(fvu / freeFvu).toFixed(3)} times that of a free fit`
   return [
@@ -209,7 +210,7 @@ function refreshText(result: SidRefreshed, out: string, plan: SidRefreshPlan): s
     ...(capacityBefore === null || collisions?.capacity === capacityBefore
       ? []
       : [`the capacity was ${capacityBefore}${collisions === null ? ' and is dropped: nothing bounds the items of an ID any more' : ''}`]),
-    ...suffixLines(suffixes),
+    ...suffixLines(suffixes, kind === 're-base' ? null : keptSuffixes),
     ...(newItems?.recall ? [recallText(newItems.recall)] : []),
     ...(relabel === null
       ? []

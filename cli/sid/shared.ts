@@ -98,9 +98,10 @@ export function capacityText({ capacity, duplicates, moved, unresolved, publishe
   return `capacity ${capacity}, ${places}: ${moved} items moved, ${unresolved} found no room${over}`
 }
 
-/** What a suffix came to; nothing without one. */
-export function suffixLines(suffixes: number | null): string[] {
-  return suffixes === null ? [] : [`ID and suffix are 1-1, with suffixes below ${suffixes}: numbers without a meaning`]
+/** What a suffix came to; nothing without one. @param kept - items that keep a published one; null where none can */
+export function suffixLines(suffixes: number | null, kept: number | null = null): string[] {
+  const staying = kept === null ? '' : `; ${kept} items keep the one that they were published with`
+  return suffixes === null ? [] : [`ID and suffix are 1-1, with suffixes below ${suffixes}: numbers without a meaning${staying}`]
 }
 
 /** A bar for each phase of a command. */

@@ -1,6 +1,6 @@
 /** A capacity from the fit through refreshes, as a user calls them. */
 import { deepStrictEqual, match, ok, rejects, strictEqual } from 'node:assert/strict'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -34,6 +34,15 @@ async function codesIn(name: string): Promise<Map<string, string>> {
   const codes = new Map<string, string>()
   for await (const { ids, sids } of readCodes(at(name))) for (const [i, id] of ids.entries()) codes.set(id, sids[i]!.join('-'))
   return codes
+}
+
+/** ID and number of each item. */
+async function numbersIn(bundle: string): Promise<Map<string, string>> {
+  const found = new Map<string, string>()
+  for await (const { rows, columns } of readColumns(at(`${bundle}/item_to_sid.parquet`), { columns: ['item_id', 'sid', 'suffix'] }))
+    for (let i = 0; i < rows; i++)
+      found.set(columns['item_id']![i] as string, [...(columns['sid']![i] as number[]), columns['suffix']![i]].join('-'))
+  return found
 }
 
 function fullest(codes: ReadonlyMap<string, string>): number {
@@ -101,16 +110,9 @@ test('a re-base applies it afresh, and the command says what a capacity did', as
 })
 
 test('with a suffix ID and number are 1-1, and who keeps an ID keeps the number through a refresh', async () => {
-  const numbers = async (bundle: string): Promise<Map<string, string>> => {
-    const found = new Map<string, string>()
-    for await (const { rows, columns } of readColumns(at(`${bundle}/item_to_sid.parquet`), { columns: ['item_id', 'sid', 'suffix'] }))
-      for (let i = 0; i < rows; i++)
-        found.set(columns['item_id']![i] as string, [...(columns['sid']![i] as number[]), columns['suffix']![i]].join('-'))
-    return found
-  }
   const text = (await run(['sid', 'fit', '--in', 'then.f32', '--levels', '8,8', '--suffix', '--out', 'numbered'], home)).stdout
   const [, most] = /ID and suffix are 1-1, with suffixes below (\d+): numbers without a meaning/.exec(text)!
-  const first = await numbers('numbered')
+  const first = await numbersIn('numbered')
   strictEqual(new Set(first.values()).size, items.ids.length)
   const { metrics, manifest } = await readBundleDirectory(at('numbered'))
   deepStrictEqual([Number(most), manifest.about['suffix']], [metrics['maxBucket'], true])
@@ -119,7 +121,7 @@ test('with a suffix ID and number are 1-1, and who keeps an ID keeps the number 
   const plan = { kind: 'refresh', budget: { full: 0.2 }, ceiling: 9 } as const
   const { suffixes } = await refresh('numbered-on', { bundle: at('numbered'), plan })
   ok(suffixes! > 0)
-  const next = await numbers('numbered-on')
+  const next = await numbersIn('numbered-on')
   strictEqual(new Set(next.values()).size, later.ids.length)
   const [before, after] = [await codesIn('numbered/item_to_sid.parquet'), await codesIn('numbered-on/item_to_sid.parquet')]
   const kept = items.ids.filter((id) => before.get(id) === after.get(id))
@@ -127,8 +129,40 @@ test('with a suffix ID and number are 1-1, and who keeps an ID keeps the number 
   for (const id of kept) strictEqual(next.get(id), first.get(id))
   // A bundle without suffixes may begin with them, and a re-base begins anew.
   await refresh('begun', { plan, suffix: true })
-  strictEqual(new Set((await numbers('begun')).values()).size, later.ids.length)
+  strictEqual(new Set((await numbersIn('begun')).values()).size, later.ids.length)
   strictEqual((await refresh('anew', { bundle: at('numbered'), plan: { kind: 're-base', relabel: 'none' } })).suffixes! > 0, true)
+})
+
+test('numbers are those of the published codes, not of the bundle that is renewed; codes without any are refused', async () => {
+  await sidFitFiles({ in: at('then.f32'), sizes: [8, 8], suffix: true, out: at('s1') })
+  const plan = (full: number) => ({ kind: 'refresh', budget: { full }, ceiling: 9 }) as const
+  await refresh('s2', { bundle: at('s1'), plan: plan(0.3) })
+  await refresh('s3', { bundle: at('s2'), in: at('then.f32'), plan: plan(0.3) })
+  const live = await numbersIn('s3')
+  ok([...(await numbersIn('s1'))].some(([id, sid]) => live.get(id) !== sid))
+  const rows = [...live].map(([id, sid]) => `${id},${sid.split('-').slice(0, 2).join('|')},${sid.split('-')[2]}`)
+  await writeFile(at('live.csv'), `item_id,sid,suffix\n${rows.join('\n')}\n`)
+  for (const codes of ['s3', 'live.csv', 's3/item_to_sid.parquet']) {
+    const out = `again-${codes.length}`
+    const { churn, keptSuffixes } = await refresh(out, { bundle: at('s1'), codes: at(codes), in: at('then.f32'), plan: plan(0) })
+    deepStrictEqual([churn!.full, keptSuffixes], [0, items.ids.length])
+    deepStrictEqual(await numbersIn(out), live)
+  }
+  const said = await run(
+    ['sid', 'refresh', '--bundle', 's1', '--codes', 's3', '--in', 'then.f32', '--churn-budget', '0', '--ceiling', '9', '--out', 'said'],
+    home,
+  )
+  match(said.stdout, /numbers without a meaning; 600 items keep the one that they were published with\n/, said.stderr)
+  // Published numbers go on in a bundle without any.
+  await sidFitFiles({ in: at('then.f32'), sizes: [8, 8], out: at('s0') })
+  await refresh('from-s0', { bundle: at('s0'), codes: at('s3'), in: at('then.f32'), plan: plan(0) })
+  deepStrictEqual(await numbersIn('from-s0'), live)
+  await writeFile(at('bare.csv'), `item_id,sid\n${rows.map((row) => row.replace(/,\d+$/, '')).join('\n')}\n`)
+  const bare = { bundle: at('s1'), codes: at('bare.csv'), in: at('then.f32'), plan: plan(0) }
+  await rejects(refresh('no', bare), { code: 'SIDESTREAM_USAGE_INVALID', message: /s1 has suffixes, .*bare\.csv none: .*--suffix numbers/ })
+  strictEqual((await refresh('anew-said', { ...bare, suffix: true })).keptSuffixes, 0)
+  await writeFile(at('wild.csv'), `item_id,sid,suffix\n${rows.join('\n').replace(/,\d+$/, ',65536')}\n`)
+  await rejects(refresh('no', { ...bare, codes: at('wild.csv') }), { message: /wild\.csv: row 600, column suffix: must be at most 65535/ })
 })
 
 test('a capacity is dropped when that is said, and never silently', async () => {
