@@ -8,11 +8,14 @@ import { isWithin, type ChurnBudget } from './churn-budget.ts'
 import type { CodebookWalk } from './codebook-walk.ts'
 import type { Codebooks, EncodeSettings } from './codebooks.ts'
 import { resolveCollisions, type CollisionOptions, type Resolution } from './collisions.ts'
+import { copyRow, squaredNorm, subtract } from './distances.ts'
 import { unexplained } from './quality-distortion.ts'
 import { pick, type Cohort } from './refresh-cohort.ts'
 import { CodeSums } from './refit.ts'
 import { stickyLloyd } from './sticky-lloyd.ts'
 
+/** Shares of the largest switching cost that are always tried, beside never leaving an old ID: what moves buy, whatever the budget. */
+const ladder = [0, 1 / 256, 1 / 64, 1 / 16, 1 / 4, 1]
 /** Refits under the old codes before the first trial. They read no vector. */
 const firstSweeps = 3
 
@@ -60,7 +63,7 @@ export interface SearchOptions {
 }
 
 /**
- * Bisects the switching cost between 0 and `largestDelta`.
+ * Tries costs from 0 to `largestDelta` and infinity, then bisects between the largest of the first that break the budget and the next.
  * @param start - codebooks of the parent; refitted under the old codes before anything else
  * @returns the trial of least distortion within the budget, and every point tried, ascending
  */
@@ -77,22 +80,25 @@ export async function searchDelta(
   const refitted = refitUnderOld(cohort, sums, start)
   const curve: CurvePoint[] = []
   let best: Trial | undefined
+  const rungs = [...ladder.map((share) => share * largestDelta), Infinity]
   const attempt = async (delta: number): Promise<boolean> => {
     const trial = await tryDelta(cohort, sums, refitted, settings, delta, options, walk)
-    curve.push(trial.point)
-    onTrial?.({ tried: curve.length, most: steps + 2, point: trial.point })
-    if (trial.point.within && (best === undefined || trial.point.fvu <= best.point.fvu)) best = trial
-    return trial.point.within
+    const { point } = trial
+    curve.push(point)
+    onTrial?.({ tried: curve.length, most: rungs.length + steps, point })
+    if (point.within && (best === undefined || point.fvu < best.point.fvu || (point.fvu === best.point.fvu && delta < best.point.delta)))
+      best = trial
+    return point.within
   }
-  if (!(await attempt(0))) {
-    let [low, high] = [0, largestDelta]
-    if (await attempt(high)) {
-      for (let step = 0; step < steps; step++) {
-        const middle = (low + high) / 2
-        if (await attempt(middle)) high = middle
-        else low = middle
-      }
-    } else if (!(await attempt(Infinity))) throw new Error(`IDs changed at an infinite switching cost, budget ${JSON.stringify(budget)}`)
+  const within: boolean[] = []
+  for (const delta of rungs) within.push(await attempt(delta))
+  const first = within.indexOf(true)
+  if (first < 0) throw new Error(`IDs changed at an infinite switching cost, budget ${JSON.stringify(budget)}`)
+  let [low, high] = [rungs[first - 1] ?? 0, rungs[first]!]
+  for (let step = 0; step < steps && first > 0 && high < Infinity; step++) {
+    const middle = (low + high) / 2
+    if (await attempt(middle)) high = middle
+    else low = middle
   }
   return { best: best!, curve: curve.sort((a, b) => a.delta - b.delta) }
 }
@@ -165,14 +171,12 @@ function resolved(
 function squaredError(x: Float32Array, codes: Uint16Array | Int32Array, { dim, sizes, levels }: Codebooks): number {
   const residual = new Float64Array(dim)
   let total = 0
-  for (let row = 0, at = 0; at < x.length; row++, at += dim) {
-    if (codes[row * sizes.length] === -1) continue
-    for (let j = 0; j < dim; j++) residual[j] = x[at + j]!
-    for (const [level, codebook] of levels.entries()) {
-      const from = codes[row * sizes.length + level]! * dim
-      for (let j = 0; j < dim; j++) residual[j] = residual[j]! - codebook[from + j]!
-    }
-    for (let j = 0; j < dim; j++) total += residual[j]! * residual[j]!
+  for (let row = 0; row < x.length / dim; row++) {
+    const own = row * sizes.length
+    if (codes[own] === -1) continue
+    copyRow(residual, x, row * dim)
+    for (let level = 0; level < levels.length; level++) subtract(residual, levels[level]!, codes[own + level]! * dim)
+    total += squaredNorm(residual)
   }
   return total
 }

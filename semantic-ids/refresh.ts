@@ -62,7 +62,7 @@ export interface RefreshOptions {
   readonly recall?: RecallOptions
   /** Rounds of sticky assignment and refit. @default 5 */
   readonly rounds?: number
-  /** Bisections of the switching cost. @default 12 */
+  /** Bisections of the switching cost, behind those that are always tried. @default 8 */
   readonly steps?: number
   /** Largest switching cost that is searched; beyond it old codes are never left. @default 4 */
   readonly largestDelta?: number
@@ -81,7 +81,7 @@ export type RefreshProgress = ({ readonly phase: 'search' } & SearchProgress) | 
 export const refreshDefaults = {
   ceiling: 1.25,
   rounds: 5,
-  steps: 12,
+  steps: 8,
   largestDelta: 4,
   iterations: fitDefaults.iterations,
   threads: 1,
