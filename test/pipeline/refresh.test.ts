@@ -75,7 +75,11 @@ test('a refresh by command without a newer checkpoint renews codebooks only, wit
 test('the churn of a refresh with a new head stays within the budget, at the cut; asking again is answered the same', async (t) => {
   const churnBudget = 0.05
   const it = await TestProject.open(t, {
-    changes: { guard: { mode: 'enforce', minEvents: 100_000 }, training: { learningRate: 0.3 }, semanticIds: { churnBudget } },
+    changes: {
+      guard: { mode: 'enforce', minEvents: 100_000 },
+      training: { learningRate: 0.3 },
+      semanticIds: { churnBudget, levels: [3, 3] },
+    },
   })
   await withRounds(it, 2)
   const done = await it.daemon.refresh('now')
@@ -124,7 +128,7 @@ test('a refresh that breaks the distortion ceiling is refused; its number is no 
 
 test('bounds per level and on traffic are kept; curve, churn and distortion stand in the record of the version', async (t) => {
   const bounds = { churnBudget: 1, churnBudgetLevels: [null, 0.2], churnBudgetTraffic: 0.3 }
-  const it = await TestProject.open(t, { changes: { semanticIds: bounds, training: { learningRate: 0.3 } } })
+  const it = await TestProject.open(t, { changes: { semanticIds: { ...bounds, levels: [3, 3] }, training: { learningRate: 0.3 } } })
   await withRounds(it, 2)
   strictEqual((await it.daemon.refresh('now')).outcome, 'live')
   const [old, next] = [await it.read(known, { version: 1 }), await it.read(known, { version: 2 })]
@@ -153,7 +157,7 @@ test('bounds per level and on traffic are kept; curve, churn and distortion stan
 
 test('bounds on first codes and prefixes are kept, as readers see them', async (t) => {
   const bounds = { churnBudget: 1, churnBudgetFirstCode: 0.05, churnBudgetPrefixes: [null, 0.2] }
-  const it = await TestProject.open(t, { changes: { semanticIds: bounds, training: { learningRate: 0.3 } } })
+  const it = await TestProject.open(t, { changes: { semanticIds: { ...bounds, levels: [3, 3] }, training: { learningRate: 1 } } })
   await withRounds(it, 2)
   strictEqual((await it.daemon.refresh('now')).outcome, 'live')
   const [old, next] = [await it.read(known, { version: 1 }), await it.read(known, { version: 2 })]
