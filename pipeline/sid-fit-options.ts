@@ -48,9 +48,11 @@ export interface SidFitFiles extends VectorFile {
   readonly suffix?: boolean
   /** @default 1 */
   readonly threads?: number
-  /** Goes on from the state that an interrupted fit left. @default false */
+  /** Goes on from the state that an interrupted fit left; without one `onNote` says so, and the fit begins anew. @default false */
   readonly resume?: boolean
   readonly onProgress?: (progress: SidFitProgress) => void
+  /** What the caller may not have meant, before the work begins. */
+  readonly onNote?: (note: string) => void
   readonly signal?: AbortSignal
 }
 

@@ -25,6 +25,7 @@ import { fitStands, itemBatches, spaceName } from './sid-bundle.ts'
 import { levelOptions, requireCompatible, sidFitDefaults } from './sid-fit-options.ts'
 import type { SidFitFiles } from './sid-fit-options.ts'
 import { DistinctItems, itemPairs } from './sid-items.ts'
+import { fitNotes } from './sid-fit-notes.ts'
 import { StateFile } from './sid-fit-state.ts'
 import { suffixCount, suffixesOf } from './sid-suffixes.ts'
 import { allVectors, vectorBatches, vectorDim } from './sid-vectors.ts'
@@ -48,6 +49,8 @@ export interface SidFitMetrics {
   readonly collisions: CollisionReport | null
   /** Numbers that the fullest ID needs; null without a suffix. */
   readonly suffixes: number | null
+  /** What has to be said of it: levels with too few items, a network that is worse than none. */
+  readonly notes: readonly string[]
 }
 
 /**
@@ -62,6 +65,7 @@ export async function sidFitFiles(files: SidFitFiles): Promise<SidFitMetrics> {
   await requireFree(out)
   const state = new StateFile(`${out}.fit-state`)
   const resume = files.resume === true ? await state.read() : undefined
+  if (files.resume === true && resume === undefined) files.onNote?.(`there is no ${out}.fit-state to go on from: the fit begins anew`)
   const items = new DistinctItems(files.in)
   const fit = files.method === 'rq-vae' ? fitNetwork : fitLevels
   const fitted = await fit(files, items, state, resume)
@@ -80,10 +84,12 @@ export async function sidFitFiles(files: SidFitFiles): Promise<SidFitMetrics> {
   const left = encoded.vectors && !fitted.network ? reconstruction(encoded.vectors, codes, fitted.codebooks, fitted.settings) : encoded
   const suffixes = files.suffix === true ? suffixesOf(encoded.ids, codes, sizes, undefined).suffixes : undefined
   const used = usage(codes, sizes)
+  const fvu = fitted.fvu ?? left.fvu
+  const rows = (files.passes ?? 0) > 0 ? used.items : (fitted.sample?.rows ?? used.items)
   const metrics: SidFitMetrics = {
     items: used.items,
     sizes,
-    fvu: fitted.fvu ?? left.fvu,
+    fvu,
     sample: fitted.sample,
     distortion: fitted.network ? null : left.distortion,
     distinct: used.distinct,
@@ -92,6 +98,7 @@ export async function sidFitFiles(files: SidFitFiles): Promise<SidFitMetrics> {
     levels: used.levels.map((level) => ({ used: level.used, dead: level.dead, perplexity: level.perplexity })),
     collisions,
     suffixes: suffixes ? suffixCount(suffixes) : null,
+    notes: fitNotes({ items: used.items, rows, sizes, fitted: fitted.codebooks.levels.length, fvu, network: fitted.network !== undefined }),
   }
   const table = { items: itemBatches(encoded.ids, codes, levels, suffixes), suffix: suffixes !== undefined }
   await writeBundleDirectory(out, { bundle, ...table, metrics: { ...metrics } })

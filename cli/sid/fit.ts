@@ -82,7 +82,7 @@ export function sidFitCommand(): Command {
       ).choices(sidDuplicates),
     )
     .option('--suffix', 'number the items of each ID, so that ID and number are 1-1; the number has no meaning', false)
-    .option('--resume', 'go on with an interrupted fit of the same file and options', false)
+    .option('--resume', 'go on with an interrupted fit of the same file and options (begin anew where there is none, and say so)', false)
   return threadsOption(command).action(async (options: Options) => {
     const { json, levels, raw, balanced, normalizeResiduals, fsq, method, seed, threads, resume, out } = options
     const output = createOutput(json)
@@ -105,6 +105,7 @@ export function sidFitCommand(): Command {
       ...pickGiven(options, ['iterations', 'jointRounds', 'sampleRowsPerCode', 'passes', 'epsilonShare', 'beam', 'attractWeight']),
       ...pickGiven(options, ['capacity', 'duplicates']),
       onProgress: watch.show,
+      onNote: (note) => output.note(`note: ${note}`),
     })
       .catch(interrupted(signal, `no bundle was written to ${out}; the same command with --resume goes on`))
       .finally(() => watch.end())
@@ -179,17 +180,16 @@ function pickGiven<K extends keyof Options>(options: Options, names: readonly K[
 }
 
 function fitText(
-  { items, sizes, fvu, sample, distinct, uniqueRate, maxBucket, levels, collisions, suffixes }: SidFitMetrics,
+  { items, sizes, fvu, sample, distinct, uniqueRate, maxBucket, levels, collisions, suffixes, notes }: SidFitMetrics,
   out: string,
 ): string {
   const dead = levels.map((level) => level.dead)
   const sampleText =
     sample === null || sample.rows === items ? '' : ` over all items (${sample.fvu.toFixed(4)} over the ${sample.rows} fitted on)`
-  const tooFew = sizes.flatMap((size, level) => (size > items ? [`level ${level + 1}: ${items} items for ${size} codes`] : []))
   return [
     `${items} items, codes of ${sizes.join(' x ')}: ${distinct} distinct IDs (${(100 * uniqueRate).toFixed(1)}% of items), ${maxBucket} items in the fullest`,
     `variance unexplained (FVU) ${fvu.toFixed(4)}${sampleText}; codes without an item per level: ${dead.join(', ')}`,
-    ...(tooFew.length > 0 ? [`fewer items than codes, the spare codes stay empty (${tooFew.join('; ')})`] : []),
+    ...notes.map((note) => `note: ${note}`),
     ...(collisions === null ? [] : [capacityText(collisions)]),
     ...suffixLines(suffixes),
     `written to ${out}`,

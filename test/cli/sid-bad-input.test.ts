@@ -5,7 +5,8 @@ import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { sidEncodeFiles, sidFitFiles, sidReportFiles } from '../../pipeline/index.ts'
+import { readBundleDirectory, sidEncodeFiles, sidFitFiles, sidReportFiles } from '../../pipeline/index.ts'
+import type { SidFitFiles } from '../../pipeline/index.ts'
 import { writeParquet } from '../../schemas/index.ts'
 import { refuses, run, runFailing, runJson, runWithSmallFiles } from './command.ts'
 import { clustered, writeVectors } from './vector-files.ts'
@@ -169,11 +170,30 @@ test('ids and columns of other names are taken when they are named', async () =>
   match(await readFile(join(home, 'apart.csv'), 'utf8'), /^item_id,sid\nmy-item-0,/)
 })
 
+test('few items per code are said, and a network that is worse than none', async () => {
+  const notes = async (sizes: readonly number[], more: Partial<SidFitFiles> = {}): Promise<readonly string[]> => {
+    const out = join(home, 'noted')
+    const fitted = await sidFitFiles({ in: join(home, 'vectors.parquet'), sizes, out, ...more })
+    deepStrictEqual((await readBundleDirectory(out)).metrics['notes'], fitted.notes)
+    await rm(out, { recursive: true })
+    return fitted.notes
+  }
+  deepStrictEqual(await notes([5, 1], { fsqDigits: [5, 5] }), [])
+  deepStrictEqual(await notes([5, 6, 60]), [
+    'fewer than 39 rows per code, so a codeword stands for few of them (level 2: 200 rows for 6 codes, 33 each; level 3: 200 rows for 60 codes, 3.3 each): take smaller levels, or more items',
+  ])
+  const sampled = { sampleRowsPerCode: 10 }
+  match((await notes([4], sampled))[0]!, /\(level 1: 40 rows for 4 codes, 10 each\): fit on more of them \(--sample-rows-per-code\)/)
+  deepStrictEqual(await notes([4], { ...sampled, passes: 1 }), [])
+  const bad = await notes([4, 4], { method: 'rq-vae', rqVae: { epochs: 1, hidden: [4], latentDim: 2, learningRate: 1 } })
+  match(bad[0]!, /^FVU above 1: .* worse than the mean of all would; train longer \(--epochs\)/)
+})
+
 test('fewer items than codes, identical vectors and dims without variance make a bundle that says so', async () => {
   await writeFile(join(home, 'few.csv'), 'item_id,vector\na,1|0\nb,0|1\nc,1|1\n')
   const few = await run(['sid', 'fit', '--in', 'few.csv', '--levels', '8,8', '--out', 'few'], home)
   strictEqual(few.code, 0, few.stderr)
-  match(few.stdout, /3 distinct IDs.*fewer items than codes, the spare codes stay empty \(level 1: 3 items for 8 codes/s)
+  match(few.stdout, /3 distinct IDs.*note: fewer items than codes, the spare codes stay empty \(level 1: 3 items for 8 codes/s)
   await writeFile(join(home, 'same.csv'), `item_id,vector\n${Array.from({ length: 50 }, (_, i) => `i${i},0.5|0.5|0`).join('\n')}\n`)
   const same = await runJson(['sid', 'fit', '--in', 'same.csv', '--levels', '4,4', '--out', 'same'], home)
   deepStrictEqual([same['distinct'], same['maxBucket'], same['fvu']], [1, 50, 0])

@@ -1,5 +1,5 @@
 /** `sid fit` and `sid encode` as a user calls them. */
-import { deepStrictEqual, match, notDeepStrictEqual, ok, strictEqual } from 'node:assert/strict'
+import { deepStrictEqual, doesNotMatch, match, notDeepStrictEqual, ok, strictEqual } from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -216,9 +216,19 @@ test('a fit that is killed leaves no bundle, and --resume ends with the bytes of
   const other = await run([...flags.with(-1, '64,64'), '--resume', '--out', 'killed/bundle'], home)
   strictEqual(other.code, 2)
   match(other.stderr, /of a fit of other items or options, or of another version of the program; give the same ones, or start anew without/)
-  await runJson([...flags, '--resume', '--out', 'killed/bundle'], home)
+  const resumed = await run([...flags, '--resume', '--out', 'killed/bundle'], home)
+  strictEqual(resumed.code, 0, resumed.stderr)
+  doesNotMatch(resumed.stderr, /begins anew/)
   deepStrictEqual(await bytesIn('killed/bundle'), await bytesIn('whole/bundle'))
   deepStrictEqual(await readdir(join(home, 'killed')), ['bundle'])
+})
+
+test('--resume without a state says that the fit begins anew', async () => {
+  const flags = ['sid', 'fit', '--in', 'vectors.f32', '--levels', '8', '--out', 'anew', '--resume', '--json']
+  const { code, stdout, stderr } = await run(flags, home)
+  strictEqual(code, 0, stderr)
+  match(stderr, /^note: there is no .*anew\.fit-state to go on from: the fit begins anew\n/)
+  strictEqual(stdout.split('\n').length, 2)
 })
 
 test('Ctrl-C ends a fit with a word on how to go on', async () => {
