@@ -13,7 +13,8 @@ export interface NeighborOptions {
   readonly k: number
   /**
    * Most items that are asked. Above it, those with the lowest seeded hash of their id are taken, and the report says so.
-   * Higher: less chance in the figures, linear cost. @default 20000
+   * Higher: less chance in the figures, linear cost.
+   * @default 20000, on large catalogues fewer, down to 2000: see `defaultQueries`
    */
   readonly queries: number
   /** @default 1 */
@@ -22,7 +23,17 @@ export interface NeighborOptions {
   readonly threads: number
 }
 
-export const neighborDefaults: Readonly<NeighborOptions> = { k: 10, queries: 20_000, seed: 1, threads: 1 }
+export const neighborDefaults: Readonly<Omit<NeighborOptions, 'queries'>> = { k: 10, seed: 1, threads: 1 }
+
+/** Multiplications that the default number of queries is cut at: a minute or two of one thread. */
+const mostProducts = 1e12
+const fewestQueries = 2000
+const mostQueries = 20_000
+
+/** Items that are asked by default. @param numbers - of all vectors, items x dim */
+export function defaultQueries(numbers: number): number {
+  return Math.max(fewestQueries, Math.min(mostQueries, Math.floor(mostProducts / numbers)))
+}
 
 /** The exact nearest items of some items. */
 export interface Neighbors {
@@ -56,7 +67,7 @@ export async function findNeighbors(
   options: Partial<NeighborOptions> = {},
   known?: OrderedIds,
 ): Promise<Neighbors> {
-  const { k, queries: most, seed, threads } = { ...neighborDefaults, ...options }
+  const { k, queries: most = defaultQueries(vectors.length), seed, threads } = { ...neighborDefaults, ...options }
   if (!Number.isInteger(most) || most < 1) {
     throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `neighbors need a whole number of queries of at least 1, got ${most}`)
   }

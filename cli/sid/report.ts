@@ -30,7 +30,7 @@ interface Options extends VectorOptions {
   readonly pairs?: string
   readonly pairsColumns: [string, string]
   readonly k: number
-  readonly queries: number
+  readonly queries?: number
   readonly neighbors: boolean
   readonly gate?: string
   readonly min: Gate
@@ -69,7 +69,11 @@ export function sidReportCommand(): Command {
   const command = tables
     .reduce((own, [name, meaning, columns]) => tableOption(own, name, meaning, columns), vectorOptions(base, 'optional'))
     .option('--k <number>', 'nearest items that prefixes are held against', wholeNumber('--k', 1), 10)
-    .option('--queries <number>', 'most items whose nearest are looked for, among all', wholeNumber('--queries', 1), 20_000)
+    .option(
+      '--queries <number>',
+      'most items whose nearest are looked for, among all (20000; 2000 at least where there are millions)',
+      wholeNumber('--queries', 1),
+    )
     .option('--no-neighbors', 'look for no nearest items: the one part whose cost grows with items times queries')
     .option('--gate <file>', 'thresholds by figure, YAML or JSON: uniqueRate: { min: 0.7 }', once('--gate'))
     .option('--min <figure=value>', 'fail below it; may be given often', threshold('min'), {})
@@ -91,7 +95,7 @@ export function sidReportCommand(): Command {
       ...(labels && { labels }),
       ...(traffic && { traffic }),
       ...(pairs && { pairs }),
-      neighbors: options.neighbors && { k, queries, threads },
+      neighbors: options.neighbors && { k, ...(queries !== undefined && { queries }), threads },
       gate: await gateOf(options),
       out,
       onStep: (what) => {

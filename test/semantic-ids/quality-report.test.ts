@@ -10,6 +10,7 @@ import {
   type QualityReport,
 } from '../../semantic-ids/index.ts'
 import { codebooks, encoded, golden, refreshed, settings, weights, x } from './golden.ts'
+import { defaultQueries } from '../../semantic-ids/neighbor-hits.ts'
 
 const near = (actual: number | null | undefined, expected: number, what: string): void =>
   ok(
@@ -215,6 +216,10 @@ test('what was not given has no figure, and nothing is made up', async () => {
     [report.before, report.churn, report.method.neighbors, report.method.slices, report.cohort.idsSha256],
     [null, null, null, null, null],
   )
+})
+
+test('by default fewer are asked the more there are, never under 2,000', () => {
+  deepStrictEqual([60 * 8, 1e6 * 64, 5e6 * 64, 1e9].map(defaultQueries), [20_000, 15_625, 3125, 2000])
 })
 
 test('a sample of queries is said, and does not hang on the order of items', async () => {
