@@ -14,7 +14,7 @@ import type { CollisionReport, NeighborOptions, QualityGateRow, QualityGateRules
 import { itemLabels, itemPairs, itemTraffic, itemTitles } from './sid-items.ts'
 import type { ItemTable } from './sid-items.ts'
 import { readSide, sizesOf } from './sid-sides.ts'
-import type { SidAssignment } from './sid-sides.ts'
+import type { Side, SidAssignment } from './sid-sides.ts'
 
 export interface SidReportFiles extends SidAssignment {
   /** What it is compared with; vectors and bundle that are left out are those of now. */
@@ -70,7 +70,7 @@ export async function sidReportFiles(files: SidReportFiles): Promise<SidReported
     throw isSidestreamError(error) && error.details['shared'] !== undefined ? tooFewShared(files, error) : error
   })
   const gate = qualityGate(files.gate ?? {}, report.figures)
-  const notes = [...told, ...cohortNotes(report)]
+  const notes = [...told, ...cohortNotes(report), ...latentNotes(before ? [now, before] : [now])]
   onStep?.('writing')
   const { ids, codes } = now.input
   const collisions = now.stored?.bundle.metrics['collisions'] as CollisionReport | null | undefined
@@ -113,6 +113,17 @@ async function aboutItems({ titles, labels, traffic, pairs }: SidReportFiles, id
     traffic: traffic && (await itemTraffic(traffic, rowOf)),
     pairs: pairs && (await itemPairs(pairs, rowOf)),
   }
+}
+
+/** What is measured behind a network. */
+function latentNotes(sides: readonly Side[]): string[] {
+  return sides.flatMap(({ file, input: { vectors, network } }) =>
+    vectors === undefined || network === undefined
+      ? []
+      : [
+          `${file} has a network: FVU, distortion and cosine are of the latent vectors that it makes, not of those given; what its decoder does not give back is the FVU that the fit told`,
+        ],
+  )
 }
 
 /** Who is not compared. */

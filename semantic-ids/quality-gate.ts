@@ -97,7 +97,54 @@ function checkLoss({ figure, scope, better, value, before }: QualityRow): void {
     throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `neither more nor less of ${figure} is better; set min or max instead of maxLoss`)
 }
 
+/** What figures take that a report may have been made without, by metric; beside it the options of `sid report`. */
+const takes: Readonly<Record<string, string>> = {
+  ...takenBy('the codebooks and vectors (--in, and --bundle where the codes are in a file)', [
+    'distortion',
+    'meanSquaredError',
+    'fvu',
+    'meanCosine',
+    'residualNorm',
+    'residualEnergy',
+  ]),
+  ...takenBy('vectors (--in)', [
+    'distinctVectors',
+    'duplicateRows',
+    'duplicateGroups',
+    'collidingVectors',
+    'collidingRate',
+    'uniqueRateOverDistinct',
+    'cohesionPairs',
+    'cohesionMacro',
+  ]),
+  ...takenBy('vectors, and nearest items to be looked for (--in, no --no-neighbors)', [
+    'hitPrecision',
+    'hitRecall',
+    'queriesWithNeighbors',
+  ]),
+  ...takenBy('labels (--labels)', ['purity']),
+  ...takenBy('pairs (--pairs)', ['coOccurrenceRecall']),
+  ...takenBy('earlier codes and traffic (--previous, --traffic)', ['trafficWeighted']),
+}
+
+function takenBy(input: string, metrics: readonly string[]): Record<string, string> {
+  return Object.fromEntries(metrics.map((metric) => [metric, input]))
+}
+
+/** What a figure of this name takes and was not given; undefined where that is not why it is missing. */
+function lackingFor(name: string, figures: readonly QualityRow[]): string | undefined {
+  const parts = name.split('.')
+  const metric = parts.at(-1)!
+  const own = takes[metric]
+  if (own !== undefined) return figures.some((row) => row.metric === metric) ? undefined : own
+  if (parts.includes('churn') && figures.every(({ scope }) => scope !== 'churn')) return 'earlier codes (--previous)'
+  return undefined
+}
+
 function unknownFigure(name: string, figures: readonly QualityRow[]): SidestreamError {
+  const lacking = lackingFor(name, figures)
+  if (lacking !== undefined)
+    return new SidestreamError('SIDESTREAM_USAGE_INVALID', `this report has no figure ${name}: that takes ${lacking}`)
   const all = figures.filter(({ slice }) => slice === 'all')
   const near = nearest(name.split('.').at(-1)!, [...new Set(all.map(({ metric }) => metric))])
   const meant =
@@ -109,9 +156,9 @@ function unknownFigure(name: string, figures: readonly QualityRow[]): Sidestream
       .filter(({ metric }) => metric === near)
       .map(({ figure }) => figure)
       .join(', ')
-  const listed = (['id', 'level', 'prefix', 'churn'] as const).map((scope) => {
+  const listed = (['id', 'level', 'prefix', 'churn'] as const).flatMap((scope) => {
     const own = all.filter((row) => row.scope === scope && (row.level ?? row.prefix ?? 1) === 1)
-    return `\n  ${own.map(({ figure }) => figure).join(', ')}`
+    return own.length === 0 ? [] : [`\n  ${own.map(({ figure }) => figure).join(', ')}`]
   })
   return new SidestreamError(
     'SIDESTREAM_USAGE_INVALID',

@@ -168,7 +168,7 @@ function refuse(output: Output, { code, message, details }: SidestreamError): vo
   } = details as { curve: Parameters<typeof sidCurve>[0]; budget: ChurnBudget } & Record<string, unknown>
   const curve = sidCurve(tried)
   if (output.json) output.result({ error: { code, message }, budget, ceiling, fvu, freeFvu, curve }, '')
-  output.note(`${curveText(curve, budget)}\n${code}: ${message}: --churn-budget, --ceiling or --rebase. No bundle was written.`)
+  output.note(`${curveText(curve, budget)}\n${code}: ${message}. No bundle was written.`)
   process.exitCode = exitCodes.refused
 }
 
@@ -190,7 +190,8 @@ function refreshText(result: SidRefreshed, out: string, plan: SidRefreshPlan): s
     suffixes,
     keptSuffixes,
   } = result
-  const against = freeFvu === null || freeFvu === 0 ? '' : `, ${(fvu / freeFvu).toFixed(3)} times that of a free fit`
+  const against =
+    freeFvu === null ? '' : freeFvu === 0 ? ', where a free fit leaves none' : `, ${(fvu / freeFvu).toFixed(3)} times that of a free fit`
   return [
     ...(plan.kind === 're-base' ? [] : [curveText(curve, plan.budget), '']),
     `${items.known} items had an ID${items.returned === 0 ? '' : ` (${items.returned} of them were away)`}, ${items.fresh} are new, ${items.vanished} have vanished`,

@@ -219,7 +219,7 @@ test('a refusal shows the curve and what to do, exits with 3 and leaves no bundl
   strictEqual(stdout, '')
   match(
     stderr,
-    /switching cost +IDs changed.*infinite +0\.00 %.*SIDESTREAM_BUDGET_REFUSED: within the churn budget of 0 .* --churn-budget, --ceiling or --rebase/s,
+    /switching cost +IDs changed.*infinite +0\.00 %.*SIDESTREAM_BUDGET_REFUSED: within the churn budget of 0 [^:]*: raise the budget or the ceiling, or declare a re-base \(a new ID space\)\. No bundle was written\.\n$/s,
   )
   const answer = (await runJson(flags, home, 3)) as unknown as Curve & { error: { code: string } }
   strictEqual(answer.error.code, 'SIDESTREAM_BUDGET_REFUSED')
@@ -334,6 +334,28 @@ test('a bundle that has changed is refused as published codes too, whatever says
     await rejects(sidFeatureFiles({ ...known, codes, out: join(home, 'no.parquet') }), { message: refusal })
     await rejects(sidFeatureFiles({ sizes: [8, 8, 8], codes, out: join(home, 'no.parquet') }), { message: refusal })
   }
+})
+
+test('what is measured behind a network is said to be', async () => {
+  await sidFitFiles({
+    ...{ in: join(home, 'then.parquet'), sizes: [8, 8], out: join(home, 'network') },
+    ...{ method: 'rq-vae', rqVae: { epochs: 1, hidden: [4], latentDim: 2 } },
+  })
+  const own = { codes: join(home, 'network'), neighbors: false as const, out: join(home, 'report') }
+  deepStrictEqual((await sidReportFiles(own)).notes, [])
+  const { notes } = await sidReportFiles({ ...own, vectors: { in: join(home, 'then.parquet') } })
+  match(notes.join(), /network has a network: FVU, distortion and cosine are of the latent vectors .*, not of those given/)
+})
+
+test('a free fit that leaves nothing is said to', async () => {
+  const same = { ids: ['a', 'b', 'c', 'd'], vectors: new Float32Array(8).fill(1), dim: 2 }
+  await writeVectors(home, 'same.csv', same)
+  await sidFitFiles({ in: join(home, 'same.csv'), sizes: [2, 2], out: join(home, 'same') })
+  const { stdout, stderr } = await run(
+    ['sid', 'refresh', '--bundle', 'same', '--in', 'same.csv', '--churn-budget', '0', '--out', 'same-2'],
+    home,
+  )
+  match(stdout, /\(FVU\) 0\.0000, where a free fit leaves none;/, stderr)
 })
 
 test('titles are the examples of the page, and labels that pandas wrote as 186.0 are whole', async () => {

@@ -70,6 +70,26 @@ test('a wrong name is answered with the nearest figures, or with all by kind', (
   )
 })
 
+test('a figure whose input was not given names it, and the list has no empty lines', async () => {
+  const alone = (await qualityReport({ codes, sizes: [6, 5] })).figures
+  for (const [name, figures, input] of [
+    ['prefix1.purity', report.figures, /no figure prefix1\.purity: that takes labels \(--labels\)$/],
+    ['purity', alone, /takes labels/],
+    ['prefix2.coOccurrenceRecall', report.figures, /takes pairs \(--pairs\)$/],
+    ['fvu', alone, /takes the codebooks and vectors/],
+    ['level1.residualNorm', alone, /takes the codebooks and vectors/],
+    ['collidingRate', alone, /takes vectors \(--in\)$/],
+    ['prefix1.hitRecall', alone, /takes vectors, and nearest items/],
+    ['churn.full', alone, /takes earlier codes \(--previous\)$/],
+    ['churn.trafficWeighted', alone, /takes earlier codes and traffic/],
+  ] as const)
+    throws(() => qualityGate({ [name]: { max: 0 } }, figures), input)
+  throws(
+    () => qualityGate({ nonsense: { max: 0 } }, alone),
+    ({ message }: Error) => message.split('\n').length === 5 && message.split('\n').every((line) => line.trim() !== ''),
+  )
+})
+
 test('a figure with too little behind it is insufficient and fails nothing', () => {
   equal(qualityGate({ 'head.uniqueRate': { min: 2 } }, report.figures, 1000)[0]!.verdict, 'insufficient')
 })
