@@ -3,7 +3,7 @@
  * Invariant: a function of (catalogue and interactions as of the cut, heads, parent bundle, configuration).
  */
 
-import { semanticIdView } from '../schemas/index.ts'
+import { churnBudgetDefault, semanticIdView } from '../schemas/index.ts'
 import {
   bundleOf,
   fitQuantizer,
@@ -86,14 +86,15 @@ export async function nextBundle(input: BundleInput, live: LiveIds): Promise<Bun
 
 async function refreshedBundle(input: BundleInput, { bundle, codes, traffic }: LiveIds): Promise<Bundle> {
   const { project, plan, content, vectors, signal } = input
-  const { churnBudget, distortionCeiling, iterations, balance } = project.config.semanticIds
+  const { distortionCeiling, iterations, balance } = project.config.semanticIds
   const levels = bundle.codebooks.sizes.length
   const parents = ParentCodes.of(content.ids, codes, levels)
   const collisions = collisionsOf(project)
+  const budget = budgetOf(project, bundle, traffic)
   const refreshed = await refreshCodebooks(
     { bundle, parents, ids: content.ids, vectors, weights: traffic },
     {
-      budget: budgetOf(project, levels, traffic),
+      budget,
       seed: seedOf(project),
       ceiling: distortionCeiling,
       iterations,
@@ -103,6 +104,11 @@ async function refreshedBundle(input: BundleInput, { bundle, codes, traffic }: L
       ...(signal && { signal }),
     },
   )
+  if (refreshed.frozenByFsq)
+    project.logger.warn(
+      { budget },
+      'all semantic IDs are frozen: nothing else keeps a bound that counts the code of the finite-scalar level, which follows from what the others leave; leave semanticIds.churnBudget null and bound the codes before it (churnBudgetPrefixes)',
+    )
   return bundleOf({
     codebooks: refreshed.codebooks,
     settings: refreshed.settings,
@@ -115,7 +121,7 @@ async function refreshedBundle(input: BundleInput, { bundle, codes, traffic }: L
       idSpace: bundle.origin.idSpace,
       input: originInput(input),
       training: { algorithm: 'refit-first sticky-lloyd', seed: seedOf(project) },
-      policy: { ...refreshed.policy, kind: 'refresh', churnBudget, distortionCeiling },
+      policy: { ...refreshed.policy, kind: 'refresh', churnBudget: budget.full, distortionCeiling },
     },
   })
 }
@@ -146,13 +152,17 @@ async function rebasedBundle(input: BundleInput, { bundle, codes, traffic }: Liv
 }
 
 /** Bounds of the configuration; those of levels that the IDs do not have yet come with a re-base, that of traffic waits for some. */
-function budgetOf({ config }: Project, levels: number, traffic: Float64Array): ChurnBudget {
+function budgetOf({ config }: Project, { codebooks: { sizes, levels, fsq } }: Bundle, traffic: Float64Array): ChurnBudget {
   const { churnBudget, churnBudgetFirstCode, churnBudgetPrefixes, churnBudgetLevels, churnBudgetTraffic } = config.semanticIds
+  const prefix = churnBudgetPrefixes?.slice(0, sizes.length) ?? []
+  const unbound = churnBudget === null && fsq !== undefined
+  // Whole IDs with a finite-scalar level would be frozen: the default bounds what stands before it.
+  if (unbound) while (prefix.length < levels.length) prefix.push(prefix.length + 1 < levels.length ? null : churnBudgetDefault)
   return {
-    full: churnBudget,
+    full: unbound ? 1 : (churnBudget ?? churnBudgetDefault),
     ...(churnBudgetFirstCode !== null && { firstCode: churnBudgetFirstCode }),
-    ...(churnBudgetPrefixes !== null && { prefix: churnBudgetPrefixes.slice(0, levels) }),
-    ...(churnBudgetLevels !== null && { perLevel: churnBudgetLevels.slice(0, levels) }),
+    ...(prefix.length > 0 && { prefix }),
+    ...(churnBudgetLevels !== null && { perLevel: churnBudgetLevels.slice(0, sizes.length) }),
     ...(churnBudgetTraffic !== null && traffic.some((count) => count > 0) && { trafficWeighted: churnBudgetTraffic }),
   }
 }

@@ -119,6 +119,8 @@ export interface SidRefreshed {
   readonly newItems: NewItems | null
   /** Every switching cost tried, ascending; empty for a re-base. */
   readonly curve: readonly SidCurvePoint[]
+  /** Whether all IDs stayed because of the finite-scalar level: bound the prefix in front of it instead. */
+  readonly frozenByFsq: boolean
   /** What the capacity moved; null without one. */
   readonly collisions: CollisionReport | null
   /** Numbers that the fullest ID needs; null without a suffix. */
@@ -270,6 +272,7 @@ async function refreshed(
     collisions: found.collisions ?? null,
     capacityBefore,
     curve: sidCurve(found.curve),
+    frozenByFsq: found.frozenByFsq,
     relabel: null,
   }
 }
@@ -332,6 +335,7 @@ async function rebased(
     collisions: rebase.collisions ?? null,
     capacityBefore,
     curve: [],
+    frozenByFsq: false,
     relabel: names
       ? {
           levels: names.levels.map((level) => (level ? { before: level.agreementBefore, after: level.agreementAfter } : null)),

@@ -183,7 +183,7 @@ export const configDefaults = {
     rowsPerCode: 39,
     capacity: null,
     duplicates: 'together',
-    churnBudget: 0.1,
+    churnBudget: null,
     churnBudgetFirstCode: null,
     churnBudgetPrefixes: null,
     churnBudgetLevels: null,
@@ -214,6 +214,9 @@ export const configDefaults = {
   metrics: { host: '127.0.0.1', port: 0, token: null },
   deadLetters: { valueBytes: 900_000 },
 } as const
+
+/** Share of IDs that a refresh may change where `semanticIds.churnBudget` is null: of whole ones, or as far as a finite-scalar level. */
+export const churnBudgetDefault = 0.1
 
 /** Defaults of one entry of `guard.gate`, which has none to begin with. */
 export const gateRuleDefaults = { min: null, max: null, maxLoss: null, against: null } as const

@@ -110,7 +110,7 @@ export const semanticIds = z
     fsqDigits: option(
       z.array(count.min(2).max(65_536)).min(1).max(16).nullable(),
       defaults.semanticIds.fsqDigits,
-      'Of `rq-kmeans`: one more level behind `levels`, on a fixed grid: values per digit, such as [5, 5, 3]; its codes are their product. It cannot collapse; in a refresh its codes follow from what the others leave, so bound `churnBudgetPrefixes` rather than `churnBudget`. null: no such level.',
+      'Of `rq-kmeans`: one more level behind `levels`, on a fixed grid: values per digit, such as [5, 5, 3]; its codes are their product. It cannot collapse; in a refresh its codes follow from what the others leave, so a bound on whole IDs (`churnBudget`) is kept by freezing them all: leave it null, and bound `churnBudgetPrefixes`. null: no such level.',
       'values',
     ),
     rqVae,
@@ -138,9 +138,9 @@ export const semanticIds = z
       'Of `capacity`: whether items of one ID with one and the same vector take one place and move together, or take a place each. An item that comes between two builds is encoded freely, so its ID may differ from that of an older item with its vector.',
     ),
     churnBudget: option(
-      share,
+      share.nullable(),
       defaults.semanticIds.churnBudget,
-      'Largest share of items whose semantic ID may change in a refresh. Higher: less distortion, more churn for consumers.',
+      'Largest share of items whose semantic ID may change in a refresh; null: 0.1, where the live IDs have a finite-scalar level (`fsqDigits`) 0.1 of the prefix in front of it and no bound on whole IDs, unless `churnBudgetPrefixes` says something (a null, too) of that prefix. Higher: less distortion, more churn for consumers.',
     ),
     churnBudgetFirstCode: option(
       share.nullable(),

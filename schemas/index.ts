@@ -42,6 +42,7 @@ export type { SidOrigin, VectorDtype } from './value-header.ts'
 export { checkConfig, contentDims, parseConfig, redactConfig, semanticIdView, viewDims } from './config.ts'
 export type { Config, ConfigInput, ConfigSource, ViewDims } from './config.ts'
 export {
+  churnBudgetDefault,
   configDefaults,
   gateRuleDefaults,
   sidGateRuleDefaults,

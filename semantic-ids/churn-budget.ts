@@ -41,7 +41,7 @@ export function checkBudget(budget: ChurnBudget, levels: number, traffic: Float6
 }
 
 /** Whether every bound holds. */
-export function isWithin(report: ChurnReport, budget: ChurnBudget): boolean {
+export function isWithin(report: Omit<ChurnReport, 'items' | 'meanCommonPrefix'>, budget: ChurnBudget): boolean {
   const { full, firstCode = 1, prefix = [], perLevel = [], trafficWeighted = 1 } = budget
   return (
     report.full <= full &&

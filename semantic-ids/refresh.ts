@@ -19,6 +19,7 @@ import type { Codebooks, EncodeSettings, Quantizer } from './codebooks.ts'
 import { resolveCollisions, type CollisionOptions, type CollisionReport } from './collisions.ts'
 import { fitWithCrew } from './fit.ts'
 import { fitDefaults, type FitProgress } from './fit-options.ts'
+import { frozenByFsq } from './frozen-ids.ts'
 import { Moves } from './moves.ts'
 import { judgeNewItems, type NewItems, type RecallOptions } from './new-items.ts'
 import type { ParentCodes } from './parent-codes.ts'
@@ -114,6 +115,8 @@ export interface Refresh {
   readonly items: { readonly known: number; readonly fresh: number; readonly vanished: number }
   /** Every switching cost tried, ascending. */
   readonly curve: readonly CurvePoint[]
+  /** Whether all IDs stayed because bounds that count the code of the finite-scalar level could not be kept otherwise; see `frozenByFsq`. */
+  readonly frozenByFsq: boolean
   /** What the bound on items per ID did, and its moves for `Bundle.moves`; undefined without one. */
   readonly collisions: CollisionReport | undefined
   readonly moves: Moves | undefined
@@ -151,7 +154,8 @@ export async function refreshCodebooks(input: RefreshInput, options: RefreshOpti
     const { best, curve } = await searchDelta(cohort, start, settings, searching, walk)
     const freeFvu = options.freeFvu ?? (await freeDistortion(cohort, codebooks, settings, options, crew))
     const report = reconstruction(cohort.vectors, best.codes, best.codebooks, settings)
-    if (report.fvu > ceiling * freeFvu + 1e-9) throw refused(report.fvu, freeFvu, ceiling, budget, best.point, curve)
+    const frozen = frozenByFsq(codebooks, budget, curve)
+    if (report.fvu > ceiling * freeFvu + 1e-9) throw refused(report.fvu, freeFvu, ceiling, budget, best.point, curve, frozen)
     const newItems = await judgeNewItems(cohort, best.codes, best.codebooks, settings, options.recall, { seed, threads })
     const items = { known: cohort.known.length, fresh: cohort.fresh.length, vanished: input.parents.rows - cohort.known.length }
     return {
@@ -167,6 +171,7 @@ export async function refreshCodebooks(input: RefreshInput, options: RefreshOpti
       freeFvu,
       items,
       curve,
+      frozenByFsq: frozen,
       collisions: best.resolution?.report,
       moves: best.resolution && Moves.of(best.resolution.moved, cohort.ids, cohort.vectors),
       rotation,
@@ -183,6 +188,7 @@ export async function refreshCodebooks(input: RefreshInput, options: RefreshOpti
         newItems: newItems ?? null,
         curve: curve.map((point) => ({ ...point, delta: point.delta === Infinity ? null : point.delta })),
         ...(best.resolution && { collisions: best.resolution.report }),
+        ...(frozen && { frozenByFsq: true }),
         ...(rotation && { rotation: { ends: rotation.ends } }),
       },
     }
@@ -264,11 +270,15 @@ function refused(
   budget: ChurnBudget,
   { delta, churn: share }: CurvePoint,
   curve: readonly CurvePoint[],
+  frozen: boolean,
 ): SidestreamError {
+  const why = frozen
+    ? ', which no refresh keeps but one that freezes all IDs (the finite-scalar level follows from what the others leave: bound the prefix in front of it instead),'
+    : ''
   const times = freeFvu === 0 ? 'infinitely' : (fvu / freeFvu).toFixed(3)
   return new SidestreamError(
     'SIDESTREAM_BUDGET_REFUSED',
-    `within the churn budget of ${budgetText(budget)} the codebooks leave ${times} times the distortion of a free fit (FVU ${fvu.toFixed(4)} against ${freeFvu.toFixed(4)}), above the ceiling of ${ceiling}: raise the budget or the ceiling, or declare a re-base (a new ID space)`,
-    { budget, ceiling, fvu, freeFvu, delta, churn: share, curve },
+    `within the churn budget of ${budgetText(budget)}${why} the codebooks leave ${times} times the distortion of a free fit (FVU ${fvu.toFixed(4)} against ${freeFvu.toFixed(4)}), above the ceiling of ${ceiling}: raise the budget or the ceiling, or declare a re-base (a new ID space)`,
+    { budget, ceiling, fvu, freeFvu, delta, churn: share, curve, ...(frozen && { frozenByFsq: true }) },
   )
 }

@@ -4,7 +4,7 @@
  * Invariant: equal source, seed and configuration give equal versions; a run that was cut short goes on with `resume`.
  */
 
-import { SidestreamError } from '../../schemas/index.ts'
+import { churnBudgetDefault, SidestreamError } from '../../schemas/index.ts'
 import type { Config, ErrorCode, SourceEvent } from '../../schemas/index.ts'
 import {
   clearDirectory,
@@ -225,7 +225,7 @@ async function reportOf(project: Project, daemon: Daemon, request: DemoRequest, 
       items: change.items,
       churn: change.churn.full,
       churnFirstCode: change.churn.prefix[0] ?? 0,
-      churnBudget: config.semanticIds.churnBudget,
+      churnBudget: config.semanticIds.churnBudget ?? churnBudgetDefault,
       cosineBins: histogram(change.cosines?.aligned ?? new Float64Array(0), 100),
       meanCosine: meanOf(change.cosines?.aligned),
       meanPlainCosine: meanOf(change.cosines?.plain),

@@ -61,7 +61,11 @@ export function sidRefreshCommand(): Command {
     )
   const command = vectorOptions(base)
     .requiredOption('--out <dir>', 'directory of the new bundle; nothing may stand there', once('--out'))
-    .option('--churn-budget <share>', 'most items that had an ID and change it, 0 to 1', share('--churn-budget'))
+    .option(
+      '--churn-budget <share>',
+      'most items that had an ID and change it, 0 to 1; with a finite-scalar level bound what stands before it: --prefix-budget',
+      share('--churn-budget'),
+    )
     .option('--first-code-budget <share>', 'most that change the first code', share('--first-code-budget'))
     .option('--level-budget <shares>', 'most that change code 1, 2, …, between commas; any: no bound', shares('--level-budget'))
     .option('--prefix-budget <shares>', 'most that change one of the first 1, 2, … codes; any: no bound', shares('--prefix-budget'))
@@ -203,6 +207,7 @@ function refreshText(result: SidRefreshed, out: string, plan: SidRefreshPlan): s
       : [
           `IDs changed: ${percent(churn.full)} (first code ${percent(churn.firstCode)}${churn.trafficWeighted === undefined ? '' : `, of the traffic ${percent(churn.trafficWeighted)}`})`,
         ]),
+    ...(result.frozenByFsq && churn !== null ? [frozenText(churn.prefix.length)] : []),
     `variance unexplained (FVU) ${fvu.toFixed(4)}${against}; unique IDs per item ${percent(uniqueRate)}, fullest ID ${maxBucket} items`,
     ...(newItems === null || newItems.knownDistortion === null
       ? []
@@ -224,6 +229,12 @@ function refreshText(result: SidRefreshed, out: string, plan: SidRefreshPlan): s
     kind === 're-base' ? `a new ID space, ${idSpace}: readers change over as to another feature` : `ID space ${idSpace}, as before`,
     `written to ${out}`,
   ].join('\n')
+}
+
+/** @param levels - codes of an ID, that of the finite-scalar level the last one */
+function frozenText(levels: number): string {
+  const bounds = [...Array.from({ length: levels - 2 }, () => 'any'), '0.1'].join(',')
+  return `all IDs are frozen: nothing else keeps a bound that counts code ${levels}, which is of the finite-scalar level and follows from what the others leave. Bound the codes before it instead, with --prefix-budget ${bounds} alone, say`
 }
 
 function recallText({

@@ -29,6 +29,40 @@ async function requireReproducible(it: TestProject, version: number, ids: readon
   )
 }
 
+test('with a finite-scalar level the default bounds the prefix before it; whole IDs under a bound are frozen, and that is said', async (t) => {
+  const warnings: string[] = []
+  const it = await TestProject.open(t, {
+    changes: { ...onDisk, semanticIds: { fsqDigits: [3, 2], churnBudget: null }, training: { learningRate: 0.3 } },
+    wrap: (project) => ({
+      ...project,
+      logger: { ...project.logger, info: () => {}, error: () => {}, warn: (_: object, text: string) => void warnings.push(text) } as never,
+    }),
+  })
+  const policyOf = async (version: number) =>
+    ((await it.record(version))!.metrics as { policy: { budget: object; churnBudget: number; frozenByFsq?: boolean } }).policy
+  const refreshAfter = async (round: number, version: number, bounds: object): Promise<object> => {
+    await it.stop()
+    await it.start({ adjust: (config) => ({ ...config, semanticIds: { ...config.semanticIds, ...bounds } }) })
+    await it.feed(clicks(48, startTs + round * hourMs, known))
+    await it.advance(startTs + (round + 1) * hourMs)
+    strictEqual((await it.daemon.refresh(`refresh ${version}`)).version, version)
+    const { budget, churnBudget, frozenByFsq } = await policyOf(version)
+    return {
+      budget,
+      churnBudget,
+      frozenByFsq,
+      told: warnings.splice(0).filter((text) => text.includes('all semantic IDs are frozen')).length,
+    }
+  }
+  await it.bootstrap()
+  const none = { churnBudget: 1, frozenByFsq: undefined, told: 0 }
+  deepStrictEqual(await refreshAfter(1, 2, {}), { ...none, budget: { full: 1, prefix: [null, 0.1] } })
+  const bounds = { churnBudgetPrefixes: [0.5, null] }
+  deepStrictEqual(await refreshAfter(2, 3, bounds), { ...none, budget: { full: 1, prefix: [0.5, null] } })
+  const whole = { churnBudget: 0.02, frozenByFsq: true, told: 1, budget: { full: 0.02 } }
+  deepStrictEqual(await refreshAfter(3, 4, { churnBudget: 0.02, churnBudgetPrefixes: null }), whole)
+})
+
 const rqVae = { hidden: [8], latentDim: 4, epochs: 20, batch: 16 }
 const kinds: Record<string, { options: object; sizes?: number[]; renewed: boolean }> = {
   plain: { options: {}, renewed: true },

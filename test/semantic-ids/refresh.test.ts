@@ -245,6 +245,31 @@ test('penalties, beam and a finite-scalar level live through a refresh; a networ
   })
 })
 
+test('a bound that only frozen finite-scalar codes keep is told; one that asks to freeze, or is of other codes, is not', async () => {
+  const items = { ids: ids.slice(0, published), vectors: vectors.subarray(0, published * dim) }
+  const own = await fitCodebooks(items.vectors, items.ids, dim, { sizes: [12, 8], seed: 1, iterations: 5, fsqDigits: [3, 3] })
+  const known = ParentCodes.of(items.ids, encode(items.vectors, own.codebooks, own.settings), 3)
+  const given = { bundle: own, parents: known, ids, vectors: moved }
+  const quick = { steps: 3, rounds: 1 }
+  const told = async (budget: ChurnBudget, more: Partial<RefreshOptions> = {}): Promise<unknown[]> => {
+    const { frozenByFsq, delta, policy } = await refreshCodebooks(given, options(1, { ...quick, ...more, budget }))
+    return [frozenByFsq, delta === Infinity, policy['frozenByFsq']]
+  }
+  for (const budget of [{ full: 0.1 }, { full: 0.1, prefix: [0.5] }, { full: 1, perLevel: [null, null, 0.1] }])
+    deepStrictEqual(await told(budget), [true, true, true], JSON.stringify(budget))
+  deepStrictEqual(await told({ full: 0 }), [false, true, undefined], 'frozen as asked')
+  deepStrictEqual(
+    await told({ full: 0.1, prefix: [null, 0] }, { largestDelta: 0.001 }),
+    [false, true, undefined],
+    'the codes before it too',
+  )
+  deepStrictEqual(await told({ full: 1, prefix: [null, 0.1] }), [false, false, undefined])
+  await rejects(refreshCodebooks(given, options(0.1, { ...quick, freeFvu: 1e-6 })), {
+    code: 'SIDESTREAM_BUDGET_REFUSED',
+    message: /freezes all IDs \(the finite-scalar level follows .*: bound the prefix in front of it instead\), the codebooks leave/,
+  })
+})
+
 test('codebooks that are rotated first give the same IDs, and codes without items come along', async () => {
   const turned = vectors.slice()
   for (let at = 0; at < turned.length; at += dim) for (let j = 0; j < dim; j++) turned[at + j] = vectors[at + ((j + 3) % dim)]!
