@@ -15,7 +15,9 @@ async function withTwo(it: TestProject): Promise<void> {
 }
 
 test('back and forward: whole versions, both written while the old one may come back, and caught up after that', async (t) => {
-  const it = await TestProject.open(t, { changes: { refresh: { rollbackWindowMs: hourMs } } })
+  const it = await TestProject.open(t, {
+    changes: { refresh: { rollbackWindowMs: hourMs }, semanticIds: { levels: [3, 3], churnBudget: 1 } },
+  })
   await withTwo(it)
   const ids = itemIds(wantedItems + 20)
   const sids = async (): Promise<string[]> => (await it.read(ids)).map((feature) => feature!.sid.join('.'))
