@@ -57,7 +57,7 @@ export function squaredDistance(residual: Float64Array, codebook: Float32Array, 
 }
 
 /** Copies the row at `at`. A loop of its own: within one over rows it ran several times slower. */
-export function copyRow(to: Float64Array, from: Float32Array, at: number): void {
+function copyRow(to: Float64Array, from: Float32Array, at: number): void {
   for (let j = 0; j < to.length; j++) to[j] = from[at + j]!
 }
 
@@ -66,7 +66,7 @@ export function subtract(residual: Float64Array, codebook: Float32Array, at: num
   for (let j = 0; j < residual.length; j++) residual[j] = residual[j]! - codebook[at + j]!
 }
 
-export function squaredNorm(row: Float64Array): number {
+function squaredNorm(row: Float64Array): number {
   let sum = 0
   for (let j = 0; j < row.length; j++) sum += row[j]! * row[j]!
   return sum
@@ -77,6 +77,25 @@ export function squaredNormAt(values: Float32Array, at: number, count: number): 
   let sum = 0
   for (let j = at; j < at + count; j++) sum += values[j]! * values[j]!
   return sum
+}
+
+/**
+ * Squared distance of a float32 row to what the codewords of an ID add up to.
+ * @param from - where the row begins in `x`
+ * @param at - where the ID begins in `codes`
+ * @param residual - float64, shape [dim]; afterwards what the ID leaves
+ */
+export function distanceToId(
+  x: Float32Array,
+  from: number,
+  codes: ArrayLike<number>,
+  at: number,
+  levels: readonly Float32Array[],
+  residual: Float64Array,
+): number {
+  copyRow(residual, x, from)
+  for (let level = 0; level < levels.length; level++) subtract(residual, levels[level]!, codes[at + level]! * residual.length)
+  return squaredNorm(residual)
 }
 
 /**

@@ -6,7 +6,7 @@
  */
 
 import { codebooksOf } from './codebooks.ts'
-import { copyRow, squaredNorm, subtract } from './distances.ts'
+import { distanceToId } from './distances.ts'
 import type { FittedLevel } from './fit-state.ts'
 import { CodeSums } from './refit.ts'
 import type { ResidualRule } from './residual-rule.ts'
@@ -46,11 +46,8 @@ class Encoded {
     const residual = this.#residual
     this.codes.set(codes, first * levels)
     this.sums.assign(codes, first)
-    for (let row = first, at = 0; at < codes.length; row++) {
-      copyRow(residual, this.#x, row * residual.length)
-      for (let level = 0; level < levels; level++, at++) subtract(residual, this.words[level]!, codes[at]! * residual.length)
-      this.distances[row] = squaredNorm(residual)
-    }
+    for (let row = first, at = 0; at < codes.length; row++, at += levels)
+      this.distances[row] = distanceToId(this.#x, row * residual.length, codes, at, this.words, residual)
   }
 
   /** Sum of squared distances. */

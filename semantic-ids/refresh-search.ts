@@ -8,7 +8,7 @@ import { isWithin, type ChurnBudget } from './churn-budget.ts'
 import type { CodebookWalk } from './codebook-walk.ts'
 import type { Codebooks, EncodeSettings } from './codebooks.ts'
 import { resolveCollisions, type CollisionOptions, type Resolution } from './collisions.ts'
-import { copyRow, squaredNorm, subtract } from './distances.ts'
+import { distanceToId } from './distances.ts'
 import { unexplained } from './quality-distortion.ts'
 import { pick, type Cohort } from './refresh-cohort.ts'
 import { CodeSums } from './refit.ts'
@@ -174,9 +174,7 @@ function squaredError(x: Float32Array, codes: Uint16Array | Int32Array, { dim, s
   for (let row = 0; row < x.length / dim; row++) {
     const own = row * sizes.length
     if (codes[own] === -1) continue
-    copyRow(residual, x, row * dim)
-    for (let level = 0; level < levels.length; level++) subtract(residual, levels[level]!, codes[own + level]! * dim)
-    total += squaredNorm(residual)
+    total += distanceToId(x, row * dim, codes, own, levels, residual)
   }
   return total
 }

@@ -1,7 +1,7 @@
 /**
  * Renews codebooks for moved vectors while at most a given share of the published items changes its semantic ID.
  * Centroids are first refitted on the new vectors under the old codes, then sticky rounds (assign, refit); the switching cost is
- * found by bisection: the lowest distortion whose churn stays within the budget. More distortion than the ceiling allows is refused.
+ * searched for: the lowest distortion whose churn stays within the budget. More distortion than the ceiling allows is refused.
  * Invariant: what is returned never exceeds the budget, and `encodeSticky` with the returned codebooks, table and delta gives the
  * returned codes, but for the returned moves; the same items give the same bytes in any order of arrival.
  *
