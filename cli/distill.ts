@@ -5,7 +5,6 @@ import type { Command } from 'commander'
 import { distillDefaults, distillFiles, embedFiles, headModelFile } from '../pipeline/index.ts'
 import type { DistillReport } from '../pipeline/index.ts'
 import { idEmbeddingsText, idleStageText, leftOutText, oddText, silentKindsText, unjudgedText } from './distill/left-out.ts'
-import { distillPage } from './distill/page.ts'
 import { duration, interruptSignal, once, plainCommand, projectCommand, readConfig, shareOf, wholeNumber } from './options.ts'
 import { createOutput } from './output.ts'
 import type { Output, Progress } from './output.ts'
@@ -66,7 +65,7 @@ export function distillCommand(): Command {
         ...(steps !== undefined && { steps }),
         shouldStop: () => interrupted.aborted || Date.now() >= deadline,
         judgeStopped: () => !interrupted.aborted,
-        page: distillPage,
+        page: async (whole) => (await import('./distill/page.ts')).distillPage(whole),
         onRead: (file, share) => watch.read(file, share),
         onProgress: (progress) => watch.show(progress),
       }).finally(() => watch.end())

@@ -5,19 +5,24 @@
 
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
-import { aucCommand } from './auc.ts'
-import { deadLettersCommand } from './dead-letters.ts'
-import { demoCommand } from './demo.ts'
-import { distillCommand, embedCommand } from './distill.ts'
-import { doctorCommand } from './doctor.ts'
-import { getCommand } from './get.ts'
-import { importCommand } from './import.ts'
 import { reportError, reportUsage } from './output.ts'
-import { refreshCommand } from './refresh.ts'
-import { runCommand } from './run.ts'
-import { schemasCommand } from './schemas.ts'
-import { sidCommand } from './sid.ts'
-import { versionsCommand } from './versions.ts'
+
+/** Every command by its name, in the order of the help: a command is loaded only when it is asked for. */
+const loaders: ReadonlyMap<string, () => Promise<Command>> = new Map([
+  ['demo', async () => (await import('./demo.ts')).demoCommand()],
+  ['run', async () => (await import('./run.ts')).runCommand()],
+  ['import', async () => (await import('./import.ts')).importCommand()],
+  ['distill', async () => (await import('./distill.ts')).distillCommand()],
+  ['embed', async () => (await import('./distill.ts')).embedCommand()],
+  ['sid', async () => (await import('./sid.ts')).sidCommand()],
+  ['refresh', async () => (await import('./refresh.ts')).refreshCommand()],
+  ['versions', async () => (await import('./versions.ts')).versionsCommand()],
+  ['get', async () => (await import('./get.ts')).getCommand()],
+  ['dead-letters', async () => (await import('./dead-letters.ts')).deadLettersCommand()],
+  ['schemas', async () => (await import('./schemas.ts')).schemasCommand()],
+  ['auc', async () => (await import('./auc.ts')).aucCommand()],
+  ['doctor', async () => (await import('./doctor.ts')).doctorCommand()],
+])
 
 function packageVersion(): string {
   // Sources stand one folder below the package, the build two.
@@ -31,26 +36,14 @@ function packageVersion(): string {
   return 'unknown'
 }
 
-function buildProgram(): Command {
+/** @param first - word after `sidestream`: the one command that is needed; all are when it names none, to be listed or suggested */
+async function buildProgram(first: string | undefined): Promise<Command> {
   const program = new Command('sidestream')
     .description('Streams behavior into content embeddings and semantic IDs, and publishes them as whole versions.')
     .version(packageVersion())
-  const commands = [
-    demoCommand,
-    runCommand,
-    importCommand,
-    distillCommand,
-    embedCommand,
-    sidCommand,
-    refreshCommand,
-    versionsCommand,
-    getCommand,
-    deadLettersCommand,
-    schemasCommand,
-    aucCommand,
-    doctorCommand,
-  ]
-  for (const command of commands) program.addCommand(command())
+  const named = first === undefined ? undefined : loaders.get(first)
+  const wanted = named === undefined ? [...loaders.values()] : [named]
+  for (const command of await Promise.all(wanted.map((load) => load()))) program.addCommand(command)
   return throwing(program)
 }
 
@@ -65,7 +58,8 @@ async function main(argv: readonly string[]): Promise<void> {
   // Nothing that waits for the log or a thread keeps the process up by itself; a command that is not done does.
   const working = setInterval(() => {}, 60_000)
   try {
-    await buildProgram().parseAsync(argv, { from: 'user' })
+    const program = await buildProgram(argv[0])
+    await program.parseAsync(argv, { from: 'user' })
   } catch (error) {
     // A command that answers and yet failed (doctor) has set the exit code itself; errors come here.
     process.exitCode = error instanceof CommanderError ? reportUsage(error, json) : reportError(error, json)

@@ -4,7 +4,6 @@ import { readFile } from 'node:fs/promises'
 import { Command } from 'commander'
 import { fileError, parseConfig, SidestreamError } from '../schemas/index.ts'
 import type { Config } from '../schemas/index.ts'
-import { askDefaults, openCommands } from '../pipeline/index.ts'
 import type { CommandOptions, ProjectCommands } from '../pipeline/index.ts'
 import { createOutput } from './output.ts'
 
@@ -18,17 +17,6 @@ export function plainCommand(name: string, description: string): Command {
 /** A command that works on a project: `--config` and `--json`. */
 export function projectCommand(name: string, description: string): Command {
   return plainCommand(name, description).option('-c, --config <file>', 'configuration file', defaultConfigPath)
-}
-
-export interface WaitOption {
-  /** Seconds. */
-  readonly wait: number
-}
-
-/** For commands that the owner of a project does, wherever it runs. */
-export function waitOption(command: Command): Command {
-  const meaning = 'how long to wait for an owner to take the command (Kafka); one that stands by needs log.kafka.sessionTimeoutMs and more'
-  return command.option('--wait <seconds>', meaning, wholeNumber('--wait', 1), askDefaults.deadlineMs / 1000)
 }
 
 /** @throws SIDESTREAM_CONFIG_INVALID, also when there is no such file; SIDESTREAM_FILE_UNREADABLE */
@@ -54,6 +42,7 @@ export async function withCommands<T>(
   options: CommandOptions = {},
 ): Promise<T> {
   const config = await readConfig(configPath)
+  const { openCommands } = await import('../pipeline/index.ts') // loaded by those who work on a project
   const commands = await openCommands(config, { onWaiting: createOutput(false).note, ...options })
   try {
     return await body(commands, config)

@@ -6,12 +6,13 @@ import { SidestreamError } from '../schemas/index.ts'
 import type { ErrorCode } from '../schemas/index.ts'
 import type { SidCurvePoint } from '../pipeline/index.ts'
 import { noteLogger } from './logger.ts'
-import { interruptSignal, projectCommand, waitOption, withCommands } from './options.ts'
-import type { WaitOption } from './options.ts'
+import { interruptSignal, projectCommand, withCommands } from './options.ts'
 import { createOutput } from './output.ts'
 import { roundTime } from './round-text.ts'
 import { curveText } from './sid/refresh.ts'
 import type { ChurnBudget } from './sid/refresh.ts'
+import { waitOption } from './wait-option.ts'
+import type { WaitOption } from './wait-option.ts'
 
 interface Options extends WaitOption {
   readonly config: string

@@ -2,9 +2,10 @@
 
 import { Command } from 'commander'
 import type { ProjectCommands } from '../pipeline/index.ts'
-import { projectCommand, waitOption, wholeNumber, withCommands } from './options.ts'
-import type { WaitOption } from './options.ts'
+import { projectCommand, wholeNumber, withCommands } from './options.ts'
 import { createOutput, textTable } from './output.ts'
+import { waitOption } from './wait-option.ts'
+import type { WaitOption } from './wait-option.ts'
 
 interface Options {
   readonly config: string

@@ -3,7 +3,10 @@
  * Invariant: bytes from `encodeModel` load in any ONNX Runtime that knows opset 21.
  */
 
-import protobuf from 'protobufjs'
+import { createRequire } from 'node:module'
+import type Protobuf from 'protobufjs'
+
+const load = createRequire(import.meta.url)
 
 /** Opset of every model we write: has Gelu (20) and ScatterND with a reduction (18). */
 export const opset = 21
@@ -15,7 +18,7 @@ export const onnxTypes = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9, fl
 /** Attribute kinds by their number in AttributeProto.AttributeType. */
 export const attributeTypes = { float: 1, int: 2, string: 3, tensor: 4, floats: 6, ints: 7 } as const
 
-const root = protobuf.Root.fromJSON({
+const schema = {
   nested: {
     onnx: {
       nested: {
@@ -83,9 +86,9 @@ const root = protobuf.Root.fromJSON({
       },
     },
   },
-})
+}
 
-const modelType = root.lookupType('onnx.ModelProto')
+let modelType: Protobuf.Type | undefined
 
 export interface AttributeProto {
   name: string
@@ -128,5 +131,7 @@ export interface ModelProto {
 
 /** Protobuf bytes of a model. */
 export function encodeModel(model: ModelProto): Uint8Array {
+  // protobufjs is loaded with the first model: many processes write none.
+  modelType ??= (load('protobufjs') as typeof Protobuf).Root.fromJSON(schema).lookupType('onnx.ModelProto')
   return modelType.encode(modelType.fromObject(model)).finish()
 }

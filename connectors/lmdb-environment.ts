@@ -7,7 +7,6 @@
 import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-import { open } from 'lmdb'
 import type { Database, RootDatabase } from 'lmdb'
 
 import { SidestreamError, isSidestreamError } from '../schemas/index.ts'
@@ -38,7 +37,8 @@ const keyEncoder = {
  * batches of 500 to 2,000. Event-turn batching is off since its own promise, which nobody can catch, rejects on a full disk.
  * @throws SIDESTREAM_FILE_UNREADABLE when the directory cannot be opened; SIDESTREAM_DISK_FULL when a new one has no room
  */
-export function openEnvironment(directory: string, tables: number): Environment {
+export async function openEnvironment(directory: string, tables: number): Promise<Environment> {
+  const { open } = await import('lmdb') // loaded by those who use it
   try {
     requireRoom(directory)
     return open<Uint8Array, string>({

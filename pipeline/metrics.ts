@@ -6,7 +6,7 @@
 import { timingSafeEqual } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server } from 'node:http'
-import { Gauge, Registry } from 'prom-client'
+import type { Gauge, Registry } from 'prom-client'
 import { SidestreamError } from '../schemas/index.ts'
 import type { Daemon } from './daemon.ts'
 import type { Project } from './project.ts'
@@ -23,7 +23,7 @@ export interface MetricsServer {
 export async function startMetrics({ config }: Project, daemon: Daemon): Promise<MetricsServer | undefined> {
   const { host, port, token } = config.metrics
   if (port === 0) return undefined
-  const registry = registryOf(daemon)
+  const registry = await registryOf(daemon)
   const server = createServer((request, response) => {
     const answer = async (): Promise<void> => {
       if (request.url === '/health') {
@@ -69,10 +69,11 @@ function listen(server: Server, host: string, port: number): Promise<void> {
   })
 }
 
-function registryOf(daemon: Daemon): Registry {
-  const registry = new Registry()
+async function registryOf(daemon: Daemon): Promise<Registry> {
+  const client = await import('prom-client') // loaded by those who serve metrics
+  const registry = new client.Registry()
   const gauge = (name: string, help: string, labelNames: string[] = []): Gauge =>
-    new Gauge({ name: `sidestream_${name}`, help, labelNames, registers: [registry] })
+    new client.Gauge({ name: `sidestream_${name}`, help, labelNames, registers: [registry] })
   const live = gauge('live_version', 'Version that readers see')
   const lag = gauge('lag_records', 'Records behind the end of the log', ['lane'])
   const ingested = gauge('ingest_records', 'Interactions by what became of them', ['outcome'])

@@ -7,7 +7,6 @@ import { readFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { parse } from 'yaml'
 import { z } from 'zod'
-import { semanticIdPage } from '../replay/index.ts'
 import { fileError, isSidestreamError, requireWritable, SidestreamError, writeParquet, writeWhole } from '../schemas/index.ts'
 import { idSpace, qualityColumns, qualityGate, qualityReport, qualityTable } from '../semantic-ids/index.ts'
 import type { CollisionReport, NeighborOptions, QualityGateRow, QualityGateRules, QualityReport } from '../semantic-ids/index.ts'
@@ -74,6 +73,7 @@ export async function sidReportFiles(files: SidReportFiles): Promise<SidReported
   onStep?.('writing')
   const { ids, codes } = now.input
   const collisions = now.stored?.bundle.metrics['collisions'] as CollisionReport | null | undefined
+  const { semanticIdPage } = await import('../replay/index.ts') // loaded by those who write a page
   const page = await semanticIdPage({
     report,
     title: `Semantic IDs of ${basename(files.codes)}`,

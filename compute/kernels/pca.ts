@@ -3,8 +3,8 @@
  * (the first one on ties), so two fits of the same rows agree to the bit.
  */
 
-import { EigenvalueDecomposition, Matrix } from 'ml-matrix'
 import { SidestreamError } from '../../schemas/index.ts'
+import { mlMatrix } from './ml-matrix.ts'
 import { covariance, meanRow } from './rows.ts'
 
 export interface PrincipalAxes {
@@ -35,6 +35,7 @@ export function pca(x: Float32Array, n: number, dim: number): PrincipalAxes {
  * @returns `vectors` row-major, shape [dim, dim], one eigenvector per row
  */
 export function symmetricEigen(matrix: Float64Array, dim: number): { vectors: Float64Array; values: Float64Array } {
+  const { EigenvalueDecomposition, Matrix } = mlMatrix()
   const found = new EigenvalueDecomposition(Matrix.from1DArray(dim, dim, matrix), { assumeSymmetric: true })
   const values = found.realEigenvalues
   const columns = found.eigenvectorMatrix

@@ -1,7 +1,7 @@
 /** The orthogonal map between two sets of paired rows. */
 
-import { Matrix, SingularValueDecomposition } from 'ml-matrix'
 import { SidestreamError } from '../../schemas/index.ts'
+import { mlMatrix } from './ml-matrix.ts'
 
 /**
  * Orthogonal Q with the least sum of |from[i] Q - to[i]|^2 (Schoenemann's solution: U V' of from' to = U S V'); it may reflect.
@@ -23,6 +23,7 @@ export function procrustes(from: Float32Array, to: Float32Array, dim: number): F
   }
   if (!cross.every(Number.isFinite))
     throw new SidestreamError('SIDESTREAM_VECTOR_NOT_FINITE', 'vectors to be rotated hold a number that is not finite')
+  const { Matrix, SingularValueDecomposition } = mlMatrix()
   const { leftSingularVectors: u, rightSingularVectors: v } = new SingularValueDecomposition(Matrix.from1DArray(dim, dim, cross))
   return Float64Array.from(u.mmul(v.transpose()).to1DArray())
 }

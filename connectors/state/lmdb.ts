@@ -28,7 +28,7 @@ const keptBlockBytes = 16 << 20
 
 /** Opens a worker's state. @throws SIDESTREAM_FILE_UNREADABLE */
 export async function openLmdbState(options: LmdbStateOptions): Promise<State> {
-  return new LmdbState(options)
+  return new LmdbState(options, await openEnvironment(options.directory, 4))
 }
 
 class LmdbState implements State {
@@ -39,9 +39,9 @@ class LmdbState implements State {
   readonly #blocks: Uint8Array[] = []
   #closing: Promise<void> | undefined
 
-  constructor({ directory }: LmdbStateOptions) {
+  constructor({ directory }: LmdbStateOptions, environment: Environment) {
     this.#directory = directory
-    this.#environment = openEnvironment(directory, 4)
+    this.#environment = environment
     this.#data = openTable(this.#environment, 'data')
     this.#positions = openTable(this.#environment, 'positions')
   }

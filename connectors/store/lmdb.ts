@@ -44,7 +44,7 @@ const scanBatch = 1000
 
 /** Opens the embedded store. @throws SIDESTREAM_FILE_UNREADABLE */
 export async function openLmdbStore(options: LmdbStoreOptions): Promise<Store> {
-  return new LmdbStore(options)
+  return new LmdbStore(options, await openEnvironment(options.directory, mostSlots + 2))
 }
 
 class LmdbStore implements Store {
@@ -61,11 +61,11 @@ class LmdbStore implements Store {
   #closed = false
   #closing: Promise<void> | undefined
 
-  constructor({ directory, clock, mapSizeBytes = Infinity }: LmdbStoreOptions) {
+  constructor({ directory, clock, mapSizeBytes = Infinity }: LmdbStoreOptions, environment: Environment) {
     this.#directory = directory
     this.#clock = clock
     this.#mostBytes = mapSizeBytes
-    this.#environment = openEnvironment(directory, mostSlots + 2)
+    this.#environment = environment
     this.#meta = openTable(this.#environment, 'meta')
     for (const { key, value } of this.#meta.getRange(within('slot'))) {
       const slot = fromJson<number>(value)

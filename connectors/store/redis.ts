@@ -9,8 +9,7 @@ import { SidestreamError } from '../../schemas/index.ts'
 import { closedError } from '../closed.ts'
 import { checkEntries, checkLabel, checkProject, checkTarget, checkVersion } from './checks.ts'
 import { RedisBuckets } from './redis-buckets.ts'
-import { RedisConnection } from './redis-connection.ts'
-import type { RedisCall } from './redis-connection.ts'
+import type { RedisCall, RedisConnection } from './redis-connection.ts'
 import { redisKeys } from './redis-keys.ts'
 import { checkRedisOptions } from './redis-options.ts'
 import type { RedisStoreOptions } from './redis-options.ts'
@@ -46,6 +45,7 @@ export interface RedisStore extends Store {
  */
 export async function openRedisStore(options: RedisStoreOptions = {}): Promise<RedisStore> {
   checkRedisOptions(options)
+  const { RedisConnection } = await import('./redis-connection.ts') // ioredis is loaded by those who use it
   return new RedisStoreDriver(await RedisConnection.open(options), options.buckets)
 }
 

@@ -4,9 +4,7 @@
  */
 import { SidestreamError } from '../errors.ts'
 import { nearest } from '../problems.ts'
-import { readCsvColumns } from './csv-columns.ts'
-import { readParquetColumns } from './parquet-columns.ts'
-import type { EvenLists } from './parquet-lists.ts'
+import type { EvenLists } from './even-lists.ts'
 import { fileFormat, invalidFile } from './source.ts'
 
 /** What a format gives: some rows of the chosen columns. */
@@ -63,7 +61,11 @@ export async function* readColumns(file: string, options: ReadColumnsOptions = {
   const format = fileFormat(file)
   if (format === 'f32' || format === 'npy')
     throw invalidFile(file, 'holds vectors, not named columns; give a .parquet, .csv or .csv.gz file here')
-  const batches = format === 'parquet' ? readParquetColumns(file, choose, evenLists) : readCsvColumns(file, choose, batchRows)
+  // What reads a format is loaded by those who have a file of it.
+  const batches =
+    format === 'parquet'
+      ? (await import('./parquet-columns.ts')).readParquetColumns(file, choose, evenLists)
+      : (await import('./csv-columns.ts')).readCsvColumns(file, choose, batchRows)
   let before = 0
   for await (const batch of batches) {
     for (let from = 0; from < batch.rows; from += batchRows) {

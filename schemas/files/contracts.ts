@@ -30,8 +30,8 @@ import {
   type TimeUnit,
 } from './cells.ts'
 import { readColumns, type ColumnBatch } from './columns.ts'
-import { writeParquet } from './parquet-columns.ts'
-import type { ParquetColumn } from './parquet-columns.ts'
+import { writeParquet } from './parquet-rows.ts'
+import type { ParquetColumn } from './parquet-rows.ts'
 import { checkBatch, type VectorBatches } from './vectors.ts'
 
 /** Options of every reader of records. */

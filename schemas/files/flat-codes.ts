@@ -5,7 +5,7 @@
 import { cellError, codesCell, idCell } from './cells.ts'
 import { readColumns } from './columns.ts'
 import type { ReadRecordsOptions } from './contracts.ts'
-import { rowOf, type EvenLists } from './parquet-lists.ts'
+import { rowOf, type EvenLists } from './even-lists.ts'
 import { invalidFile } from './source.ts'
 
 /** Codes of some items as flat numbers. */

@@ -10,19 +10,7 @@ import { convertWithDictionary, DEFAULT_PARSERS } from 'hyparquet/src/convert.js
 import { decompressPage, readDataPage, readDataPageV2 } from 'hyparquet/src/datapage.js'
 import { readPlain } from 'hyparquet/src/plain.js'
 import { getTreePath } from 'hyparquet/src/schema.js'
-
-/** Rows of equal length. */
-export interface EvenLists {
-  /** Numbers of each row. */
-  readonly width: number
-  /** Row-major, shape [rows, width]. */
-  readonly values: Int32Array | Float32Array | Float64Array
-}
-
-/** A row as the general reader gives it. */
-export function rowOf({ width, values }: EvenLists, row: number): number[] {
-  return Array.from(values.subarray(row * width, (row + 1) * width))
-}
+import type { EvenLists } from './even-lists.ts'
 
 type Decoder = Parameters<typeof readDataPage>[2]
 

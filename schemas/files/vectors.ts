@@ -13,7 +13,7 @@ import { SidestreamError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import { cellError, idCell, vectorCell } from './cells.ts'
 import { readColumns } from './columns.ts'
-import { rowOf, type EvenLists } from './parquet-lists.ts'
+import { rowOf, type EvenLists } from './even-lists.ts'
 import { float16ToFloat32, readNpyHeader, type NpyDtype } from './npy.ts'
 import { fileError, fileExists, fileFormat, invalidFile, openRandomAccess, writeWhole, type RandomAccessFile } from './source.ts'
 

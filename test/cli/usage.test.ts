@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test'
 
 import { Command } from 'commander'
 
-import { waitOption } from '../../cli/options.ts'
+import { waitOption } from '../../cli/wait-option.ts'
 import { kafkaLogDefaults } from '../../connectors/index.ts'
 import { refuses, run, runFailing, runJson } from './command.ts'
 import { writeConfig } from './shop.ts'
