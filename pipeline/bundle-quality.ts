@@ -3,7 +3,7 @@
  * Invariant: judged are the codes that will be published; a threshold that nothing stands behind passes, and is told.
  */
 
-import { qualityGate, qualityGateReason, qualityReport, SemanticIdEncoder, throughNetworkInTurns } from '../semantic-ids/index.ts'
+import { qualityGate, qualityGateReason, qualityReport, throughNetworkInTurns } from '../semantic-ids/index.ts'
 import type { Bundle, QualityGateRow, QualityGateRules, QualityRow } from '../semantic-ids/index.ts'
 import { SidestreamError } from '../schemas/index.ts'
 import type { BundleInput, LiveIds } from './refresh-bundles.ts'
@@ -17,13 +17,19 @@ export interface BundleQuality {
 
 /**
  * Measures a bundle and asks the gate.
+ * @param codes - that it gives the items of the cut, row-major, shape [items, levels]
  * @param live - left out for first codebooks
  * @throws SIDESTREAM_GUARD_REFUSED with figures and gate as details, unless the guard only reports
  */
-export async function judgeBundle(input: BundleInput, bundle: Bundle, live: LiveIds | undefined): Promise<BundleQuality> {
+export async function judgeBundle(
+  input: BundleInput,
+  bundle: Bundle,
+  codes: Uint16Array,
+  live: LiveIds | undefined,
+): Promise<BundleQuality> {
   const { project, plan } = input
   const { logger, config } = project
-  const rows = await measured(input, bundle, live)
+  const rows = await measured(input, bundle, codes, live)
   const { rules, notJudged } = usableRules(config.semanticIds.gate, rows, live !== undefined && isSameSpace(bundle, live.bundle))
   const gate = qualityGate(rules, rows)
   for (const { figure, rule, verdict } of gate) if (verdict === 'insufficient') notJudged.push(`${figure}.${rule}`)
@@ -54,12 +60,10 @@ function isSameSpace(bundle: Bundle, live: Bundle): boolean {
   return bundle.origin.idSpace === live.origin.idSpace
 }
 
-async function measured(input: BundleInput, bundle: Bundle, live: LiveIds | undefined): Promise<readonly QualityRow[]> {
+async function measured(input: BundleInput, bundle: Bundle, codes: Uint16Array, live: LiveIds | undefined): Promise<readonly QualityRow[]> {
   const { project, content, vectors, dim, labels } = input
   const { threads } = project.config.training
   const wanted = Object.keys(project.config.semanticIds.gate)
-  const encoder = await SemanticIdEncoder.create(bundle, { threads })
-  const { codes } = await encoder.encode(vectors, content.ids).finally(() => encoder.close())
   const { sizes } = bundle.codebooks
   const comparable = live !== undefined && live.bundle.codebooks.sizes.join() === sizes.join()
   const report = await qualityReport(

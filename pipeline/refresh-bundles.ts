@@ -13,12 +13,13 @@ import {
   SemanticIdEncoder,
   withinCapacity,
 } from '../semantic-ids/index.ts'
-import type { Bundle, BundleOrigin, ChurnBudget, CollisionOptions } from '../semantic-ids/index.ts'
+import type { Bundle, BundleOrigin, ChurnBudget, CollisionOptions, RememberedCodes } from '../semantic-ids/index.ts'
 import { bundleName } from './bundles.ts'
 import type { ControlBody } from './control-records.ts'
 import type { ContentRows } from './embedder.ts'
 import type { Project } from './project.ts'
 import { isRebase, quantizerOptions } from './quantizer.ts'
+import type { SidRefreshed } from './sid-refresh.ts'
 
 /** What is quantized, and on whose behalf. */
 export interface BundleInput {
@@ -42,8 +43,20 @@ export interface LiveIds {
   readonly vectors: Float32Array
   /** IDs at the cut by the live head and bundle, row-major, shape [items, levels]. */
   readonly codes: Uint16Array
+  /** Those IDs, and the last ones of items that are away. */
+  readonly remembered: RememberedCodes
   /** Positive interactions of each item lately, shape [items]. */
   readonly traffic: Float64Array
+}
+
+/** The IDs that will be published of the items of the cut, row-major, shape [items, levels]. */
+export async function codesOfCut({ project, content, vectors }: BundleInput, bundle: Bundle): Promise<Uint16Array> {
+  const encoder = await SemanticIdEncoder.create(bundle, { threads: project.config.training.threads })
+  try {
+    return (await encoder.encode(vectors, content.ids)).codes
+  } finally {
+    await encoder.close()
+  }
 }
 
 /** Codebooks where there were none. */
@@ -66,13 +79,7 @@ export async function firstBundle(input: BundleInput): Promise<Bundle> {
     },
   })
   if (collisions === undefined) return free
-  const encoder = await SemanticIdEncoder.create(free, { threads: project.config.training.threads })
-  try {
-    const { codes } = await encoder.encode(vectors)
-    return withinCapacity(free, { ids: content.ids, vectors }, codes, collisions).bundle
-  } finally {
-    await encoder.close()
-  }
+  return withinCapacity(free, { ids: content.ids, vectors }, await codesOfCut(input, free), collisions).bundle
 }
 
 /** The next codebooks: refreshed, or fitted anew where the configuration names another ID space. */
@@ -84,15 +91,13 @@ export async function nextBundle(input: BundleInput, live: LiveIds): Promise<Bun
   return isRebase(config, live.bundle) ? rebasedBundle(input, live, config.semanticIds.idSpace!) : refreshedBundle(input, live)
 }
 
-async function refreshedBundle(input: BundleInput, { bundle, codes, traffic }: LiveIds): Promise<Bundle> {
+async function refreshedBundle(input: BundleInput, { bundle, remembered, traffic }: LiveIds): Promise<Bundle> {
   const { project, plan, content, vectors, signal } = input
   const { distortionCeiling, iterations, balance } = project.config.semanticIds
-  const levels = bundle.codebooks.sizes.length
-  const parents = ParentCodes.of(content.ids, codes, levels)
   const collisions = collisionsOf(project)
   const budget = budgetOf(project, bundle, traffic)
   const refreshed = await refreshCodebooks(
-    { bundle, parents, ids: content.ids, vectors, weights: traffic },
+    { bundle, parents: remembered.parents, ids: content.ids, vectors, weights: traffic },
     {
       budget,
       seed: seedOf(project),
@@ -121,17 +126,16 @@ async function refreshedBundle(input: BundleInput, { bundle, codes, traffic }: L
       idSpace: bundle.origin.idSpace,
       input: originInput(input),
       training: { algorithm: 'refit-first sticky-lloyd', seed: seedOf(project) },
-      policy: { ...refreshed.policy, kind: 'refresh', churnBudget: budget.full, distortionCeiling },
+      policy: { ...refreshed.policy, items: itemsOf(input, remembered), kind: 'refresh', churnBudget: budget.full, distortionCeiling },
     },
   })
 }
 
-async function rebasedBundle(input: BundleInput, { bundle, codes, traffic }: LiveIds, idSpace: string): Promise<Bundle> {
+async function rebasedBundle(input: BundleInput, { bundle, remembered, traffic }: LiveIds, idSpace: string): Promise<Bundle> {
   const { project, content, vectors, dim, signal } = input
-  const parents = ParentCodes.of(content.ids, codes, bundle.codebooks.sizes.length)
   const collisions = collisionsOf(project)
   const rebased = await rebaseCodebooks(
-    { dim, idSpace: bundle.origin.idSpace, parents, ids: content.ids, vectors, weights: traffic },
+    { dim, idSpace: bundle.origin.idSpace, parents: remembered.parents, ids: content.ids, vectors, weights: traffic },
     {
       idSpace,
       fit: quantizerOptions(project.config, signal),
@@ -147,8 +151,19 @@ async function rebasedBundle(input: BundleInput, { bundle, codes, traffic }: Liv
     parents: ParentCodes.empty(rebased.codebooks.sizes.length),
     ...(collisions && { collisions }),
     ...(rebased.moves && { moves: rebased.moves }),
-    origin: { parent: null, idSpace, input: originInput(input), training: rebased.training, policy: rebased.policy },
+    origin: {
+      parent: null,
+      idSpace,
+      input: originInput(input),
+      training: rebased.training,
+      policy: { ...rebased.policy, items: itemsOf(input, remembered) },
+    },
   })
+}
+
+/** As `sid refresh` counts them; every item of the cut has an ID of the live version, so none is new. */
+function itemsOf({ content: { ids } }: BundleInput, { parents, returned, forgotten }: RememberedCodes): SidRefreshed['items'] {
+  return { known: ids.length, returned, fresh: 0, vanished: parents.rows - ids.length, forgotten }
 }
 
 /** Bounds of the configuration; those of levels that the IDs do not have yet come with a re-base, that of traffic waits for some. */

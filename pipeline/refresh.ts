@@ -7,12 +7,13 @@
 import { pickCandidate } from '../distill/index.ts'
 import type { Head, Judgement } from '../distill/index.ts'
 import { readVersion } from '../features/index.ts'
-import { bundleToParts } from '../semantic-ids/index.ts'
+import { bundleToParts, ParentCodes } from '../semantic-ids/index.ts'
 import type { Bundle } from '../semantic-ids/index.ts'
 import { isSidestreamError, semanticIdView, SidestreamError } from '../schemas/index.ts'
 import { judgeBundle } from './bundle-quality.ts'
 import { bundleName, readBundle } from './bundles.ts'
 import { readCatalogue, readLabels } from './catalogue.ts'
+import { dropCutCodes, rememberedCodes, writeCutCodes } from './cut-codes.ts'
 import type { ControlLog } from './control.ts'
 import type { ControlBody, ControlEntry } from './control-records.ts'
 import { Embedder } from './embedder.ts'
@@ -21,7 +22,7 @@ import { judgeWindow } from './judge-window.ts'
 import type { OwnerLanes } from './owner-lanes.ts'
 import type { Project } from './project.ts'
 import { checkRenewal } from './quantizer.ts'
-import { firstBundle, nextBundle, type LiveIds } from './refresh-bundles.ts'
+import { codesOfCut, firstBundle, nextBundle, type LiveIds } from './refresh-bundles.ts'
 import { targetCounts } from './samples-state.ts'
 import { bootstrapHead, checkpointRound, listCheckpoints, readCheckpoint, writeBootstrapHead } from './training.ts'
 import type { Versions } from './versions.ts'
@@ -194,9 +195,12 @@ async function bundleOfBuild(context: RefreshContext, plan: BuildPlan, head: Hea
   const live = parent && (await liveIds(context, plan, content, parent, vectors))
   const made = live === undefined ? await firstBundle(input) : await nextBundle(input, live)
   const { origin } = made
-  const bundle = { ...made, origin: { ...origin, policy: { ...origin.policy, ...(await judgeBundle(input, made, live)) } } }
+  const codes = await codesOfCut(input, made)
+  const bundle = { ...made, origin: { ...origin, policy: { ...origin.policy, ...(await judgeBundle(input, made, codes, live)) } } }
   const { parts, about } = bundleToParts(bundle)
+  await writeCutCodes(project, plan.version, ParentCodes.of(content.ids, codes, bundle.codebooks.sizes.length))
   await project.artifacts.write(name, parts, about)
+  await dropCutCodes(project, plan)
   return bundle
 }
 
@@ -240,5 +244,6 @@ async function liveIds(
   // No longer than rows are kept for the judge.
   const from = clock.roundOf(plan.cutTs - Math.max(everyMs, 2 * evalWindowMs))
   const targets = targetCounts(state, project.codec, from, clock.roundOf(plan.cutTs))
-  return { bundle, codes, vectors, traffic: Float64Array.from(content.ids, (id) => targets.get(id) ?? 0) }
+  const remembered = await rememberedCodes(project, { version: plan.parent!, bundle }, content.ids, codes)
+  return { bundle, codes, vectors, remembered, traffic: Float64Array.from(content.ids, (id) => targets.get(id) ?? 0) }
 }

@@ -1,5 +1,6 @@
 /**
- * The parent version's semantic IDs at the cut: item id to codes, compact enough to travel inside a bundle.
+ * The parent version's semantic IDs at the cut, and the last ones of items that are away (`withVanished`): item id to codes, compact enough
+ * to travel inside a bundle.
  * Invariant: equal contents give equal bytes, whatever order they came in.
  *
  * Bytes, little-endian: "SSPC", uint8 format (1), uint8 levels, uint16 zero, uint32 rows, uint32 length of the ids; then

@@ -80,5 +80,7 @@ export function isRoundStep(name: string): boolean {
 
 /** Steps of versions, from the decision to build to rollback and outbox. They come in one order in every run. */
 export function isVersionStep(name: string): boolean {
-  return /^(control (build|judged|done)|artifact (codebooks|heads\/bootstrap)|activate|rollback|record|move) /.test(name.replace('/', ' '))
+  return /^(control (build|judged|done)|artifact (cut-codes|codebooks|heads\/bootstrap)|activate|rollback|record|move) /.test(
+    name.replace('/', ' '),
+  )
 }
