@@ -1,9 +1,11 @@
 /**
  * Watches at the end of every round how the live codebooks serve the items that came after them, and proposes a refresh.
  * Invariant: what it says is a function of the catalogue as of the round's end and of the live version; it starts nothing. Items are
- * encoded once for each version and content, so a round costs a walk over the catalogue and its new items.
+ * encoded once for each version and content, so a round costs a walk over the catalogue and its new items. Between rounds it holds a
+ * thread, which takes longer to start than few items take to encode, and no model.
  */
 
+import { ComputeWorker } from '../compute/index.ts'
 import type { VersionRecord } from '../features/index.ts'
 import { driftFigures, driftReasons, squaredErrors, throughNetwork } from '../semantic-ids/index.ts'
 import type { Bundle, DriftFigures, WatchedItem } from '../semantic-ids/index.ts'
@@ -42,6 +44,7 @@ export class DriftWatch {
   readonly #encoded = new Map<string, Encoded>()
   /** Version and reasons that were told. */
   #told = ''
+  #worker: ComputeWorker | undefined
 
   constructor(project: Project, state: State) {
     this.#project = project
@@ -68,6 +71,11 @@ export class DriftWatch {
       )
     }
     this.#told = told
+  }
+
+  /** Ends its thread. Later looks would fail. */
+  async close(): Promise<void> {
+    await this.#worker?.close()
   }
 
   /** Encodes what is not known yet in this content, and forgets what is gone. */
@@ -105,6 +113,7 @@ export class DriftWatch {
       views: embeddedViews(config),
       semanticIdView: semanticIdView(config),
       threads: config.training.threads,
+      worker: (this.#worker ??= new ComputeWorker({ name: 'drift' })),
     })
   }
 

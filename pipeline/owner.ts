@@ -150,6 +150,7 @@ export class Owner {
     await this.#loop
     await this.#commands.stop()
     await this.#training.close()
+    await this.drift.close()
     await this.lanes.stop()
   }
 

@@ -1,6 +1,8 @@
 /** What the daemon watches of its semantic IDs while items come: it proposes a refresh, and starts none. */
 import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict'
+import { syncBuiltinESMExports } from 'node:module'
 import { test } from 'node:test'
+import threads from 'node:worker_threads'
 import type { SourceEvent } from '../../schemas/index.ts'
 import { clicks, contentOf, hourMs, itemIds, items, onDisk, startTs, TestProject, tombstoneOf, wantedItems } from './fixture.ts'
 
@@ -86,4 +88,36 @@ test('the same stream gives the same figures, with a restart in between too; wit
   await off.bootstrap()
   await roundWith(off, 1, items(6, startTs + hourMs, wantedItems))
   strictEqual(await driftOf(off), null)
+})
+
+test('all rounds are looked at in one thread, which ends with the daemon', async (t) => {
+  const open: string[] = []
+  const started: string[] = []
+  const { Worker } = threads
+  t.after(() => {
+    threads.Worker = Worker
+    syncBuiltinESMExports()
+  })
+  threads.Worker = class extends Worker {
+    constructor(file: string, options: threads.WorkerOptions) {
+      super(file, options)
+      const { name } = options
+      started.push(name!)
+      open.push(name!)
+      this.once('exit', () => open.splice(open.indexOf(name!), 1))
+    }
+  } as typeof Worker
+  syncBuiltinESMExports()
+  const it = await TestProject.open(t, { changes: { refresh: { watch } } })
+  await it.bootstrap()
+  for (const round of [1, 2, 3]) {
+    await roundWith(it, round, items(4, startTs + round * hourMs, wantedItems + 4 * round))
+    strictEqual((await driftOf(it))!.figures.newItems, 4 * round, 'each round has new items to encode')
+  }
+  deepStrictEqual(
+    [started, open].map((names) => names.filter((name) => name === 'drift').length),
+    [1, 1],
+  )
+  await it.stop()
+  deepStrictEqual(open, [])
 })
