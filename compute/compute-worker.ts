@@ -96,9 +96,11 @@ export class ComputeWorker {
   }
 }
 
-/** Buffers of `tensors` for a transfer list. */
+/** Buffers of `tensors` for a transfer list; shared memory is no one's to give away. */
 export function buffersOf(tensors: Iterable<Tensor>): ArrayBuffer[] {
-  return [...new Set([...tensors].map(({ data }) => data.buffer as ArrayBuffer))]
+  const buffers = new Set<ArrayBuffer>()
+  for (const { data } of tensors) if (data.buffer instanceof ArrayBuffer) buffers.add(data.buffer)
+  return [...buffers]
 }
 
 function failed(message: string, cause?: unknown): SidestreamError {

@@ -6,7 +6,7 @@
 
 export { crc32c } from './kernels/crc32c.ts'
 export { murmur2, partitionForKey } from './kernels/murmur2.ts'
-export { cloneTensor, elementCount, tensor, tensorOf, tensorRows, zeros } from './tensor.ts'
+export { cloneTensor, elementCount, sharedFloat32, tensor, tensorOf, tensorRows, zeros } from './tensor.ts'
 export type { DType, Tensor, TensorData } from './tensor.ts'
 export { findProviders, passedOverText } from './providers.ts'
 export type { FoundProviders } from './providers.ts'

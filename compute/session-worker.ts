@@ -17,6 +17,9 @@ interface OpenSession {
   readonly stateNames: readonly string[]
   /** Fed to `state/<name>` and replaced by `next/<name>` at every run; sessions may share it. */
   readonly state: Record<string, ort.Tensor>
+  readonly held: Record<string, ort.Tensor>
+  /** ONNX Runtime takes no shared memory: copies of what came in it, by input, written over by the next run. */
+  readonly copies: Record<string, Tensor['data']>
 }
 
 // What it would write to stderr by itself comes as an error as well, and holds paths of the machine.
@@ -49,7 +52,7 @@ async function handle(message: Message): Promise<WorkerResult> {
     const state = message.sharesStateOf === undefined ? {} : sessions.get(message.sharesStateOf)?.state
     if (state === undefined) throw new Error('the session whose state is shared is closed')
     const stateNames = session.inputNames.filter((name) => name.startsWith(statePrefix))
-    sessions.set(message.session, { session, outputNames: session.outputNames, stateNames, state })
+    sessions.set(message.session, { session, outputNames: session.outputNames, stateNames, state, held: {}, copies: {} })
     return { tensors: {}, inputNames: session.inputNames, outputNames: session.outputNames }
   }
   const open = sessions.get(message.session)
@@ -57,6 +60,9 @@ async function handle(message: Message): Promise<WorkerResult> {
   switch (message.kind) {
     case 'run':
       return { tensors: await run(open, message.feeds, message.outputs), ...(message.reclaim ? { reclaimed: message.feeds } : {}) }
+    case 'hold':
+      for (const [name, tensor] of Object.entries(message.feeds)) open.held[name] = toOrt(tensor)
+      return { tensors: {} }
     case 'set-state':
       for (const [name, tensor] of Object.entries(message.state)) open.state[statePrefix + name] = toOrt(tensor)
       return { tensors: {} }
@@ -113,9 +119,9 @@ function knownProviders(): string[] {
 }
 
 async function run(open: OpenSession, feeds: TensorMap, outputs: readonly string[] | undefined): Promise<TensorMap> {
-  const all: Record<string, ort.Tensor> = {}
+  const all: Record<string, ort.Tensor> = { ...open.held }
   for (const name of open.stateNames) all[name] = open.state[name]!
-  for (const [name, tensor] of Object.entries(feeds)) all[name] = toOrt(tensor)
+  for (const [name, tensor] of Object.entries(feeds)) all[name] = toOrt(isShared(tensor) ? ownCopy(tensor, name, open.copies) : tensor)
   const steps = open.stateNames.length > 0
   const wanted = outputs ?? open.outputNames.filter((name) => !steps || !name.startsWith(nextPrefix))
   const fetched = steps ? [...wanted, ...open.outputNames.filter((name) => name.startsWith(nextPrefix))] : wanted
@@ -143,6 +149,18 @@ function ortOptions({ threads, optimization, providers }: Required<SessionOption
 
 function toOrt({ dtype, dims, data }: Tensor): ort.Tensor {
   return new ort.Tensor(dtype, data as never, dims)
+}
+
+function isShared({ data }: Tensor): boolean {
+  return data.buffer instanceof SharedArrayBuffer
+}
+
+function ownCopy({ dtype, dims, data }: Tensor, name: string, copies: Record<string, Tensor['data']>): Tensor {
+  const known = copies[name]
+  const copy = known !== undefined && known.length === data.length ? known : data.slice()
+  if (copy === known) copy.set(data as never)
+  else copies[name] = copy
+  return { dtype, dims, data: copy }
 }
 
 function fromOrt(value: ort.Tensor): Tensor {

@@ -39,6 +39,14 @@ export class Session {
     return this.#session.run(feeds, options)
   }
 
+  /**
+   * Feeds every later run with these (copied), unless it brings its own: what stays the same from run to run crosses threads once.
+   * @throws as `run`
+   */
+  hold(feeds: Readonly<Record<string, Tensor>>): Promise<void> {
+    return this.#session.hold(feeds)
+  }
+
   /** Ends the session after the runs under way, and its thread if it is its own. */
   close(): Promise<void> {
     return this.#session.close()

@@ -56,6 +56,11 @@ export function tensor<T extends DType>(dtype: T, dims: readonly number[], data:
   return { dtype, dims, data }
 }
 
+/** Zeros in memory that threads share; see `Session.run`. */
+export function sharedFloat32(length: number): Float32Array {
+  return new Float32Array(new SharedArrayBuffer(length * Float32Array.BYTES_PER_ELEMENT))
+}
+
 /** A tensor of zeros. */
 export function zeros<T extends DType>(dtype: T, dims: readonly number[]): Tensor<T> {
   return { dtype, dims, data: new arrayClasses[dtype](elementCount(dims)) as TensorData[T] }

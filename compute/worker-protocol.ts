@@ -46,6 +46,8 @@ export type Request =
       /** Whether the feeds' buffers come back with the answer. */
       readonly reclaim: boolean
     }
+  /** Inputs that every later run of the session is fed with, unless it brings its own. */
+  | { readonly kind: 'hold'; readonly session: number; readonly feeds: TensorMap }
   /** States not named stay as they are. */
   | { readonly kind: 'set-state'; readonly session: number; readonly state: TensorMap }
   | { readonly kind: 'get-state'; readonly session: number }

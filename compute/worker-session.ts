@@ -21,7 +21,8 @@ export interface RunOptions {
   readonly outputs?: readonly string[]
   /**
    * Gives the input buffers away instead of copying them: the caller's arrays, and every other view on the same
-   * buffers, are empty afterwards. @default false
+   * buffers, are empty afterwards. Those in shared memory (`sharedFloat32`) stay the caller's, who leaves them as they are until
+   * the run is done. @default false
    */
   readonly transfer?: boolean
   /**
@@ -85,6 +86,12 @@ export class WorkerSession {
     const { tensors, reclaimed } = await this.#ask(request, buffersOf(Object.values(sent)))
     if (reclaimed !== undefined) reclaim?.(reclaimed)
     return tensors
+  }
+
+  /** Feeds every later run with these (copied), unless it brings its own. @throws SIDESTREAM_SESSION_FAILED, SIDESTREAM_CLOSED */
+  async hold(feeds: Readonly<Record<string, Tensor>>): Promise<void> {
+    const sent = copies(feeds)
+    await this.#ask({ kind: 'hold', session: this.#id, feeds: sent }, buffersOf(Object.values(sent)))
   }
 
   /** Replaces the states named (copied); others stay. */

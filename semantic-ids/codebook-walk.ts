@@ -4,7 +4,7 @@
  * with any number of threads.
  */
 
-import { cloneTensor, Graph, tensorOf, toModel, type Tensor } from '../compute/index.ts'
+import { Graph, tensorOf, toModel, type Tensor } from '../compute/index.ts'
 import { usesBeam } from './beam.ts'
 import { vectorDimOf, type Codebooks, type EncodeSettings, type Quantizer } from './codebooks.ts'
 import { appendWalk, levelTables, tableShapes, type LevelValues } from './encode-graph.ts'
@@ -12,7 +12,7 @@ import type { Sticky } from './encode.ts'
 import { encodeModel } from './encode-model.ts'
 import { appendNetwork } from './network.ts'
 import { settle } from './settle.ts'
-import { batchRowsFor, codeTensor, rowTensor, WalkPool, type Crew, type Spare } from './walk-pool.ts'
+import { batchRowsFor, codeTensor, WalkPool, type Crew } from './walk-pool.ts'
 import { switchingCost, type StickyValues } from './walk-values.ts'
 
 /** What a walk is made for: codebooks may change in their numbers from run to run, never in their shape. */
@@ -53,8 +53,8 @@ export class CodebookWalk {
   }
 
   /**
-   * Settled codes of all rows.
-   * @param vectors - row-major float32, shape [rows, dim], dim that of the network's input if there is one
+   * Settled codes of all rows. One run at a time: its codebooks are those of the walk until it is done.
+   * @param vectors - row-major float32, shape [rows, dim], dim that of the network's input if there is one; best in shared memory
    * @param codebooks - of the shape that the walk was made for
    * @param onRows - called in row order, while rows behind are computed
    * @returns row-major, shape [rows, levels]
@@ -73,15 +73,12 @@ export class CodebookWalk {
     const ends = new Map<number, number>()
     let told = 0
     const pool = this.#pool ?? (await this.#open(quantizer, sticky))
-    const shared = this.#pool === undefined ? () => ({}) : this.#feeds(codebooks, sticky)
     try {
+      await this.#pool?.hold(this.#tables(codebooks, sticky))
       await pool.run(
-        rows,
-        (from, to, spare) => ({
-          ...shared(spare),
-          vectors: rowTensor(vectors, dim, from, to, spare['vectors']),
-          ...(sticky ? { old: codeTensor(sticky.old, levels, from, to) } : {}),
-        }),
+        vectors,
+        dim,
+        (from, to): Record<string, Tensor> => (sticky ? { old: codeTensor(sticky.old, levels, from, to) } : {}),
         (from, to, outputs) => {
           const proposal = { codes: outputs['codes']!.data as Int32Array, margins: outputs['margins']!.data as Float32Array }
           const parent = sticky && { old: sticky.old.subarray(from * levels, to * levels), delta: sticky.delta }
@@ -103,21 +100,18 @@ export class CodebookWalk {
     return WalkPool.create(encodeModel(quantizer, sticky?.delta), batchRowsFor(quantizer), this.#crew)
   }
 
-  /** Makes the inputs that every batch of a run shares. */
-  #feeds({ dim, sizes, levels, penalties }: Codebooks, sticky: Sticky | undefined): (spare: Spare) => Record<string, Tensor> {
-    const tables = levels.map((level, index) => levelTables(level, sizes[index]!, dim, penalties?.[index]))
-    const cost = switchingCost(sticky?.delta ?? 0)
-    return (spare) => {
-      const feeds: Record<string, Tensor> = {}
-      for (const [level, { scores, words, penalties: costs }] of tables.entries()) {
-        feeds[`scores${level}`] = spare[`scores${level}`] ?? cloneTensor(scores)
-        if (level + 1 < sizes.length || keepsWhole(this.#shape, this.#sticky))
-          feeds[`words${level}`] = spare[`words${level}`] ?? cloneTensor(words)
-        if (costs !== undefined) feeds[`penalties${level}`] = spare[`penalties${level}`] ?? cloneTensor(costs)
-      }
-      if (!this.#sticky) return feeds
-      return { ...feeds, factor: tensorOf('float32', [], [cost.factor]), slack: tensorOf('float32', [], [cost.slack]) }
+  /** The inputs that every batch of a run shares. */
+  #tables({ dim, sizes, levels, penalties }: Codebooks, sticky: Sticky | undefined): Record<string, Tensor> {
+    const feeds: Record<string, Tensor> = {}
+    for (const [level, codebook] of levels.entries()) {
+      const { scores, words, penalties: costs } = levelTables(codebook, sizes[level]!, dim, penalties?.[level])
+      feeds[`scores${level}`] = scores
+      if (level + 1 < sizes.length || keepsWhole(this.#shape, this.#sticky)) feeds[`words${level}`] = words
+      if (costs !== undefined) feeds[`penalties${level}`] = costs
     }
+    if (!this.#sticky) return feeds
+    const cost = switchingCost(sticky?.delta ?? 0)
+    return { ...feeds, factor: tensorOf('float32', [], [cost.factor]), slack: tensorOf('float32', [], [cost.slack]) }
   }
 }
 

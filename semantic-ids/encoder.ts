@@ -9,7 +9,7 @@ import type { Bundle } from './bundle.ts'
 import { requireFinite, rowsOf, vectorDimOf } from './codebooks.ts'
 import { encodeModel } from './encode-model.ts'
 import { originsOf, settle, type Proposal } from './settle.ts'
-import { batchRowsFor, codeTensor, Crew, rowTensor, WalkPool } from './walk-pool.ts'
+import { batchRowsFor, codeTensor, Crew, WalkPool } from './walk-pool.ts'
 
 export interface EncoderOptions {
   /**
@@ -93,11 +93,9 @@ export class SemanticIdEncoder {
     const origins = new Array<SidOrigin>(rows)
     let rechecked = 0
     await this.#pool.run(
-      rows,
-      (from, to, spare) => ({
-        vectors: rowTensor(vectors, dim, from, to, spare['vectors']),
-        ...(sticky ? { old: codeTensor(old, levels, from, to) } : {}),
-      }),
+      vectors,
+      dim,
+      (from, to) => (sticky ? { old: codeTensor(old, levels, from, to) } : {}),
       (from, to, outputs) => {
         const proposal = { codes: outputs['codes']!.data as Int32Array, margins: outputs['margins']!.data as Float32Array }
         const batch = vectors.subarray(from * dim, to * dim)

@@ -5,6 +5,7 @@
  */
 
 import { createHash } from 'node:crypto'
+import { sharedFloat32 } from '../compute/index.ts'
 import { otherState } from './array-bytes.ts'
 import { attractedTo } from './attraction.ts'
 import { checkedBalance, type BalanceOptions } from './balanced.ts'
@@ -96,7 +97,8 @@ export async function fitSample(sample: FitSample, dim: number, options: FitOpti
   const fingerprint = fingerprintOf(sample, options, rounds, mostPasses)
   const run: LevelRun = { dim, options, balance, scale: Math.sqrt(energy / rows), fingerprint, rule, rounds, passes: mostPasses }
   const before = options.resume && resumedState(options.resume, fingerprint)
-  const residual = x === sample.vectors || rule.ownResiduals ? x.slice() : x
+  const residual = sharedFloat32(x.length)
+  residual.set(x)
   const lengths = new Float64Array(rows).fill(1)
   let levels: FittedLevel[] = []
   const codesByLevel: Uint16Array[] = []

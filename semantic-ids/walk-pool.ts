@@ -4,7 +4,7 @@
  * on how many workers there are.
  */
 
-import { ComputeWorker, Session, tensor, type Tensor } from '../compute/index.ts'
+import { ComputeWorker, Session, sharedFloat32, tensor, type Tensor } from '../compute/index.ts'
 import { usesBeam } from './beam.ts'
 import type { Quantizer } from './codebooks.ts'
 import { tableShapes } from './encode-graph.ts'
@@ -22,9 +22,6 @@ export function batchRowsFor({ codebooks, settings }: Pick<Quantizer, 'codebooks
 
 /** A row range and the answer of its run. */
 export type TakeBatch = (from: number, to: number, outputs: Readonly<Record<string, Tensor>>) => void
-
-/** Inputs of a batch that is done. */
-export type Spare = Readonly<Record<string, Tensor>>
 
 /** Threads that several pools share. Whoever makes a crew closes it. */
 export class Crew {
@@ -58,35 +55,35 @@ export class WalkPool {
     await Promise.all(this.#sessions.map((session) => session.close()))
   }
 
+  /** Feeds every later run with these (copied). */
+  async hold(feeds: Readonly<Record<string, Tensor>>): Promise<void> {
+    await Promise.all(this.#sessions.map((session) => session.hold(feeds)))
+  }
+
   /**
    * Runs all rows; `take` is called once per batch, in no particular order, in this thread.
-   * @param feed - inputs of rows [from, to); their buffers are given away. `spare` are the inputs of a batch of this run that is done,
-   *   as they were fed: what does not change from batch to batch may be fed again, what does may be written over. Made anew for every
-   *   batch they are garbage of half a megabyte each.
+   * @param vectors - row-major float32, shape [rows, dim]; in shared memory they are read where they are
+   * @param feed - inputs of rows [from, to) beside them; their buffers are given away
    */
-  async run(rows: number, feed: (from: number, to: number, spare: Spare) => Record<string, Tensor>, take: TakeBatch): Promise<void> {
+  async run(vectors: Float32Array, dim: number, feed: (from: number, to: number) => Record<string, Tensor>, take: TakeBatch): Promise<void> {
+    const rows = vectors.length / dim
+    const isShared = vectors.buffer instanceof SharedArrayBuffer
     let next = 0
     const drain = async (session: Session): Promise<void> => {
-      let spare: Spare = {}
+      const slot = isShared ? undefined : sharedFloat32(Math.min(rows, this.batchRows) * dim)
       while (next < rows) {
         const from = next
         const to = Math.min(rows, from + this.batchRows)
         next = to
-        const reclaim = (feeds: Spare): void => void (spare = feeds)
-        take(from, to, await session.run(feed(from, to, spare), { transfer: true, reclaim }))
+        const batch = vectors.subarray(from * dim, to * dim)
+        slot?.set(batch)
+        const input = tensor('float32', [to - from, dim], slot?.subarray(0, batch.length) ?? batch)
+        take(from, to, await session.run({ ...feed(from, to), vectors: input }, { transfer: true }))
       }
     }
     // Two batches under way per worker: the next one waits in its queue while this one is computed.
     await Promise.all(this.#sessions.flatMap((session) => [drain(session), drain(session)]))
   }
-}
-
-/** Rows [from, to) of a row-major array as a tensor of their own. @param spare - written over where it is as large */
-export function rowTensor(values: Float32Array, dim: number, from: number, to: number, spare?: Tensor): Tensor<'float32'> {
-  const rows = values.subarray(from * dim, to * dim)
-  if (!(spare?.data instanceof Float32Array) || spare.data.length !== rows.length) return tensor('float32', [to - from, dim], rows.slice())
-  spare.data.set(rows)
-  return tensor('float32', [to - from, dim], spare.data)
 }
 
 /** Rows [from, to) of codes as a tensor of their own. */
