@@ -52,7 +52,7 @@ export { fillNormal, fillUniform, philox, shuffle, uniform, uniformInt } from '.
 export { kendallTau } from './kernels/rank-correlation.ts'
 export type { KendallTau } from './kernels/rank-correlation.ts'
 export { ranksOf } from './kernels/ranks.ts'
-export { covariance, dot, meanRow, normalizeRows } from './kernels/rows.ts'
+export { addScaled, covariance, dot, meanRow, normalizeRows, squaredNormAt, subtractRow } from './kernels/rows.ts'
 export { SeparabilityCounter } from './kernels/separability.ts'
 export type { Separability } from './kernels/separability.ts'
 export { topK, topKByDot } from './kernels/top-k.ts'

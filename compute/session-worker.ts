@@ -59,7 +59,7 @@ async function handle(message: Message): Promise<WorkerResult> {
   if (open === undefined) throw new Error('the session is closed')
   switch (message.kind) {
     case 'run':
-      return { tensors: await run(open, message.feeds, message.outputs), ...(message.reclaim ? { reclaimed: message.feeds } : {}) }
+      return { tensors: await runAll(open, message), ...(message.reclaim ? { reclaimed: message.feeds } : {}) }
     case 'hold':
       for (const [name, tensor] of Object.entries(message.feeds)) open.held[name] = toOrt(tensor)
       return { tensors: {} }
@@ -116,6 +116,32 @@ async function faultOf(model: Uint8Array, provider: string): Promise<string | un
 
 function knownProviders(): string[] {
   return ort.listSupportedBackends().map(({ name }) => name)
+}
+
+async function runAll(open: OpenSession, { feeds, outputs, batch }: Extract<Message, { kind: 'run' }>): Promise<TensorMap> {
+  const rows = Math.max(...Object.values(feeds).map(({ dims }) => dims[0] ?? 0))
+  if (batch === undefined || rows <= batch) return run(open, feeds, outputs)
+  const joined: TensorMap = {}
+  for (let from = 0; from < rows; from += batch) {
+    const to = Math.min(rows, from + batch)
+    const cut = Object.entries(feeds).map(([name, tensor]): [string, Tensor] => [name, rowsOf(tensor, from, to)])
+    for (const [name, part] of Object.entries(await run(open, Object.fromEntries(cut), outputs))) {
+      const whole = (joined[name] ??= emptyLike(part, rows))
+      const width = part.data.length / (to - from)
+      whole.data.set(part.data as never, from * width)
+    }
+  }
+  return joined
+}
+
+function rowsOf({ dtype, dims, data }: Tensor, from: number, to: number): Tensor {
+  const width = data.length / dims[0]!
+  return { dtype, dims: [to - from, ...dims.slice(1)], data: data.subarray(from * width, to * width) as Tensor['data'] }
+}
+
+function emptyLike({ dtype, dims, data }: Tensor, rows: number): Tensor {
+  const all = new (data.constructor as new (length: number) => Tensor['data'])((data.length / dims[0]!) * rows)
+  return { dtype, dims: [rows, ...dims.slice(1)], data: all }
 }
 
 async function run(open: OpenSession, feeds: TensorMap, outputs: readonly string[] | undefined): Promise<TensorMap> {

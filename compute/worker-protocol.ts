@@ -43,6 +43,8 @@ export type Request =
       readonly session: number
       readonly feeds: TensorMap
       readonly outputs: readonly string[] | undefined
+      /** Rows at a time, see `RunOptions.batch`. */
+      readonly batch: number | undefined
       /** Whether the feeds' buffers come back with the answer. */
       readonly reclaim: boolean
     }

@@ -26,6 +26,11 @@ export interface RunOptions {
    */
   readonly transfer?: boolean
   /**
+   * Runs the model over so many rows at a time: inputs of this run are cut along their first axis, outputs put together along theirs.
+   * Many small runs in one message; numbers are those of runs one by one. @default all rows at once
+   */
+  readonly batch?: number
+  /**
    * Given the input buffers back when the run is done, as new arrays over the same memory. Big inputs that are made for
    * every run otherwise cost more garbage collection than their run does. Only with `transfer`.
    */
@@ -80,9 +85,9 @@ export class WorkerSession {
   }
 
   /** @throws SIDESTREAM_SESSION_FAILED, SIDESTREAM_CLOSED */
-  async run(feeds: Readonly<Record<string, Tensor>>, { outputs, transfer = false, reclaim }: RunOptions): Promise<TensorMap> {
+  async run(feeds: Readonly<Record<string, Tensor>>, { outputs, transfer = false, batch, reclaim }: RunOptions): Promise<TensorMap> {
     const sent: TensorMap = transfer ? { ...feeds } : copies(feeds)
-    const request = { kind: 'run', session: this.#id, feeds: sent, outputs, reclaim: transfer && reclaim !== undefined } as const
+    const request = { kind: 'run', session: this.#id, feeds: sent, outputs, batch, reclaim: transfer && reclaim !== undefined } as const
     const { tensors, reclaimed } = await this.#ask(request, buffersOf(Object.values(sent)))
     if (reclaimed !== undefined) reclaim?.(reclaimed)
     return tensors

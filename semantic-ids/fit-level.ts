@@ -5,9 +5,8 @@
  */
 
 import { setImmediate } from 'node:timers/promises'
-import { Clusters } from '../compute/index.ts'
+import { Clusters, squaredNormAt } from '../compute/index.ts'
 import { BalancedPrices, squaredDistances, type BalanceOptions } from './balanced.ts'
-import { squaredNormAt } from './distances.ts'
 import type { ResidualRule } from './residual-rule.ts'
 import { placeSpares, plusPlusSeeds } from './seeding.ts'
 

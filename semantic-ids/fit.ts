@@ -5,12 +5,11 @@
  */
 
 import { createHash } from 'node:crypto'
-import { sharedFloat32 } from '../compute/index.ts'
+import { sharedFloat32, squaredNormAt } from '../compute/index.ts'
 import { otherState } from './array-bytes.ts'
 import { attractedTo } from './attraction.ts'
 import { checkedBalance, type BalanceOptions } from './balanced.ts'
 import { checkQuantizer, checkSizes, codebooksOf } from './codebooks.ts'
-import { squaredNormAt } from './distances.ts'
 import { preparedFloat32 } from './encode.ts'
 import { checkDigits, fitFsq } from './fit-fsq.ts'
 import { fitLevel, type LevelFit, type OnRound } from './fit-level.ts'
@@ -74,7 +73,8 @@ interface LevelRun {
   readonly options: FitOptions
   readonly balance: Required<BalanceOptions> | undefined
   readonly scale: number
-  readonly fingerprint: string
+  /** Made when first asked for: it hashes all rows. */
+  readonly fingerprint: () => string
   readonly rule: ResidualRule
   readonly rounds: Rounds
   /** Most rounds over all rows. */
@@ -94,9 +94,10 @@ export async function fitSample(sample: FitSample, dim: number, options: FitOpti
   const rule = new ResidualRule(dim, settings, crew)
   const rounds = roundsOf(options)
   const mostPasses = refinement?.passes ?? 0
-  const fingerprint = fingerprintOf(sample, options, rounds, mostPasses)
+  let known: string | undefined
+  const fingerprint = (): string => (known ??= fingerprintOf(sample, options, rounds, mostPasses))
   const run: LevelRun = { dim, options, balance, scale: Math.sqrt(energy / rows), fingerprint, rule, rounds, passes: mostPasses }
-  const before = options.resume && resumedState(options.resume, fingerprint)
+  const before = options.resume && resumedState(options.resume, fingerprint())
   const residual = sharedFloat32(x.length)
   residual.set(x)
   const lengths = new Float64Array(rows).fill(1)
@@ -169,14 +170,14 @@ function rowMajor(codesByLevel: readonly Uint16Array[]): Uint16Array {
 
 function tellJoint(round: number, distortion: number, levels: readonly FittedLevel[], { options, fingerprint, rounds }: LevelRun): void {
   const count = levels.length
-  const state = (): Uint8Array => fitStateToBytes({ fingerprint, levels, current: undefined, jointRounds: round })
+  const state = (): Uint8Array => fitStateToBytes({ fingerprint: fingerprint(), levels, current: undefined, jointRounds: round })
   options.onProgress?.({ stage: 'joint', level: count, levels: count, round, rounds: rounds.joint, distortion, ended: false, state })
 }
 
 function tellPass(pass: PassState, distortion: number, jointRounds: number, { options, fingerprint, passes }: LevelRun): void {
   const { levels, done } = pass
   const count = levels.length
-  const state = (): Uint8Array => fitStateToBytes({ fingerprint, levels, current: undefined, jointRounds, passes: pass })
+  const state = (): Uint8Array => fitStateToBytes({ fingerprint: fingerprint(), levels, current: undefined, jointRounds, passes: pass })
   options.onProgress?.({ stage: 'passes', level: count, levels: count, round: done, rounds: passes, distortion, ended: false, state })
 }
 
@@ -234,7 +235,7 @@ async function nextLevel(
       rounds: iterations,
       distortion,
       ended,
-      state: () => fitStateToBytes({ fingerprint, ...state() }),
+      state: () => fitStateToBytes({ fingerprint: fingerprint(), ...state() }),
     })
   const onRound: OnRound = (round, distortion, current) => tell(round, distortion, () => ({ levels, current: current() }))
   const fitted = await fitLevel(residual, dim, size, { level, seed, iterations, balance, scale, rule, resume, onRound, signal })

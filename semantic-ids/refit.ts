@@ -6,6 +6,7 @@
  * first part is kept from round to round and touched only by rows whose code changed; the second needs no vector at all.
  */
 
+import { addScaled } from '../compute/index.ts'
 import { codebooksOf, type Codebooks } from './codebooks.ts'
 
 export class CodeSums {
@@ -140,9 +141,4 @@ function rowsByCode(codes: Int32Array, level: number, levels: number, counts: In
     next[code] = next[code]! + 1
   }
   return { order, starts }
-}
-
-/** to[toAt…] += factor * from[fromAt…] over `dim` numbers. */
-function addScaled(to: Float64Array, toAt: number, from: Float32Array, fromAt: number, dim: number, factor: number): void {
-  for (let j = 0; j < dim; j++) to[toAt + j] = to[toAt + j]! + factor * from[fromAt + j]!
 }

@@ -3,7 +3,7 @@
  * penalties, with residuals as they are or at unit length.
  */
 
-import { normalizeRows } from '../compute/index.ts'
+import { normalizeRows, subtractRow } from '../compute/index.ts'
 import { CodebookWalk, type OnRows } from './codebook-walk.ts'
 import { codebooksOf, encodeDefaults, type Codebooks, type EncodeSettings } from './codebooks.ts'
 import type { Crew } from './walk-pool.ts'
@@ -109,11 +109,7 @@ export class ResidualRule {
 
 /** Takes each row's codeword off it, in place. */
 export function subtractCodewords(residual: Float32Array, dim: number, codebook: Float32Array, codes: Uint16Array): void {
-  for (let row = 0; row < codes.length; row++) {
-    const from = codes[row]! * dim
-    const at = row * dim
-    for (let j = 0; j < dim; j++) residual[at + j] = residual[at + j]! - codebook[from + j]!
-  }
+  for (let row = 0; row < codes.length; row++) subtractRow(residual, row * dim, codebook, codes[row]! * dim, dim)
 }
 
 /** Takes all codewords of each row off it, in place. @param codes - row-major, shape [rows, levels] */

@@ -3,8 +3,7 @@
  * Invariant: same rows in the same order and same seed give the same codewords on every machine.
  */
 
-import { fillNormal, plusPlusRows, uniform } from '../compute/index.ts'
-import { squaredNormAt } from './distances.ts'
+import { fillNormal, plusPlusRows, squaredNormAt, uniform, uniformInt } from '../compute/index.ts'
 
 /** Rows whose squared norm is below this share of the mean are no seeds: a seed near zero attracts most rows for good. */
 const leastSeedShare = 0.05
@@ -19,10 +18,11 @@ const leastSeedRowsPerCode = 4
 const leastSeedRows = 2048
 const mostSeedRows = 4096
 /**
- * Rows of more dims are compared along this many random directions: a draw needs squared distances as weights only, and those are a
- * quarter off at most of the time, at a fraction of the cost (Johnson and Lindenstrauss).
+ * Rows of more dims are compared by a sparse random sketch of this many: a draw needs squared distances as weights only, and those are a
+ * quarter off at most of the time, at a fraction of the cost (Johnson and Lindenstrauss; sparse as by Kane and Nelson).
  */
 const sketchDims = 32
+const sketchBlocks = 4
 /** Length of the step that sets a spare codeword apart, as a share of the vectors' root mean square norm. */
 const spareStep = 1 / 64
 /** Random streams of a level: draws of seeds, steps of spare codewords; directions of sketches, the same at all levels. */
@@ -49,25 +49,42 @@ export function plusPlusSeeds(rows: Float32Array, dim: number, size: number, see
   return seeds
 }
 
-/** Rows less their mean along random directions, scaled so that squared distances are kept on average; equal rows stay equal. */
+/**
+ * Rows less their mean in fewer dims, scaled so that squared distances are kept on average; equal rows stay equal. Every dim is added to
+ * one cell of each block, under a sign of its own.
+ */
 function sketchOf(rows: Float32Array, dim: number, count: number, mean: Float64Array, seed: number): { rows: Float32Array; dim: number } {
   if (dim <= sketchDims) return { rows, dim }
-  const directions = new Float64Array(dim * sketchDims)
-  fillNormal(directions, seed, seedStreams.sketch)
+  const cells = sketchDims / sketchBlocks
+  const places = new Uint8Array(dim * sketchBlocks)
+  const signs = new Float64Array(dim * sketchBlocks)
+  for (let at = 0; at < places.length; at++) {
+    const draw = uniformInt(seed, seedStreams.sketch, at, 2 * cells)
+    places[at] = (at % sketchBlocks) * cells + (draw >> 1)
+    signs[at] = (draw % 2 === 0 ? 1 : -1) / Math.sqrt(sketchBlocks)
+  }
   const out = new Float32Array(count * sketchDims)
   const sums = new Float64Array(sketchDims)
-  const scale = 1 / Math.sqrt(sketchDims)
   for (let row = 0; row < count; row++) {
     sums.fill(0)
-    for (let j = 0; j < dim; j++) addScaled(sums, directions, j * sketchDims, rows[row * dim + j]! - mean[j]!)
-    for (let at = 0; at < sketchDims; at++) out[row * sketchDims + at] = scale * sums[at]!
+    sketchRow(sums, rows, row * dim, mean, places, signs)
+    out.set(sums, row * sketchDims)
   }
   return { rows: out, dim: sketchDims }
 }
 
-/** to += factor * from[at…] */
-function addScaled(to: Float64Array, from: Float64Array, at: number, factor: number): void {
-  for (let j = 0; j < to.length; j++) to[j] = to[j]! + factor * from[at + j]!
+function sketchRow(
+  sums: Float64Array,
+  rows: Float32Array,
+  from: number,
+  mean: Float64Array,
+  places: Uint8Array,
+  signs: Float64Array,
+): void {
+  for (let j = 0, at = 0; j < mean.length; j++) {
+    const value = rows[from + j]! - mean[j]!
+    for (const end = at + sketchBlocks; at < end; at++) sums[places[at]!] = sums[places[at]!]! + signs[at]! * value
+  }
 }
 
 function meanOf(rows: Float32Array, dim: number, count: number): Float64Array {

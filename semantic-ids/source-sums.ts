@@ -3,7 +3,7 @@
  * Invariant: float64 sums, row by row in the order of the rows.
  */
 
-import { squaredNormAt } from './distances.ts'
+import { addScaled, squaredNormAt } from '../compute/index.ts'
 import type { FittedLevel } from './fit-state.ts'
 import { subtractCodewords, type ResidualRule } from './residual-rule.ts'
 
@@ -144,6 +144,6 @@ function addUp({ sums, counts }: LevelSums, rows: Float32Array, dim: number, cod
   for (let row = 0; row < codes.length; row++) {
     const at = codes[row]! * dim
     counts[codes[row]!]!++
-    for (let j = 0; j < dim; j++) sums[at + j]! += rows[row * dim + j]!
+    addScaled(sums, at, rows, row * dim, dim, 1)
   }
 }

@@ -12,6 +12,8 @@ import { tableShapes } from './encode-graph.ts'
 /** Scores of one batch stay within this many bytes, so they are read again from the second-level cache. */
 const scoreBytes = 2 ** 21
 const mostBatchRows = 1024
+/** A message costs its threads about .3 ms, a batch 2. */
+const batchesPerMessage = 4
 
 /** Rows per run for a quantizer of this shape. */
 export function batchRowsFor({ codebooks, settings }: Pick<Quantizer, 'codebooks' | 'settings'>): number {
@@ -61,27 +63,28 @@ export class WalkPool {
   }
 
   /**
-   * Runs all rows; `take` is called once per batch, in no particular order, in this thread.
+   * Runs all rows; `take` is called once per message, in no particular order, in this thread.
    * @param vectors - row-major float32, shape [rows, dim]; in shared memory they are read where they are
    * @param feed - inputs of rows [from, to) beside them; their buffers are given away
    */
   async run(vectors: Float32Array, dim: number, feed: (from: number, to: number) => Record<string, Tensor>, take: TakeBatch): Promise<void> {
     const rows = vectors.length / dim
+    const taken = this.batchRows * batchesPerMessage
     const isShared = vectors.buffer instanceof SharedArrayBuffer
     let next = 0
     const drain = async (session: Session): Promise<void> => {
-      const slot = isShared ? undefined : sharedFloat32(Math.min(rows, this.batchRows) * dim)
+      const slot = isShared ? undefined : sharedFloat32(Math.min(rows, taken) * dim)
       while (next < rows) {
         const from = next
-        const to = Math.min(rows, from + this.batchRows)
+        const to = Math.min(rows, from + taken)
         next = to
         const batch = vectors.subarray(from * dim, to * dim)
         slot?.set(batch)
         const input = tensor('float32', [to - from, dim], slot?.subarray(0, batch.length) ?? batch)
-        take(from, to, await session.run({ ...feed(from, to), vectors: input }, { transfer: true }))
+        take(from, to, await session.run({ ...feed(from, to), vectors: input }, { transfer: true, batch: this.batchRows }))
       }
     }
-    // Two batches under way per worker: the next one waits in its queue while this one is computed.
+    // Two messages under way per worker: the next one waits in its queue while this one is computed.
     await Promise.all(this.#sessions.flatMap((session) => [drain(session), drain(session)]))
   }
 }

@@ -4,6 +4,8 @@
  * in a fixed order, so it is the same on every machine.
  */
 
+import { addScaled } from './rows.ts'
+
 /** Rows, their clusters and the clusters' sums while centroids are fitted. */
 export class Clusters {
   readonly rows: Float32Array
@@ -61,11 +63,11 @@ export class Clusters {
     if (from >= 0) {
       counts[from]!--
       masses[from]! -= weight
-      for (let j = 0; j < dim; j++) sums[from * dim + j]! -= weight * rows[at + j]!
+      addScaled(sums, from * dim, rows, at, dim, -weight)
     }
     counts[to]!++
     masses[to]! += weight
-    for (let j = 0; j < dim; j++) sums[to * dim + j]! += weight * rows[at + j]!
+    addScaled(sums, to * dim, rows, at, dim, weight)
     codes[row] = to
   }
 

@@ -14,6 +14,58 @@ export function dot(a: Float32Array, b: Float32Array): number {
 }
 
 /**
+ * to[toAt…] += factor * from[fromAt…] over `dim` numbers. Four at a time, here and below: V8 checks bounds of every access, and the
+ * processor overlaps what does not wait for one another.
+ */
+export function addScaled(to: Float64Array, toAt: number, from: Float32Array, fromAt: number, dim: number, factor: number): void {
+  const end = toAt + dim
+  let [at, source] = [toAt, fromAt]
+  for (; at + 4 <= end; at += 4, source += 4) {
+    const a = to[at]! + factor * from[source]!
+    const b = to[at + 1]! + factor * from[source + 1]!
+    const c = to[at + 2]! + factor * from[source + 2]!
+    const d = to[at + 3]! + factor * from[source + 3]!
+    to[at] = a
+    to[at + 1] = b
+    to[at + 2] = c
+    to[at + 3] = d
+  }
+  for (; at < end; at++, source++) to[at] = to[at]! + factor * from[source]!
+}
+
+/** to[toAt…] -= from[fromAt…] over `dim` numbers. */
+export function subtractRow(to: Float32Array, toAt: number, from: Float32Array, fromAt: number, dim: number): void {
+  const end = toAt + dim
+  let [at, source] = [toAt, fromAt]
+  for (; at + 4 <= end; at += 4, source += 4) {
+    const a = to[at]! - from[source]!
+    const b = to[at + 1]! - from[source + 1]!
+    const c = to[at + 2]! - from[source + 2]!
+    const d = to[at + 3]! - from[source + 3]!
+    to[at] = a
+    to[at + 1] = b
+    to[at + 2] = c
+    to[at + 3] = d
+  }
+  for (; at < end; at++, source++) to[at] = to[at]! - from[source]!
+}
+
+/** Squared norm of `dim` numbers from `at` on, in four sums. */
+export function squaredNormAt(x: Float32Array, at: number, dim: number): number {
+  const end = at + dim
+  let [a, b, c, d] = [0, 0, 0, 0]
+  for (; at + 4 <= end; at += 4) {
+    const [v0, v1, v2, v3] = [x[at]!, x[at + 1]!, x[at + 2]!, x[at + 3]!]
+    a += v0 * v0
+    b += v1 * v1
+    c += v2 * v2
+    d += v3 * v3
+  }
+  for (; at < end; at++) a += x[at]! * x[at]!
+  return a + b + (c + d)
+}
+
+/**
  * Scales every row to length 1 in place; rows shorter than 1e-12 become zero.
  * @returns how many rows became zero
  */
