@@ -110,7 +110,10 @@ function difference(to: Float64Array, x: Float32Array, from: number, y: Float32A
 
 /** Where no reference walk decides by it: one sum would wait for itself. */
 function squaredNormInFour(row: Float64Array): number {
-  let [a, b, c, d] = [0, 0, 0, 0]
+  let a = 0
+  let b = 0
+  let c = 0
+  let d = 0
   let j = 0
   for (; j + 4 <= row.length; j += 4) {
     a += row[j]! * row[j]!

@@ -88,10 +88,12 @@ class LevelFitting {
 
   constructor(rows: Float32Array, dim: number, size: number, options: LevelFitOptions) {
     const { balance, resume } = options
+    let energy = 0
     this.#rows = rows
     this.#options = options
     this.#prices = balance && new BalancedPrices(size, balance)
-    this.#energy = squaredNormAt(rows, 0, rows.length)
+    for (let at = 0; at < rows.length; at += dim) energy += squaredNormAt(rows, at, dim)
+    this.#energy = energy
     if (resume === undefined) {
       this.#clusters = startClusters(rows, dim, size, options)
       return

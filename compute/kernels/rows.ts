@@ -19,7 +19,8 @@ export function dot(a: Float32Array, b: Float32Array): number {
  */
 export function addScaled(to: Float64Array, toAt: number, from: Float32Array, fromAt: number, dim: number, factor: number): void {
   const end = toAt + dim
-  let [at, source] = [toAt, fromAt]
+  let at = toAt
+  let source = fromAt
   for (; at + 4 <= end; at += 4, source += 4) {
     const a = to[at]! + factor * from[source]!
     const b = to[at + 1]! + factor * from[source + 1]!
@@ -36,7 +37,8 @@ export function addScaled(to: Float64Array, toAt: number, from: Float32Array, fr
 /** to[toAt…] -= from[fromAt…] over `dim` numbers. */
 export function subtractRow(to: Float32Array, toAt: number, from: Float32Array, fromAt: number, dim: number): void {
   const end = toAt + dim
-  let [at, source] = [toAt, fromAt]
+  let at = toAt
+  let source = fromAt
   for (; at + 4 <= end; at += 4, source += 4) {
     const a = to[at]! - from[source]!
     const b = to[at + 1]! - from[source + 1]!
@@ -53,9 +55,15 @@ export function subtractRow(to: Float32Array, toAt: number, from: Float32Array, 
 /** Squared norm of `dim` numbers from `at` on, in four sums. */
 export function squaredNormAt(x: Float32Array, at: number, dim: number): number {
   const end = at + dim
-  let [a, b, c, d] = [0, 0, 0, 0]
+  let a = 0
+  let b = 0
+  let c = 0
+  let d = 0
   for (; at + 4 <= end; at += 4) {
-    const [v0, v1, v2, v3] = [x[at]!, x[at + 1]!, x[at + 2]!, x[at + 3]!]
+    const v0 = x[at]!
+    const v1 = x[at + 1]!
+    const v2 = x[at + 2]!
+    const v3 = x[at + 3]!
     a += v0 * v0
     b += v1 * v1
     c += v2 * v2
