@@ -8,6 +8,7 @@ import { setImmediate } from 'node:timers/promises'
 import { Clusters, squaredNormAt } from '../compute/index.ts'
 import { BalancedPrices, squaredDistances, type BalanceOptions } from './balanced.ts'
 import type { ResidualRule } from './residual-rule.ts'
+import { rowsOfRound } from './round-rows.ts'
 import { placeSpares, plusPlusSeeds } from './seeding.ts'
 
 /** A level stops when a round lowers its distortion by less than this share. */
@@ -38,10 +39,10 @@ export interface LevelState {
   readonly balancedRounds: number
   /** Whether the plain rounds are over. */
   readonly settled: boolean
-  /** Sum of squared distances after the last plain round. */
+  /** Sum of squared distances after the last plain round, of the rows that it looked at. */
   readonly left: number
   readonly centroids: Float32Array
-  /** Shape [rows]. */
+  /** Shape [rows]; -1 for rows that no round has looked at. */
   readonly codes: Int32Array
   /** Float64, shape [size, dim]. */
   readonly sums: Float64Array
@@ -80,7 +81,9 @@ class LevelFitting {
   readonly #options: LevelFitOptions
   readonly #clusters: Clusters
   readonly #prices: BalancedPrices | undefined
-  readonly #energy: number
+  /** Squared norms of the first `#counted` rows. */
+  #energy = 0
+  #counted = 0
   #plainRounds = 0
   #balancedRounds = 0
   #settled = false
@@ -88,12 +91,9 @@ class LevelFitting {
 
   constructor(rows: Float32Array, dim: number, size: number, options: LevelFitOptions) {
     const { balance, resume } = options
-    let energy = 0
     this.#rows = rows
     this.#options = options
     this.#prices = balance && new BalancedPrices(size, balance)
-    for (let at = 0; at < rows.length; at += dim) energy += squaredNormAt(rows, at, dim)
-    this.#energy = energy
     if (resume === undefined) {
       this.#clusters = startClusters(rows, dim, size, options)
       return
@@ -110,9 +110,10 @@ class LevelFitting {
   async run(): Promise<LevelFit> {
     const { iterations, balance, signal } = this.#options
     const balancedRounds = balance === undefined ? 0 : Math.min(balance.rounds, iterations)
-    while (!this.#settled && this.#plainRounds < iterations - balancedRounds) {
+    const plainRounds = iterations - balancedRounds
+    while (!this.#settled && this.#plainRounds < plainRounds) {
       signal?.throwIfAborted()
-      await this.#plainRound()
+      await this.#plainRound(plainRounds)
     }
     while (this.#balancedRounds < balancedRounds) {
       signal?.throwIfAborted()
@@ -134,27 +135,40 @@ class LevelFitting {
     return standsOn * this.#options.scale ** 2
   }
 
-  async #assign(penalties?: Float32Array): Promise<void> {
-    const { centroids } = this.#clusters
-    await this.#options.rule.codesOf(this.#rows, { codebook: centroids, penalties }, (codes, from) => this.#clusters.assign(codes, from))
+  /** @param count - of the first rows */
+  async #assign(penalties?: Float32Array, count = this.#clusters.codes.length): Promise<void> {
+    const { centroids, dim } = this.#clusters
+    const rows = this.#rows.subarray(0, count * dim)
+    await this.#options.rule.codesOf(rows, { codebook: centroids, penalties }, (codes, from) => this.#clusters.assign(codes, from))
   }
 
-  async #plainRound(): Promise<void> {
-    await this.#assign()
+  async #plainRound(rounds: number): Promise<void> {
+    const { size, codes } = this.#clusters
+    const count = rowsOfRound(this.#plainRounds, rounds, codes.length, size)
+    const before = rowsOfRound(Math.max(0, this.#plainRounds - 1), rounds, codes.length, size)
+    await this.#assign(undefined, count)
     this.#clusters.reviveDead(this.#standsOn)
     this.#clusters.moveCentroids()
-    const left = unexplainedEnergy(this.#clusters, this.#energy)
-    this.#settled = this.#plainRounds > 0 && this.#left - left <= leastGain * this.#left
+    const left = unexplainedEnergy(this.#clusters, this.#energyOf(count))
+    this.#settled = this.#plainRounds > 0 && before === codes.length && this.#left - left <= leastGain * this.#left
     this.#left = left
     this.#plainRounds++
-    this.#tell(left)
+    this.#tell(left, count)
+  }
+
+  /** Sum of the squared norms of the first `count` rows; `count` never falls. */
+  #energyOf(count: number): number {
+    const { dim } = this.#clusters
+    for (; this.#counted < count; this.#counted++) this.#energy += squaredNormAt(this.#rows, this.#counted * dim, dim)
+    return this.#energy
   }
 
   async #balancedRound(): Promise<void> {
     await this.#assignBalanced(this.#prices!)
     this.#clusters.moveCentroids()
     this.#balancedRounds++
-    this.#tell(unexplainedEnergy(this.#clusters, this.#energy))
+    const count = this.#clusters.codes.length
+    this.#tell(unexplainedEnergy(this.#clusters, this.#energyOf(count)), count)
   }
 
   /**
@@ -177,8 +191,7 @@ class LevelFitting {
     this.#clusters.assign(next)
   }
 
-  #tell(left: number): void {
-    const rows = this.#clusters.codes.length
+  #tell(left: number, rows: number): void {
     this.#options.onRound?.(this.#plainRounds + this.#balancedRounds, left / rows, () => this.#state())
   }
 
@@ -245,7 +258,7 @@ function restoredClusters(rows: Float32Array, dim: number, { centroids, codes, s
   const clusters = new Clusters(rows, dim, centroids.slice())
   clusters.codes.set(codes)
   clusters.sums.set(sums)
-  for (const code of codes) clusters.counts[code]!++
+  for (const code of codes) if (code >= 0) clusters.counts[code]!++
   clusters.masses.set(clusters.counts)
   return clusters
 }

@@ -13,7 +13,7 @@ export class Clusters {
   readonly size: number
   /** Row-major float32, shape [size, dim]. */
   readonly centroids: Float32Array
-  /** Cluster under which each row stands in `sums`; -1 before the first `assign`. Shape [n]. */
+  /** Cluster under which each row stands in `sums`; -1 before an `assign` of it. Shape [n]. */
   readonly codes: Int32Array
   /** Rows per cluster, shape [size]. */
   readonly counts: Int32Array
@@ -136,7 +136,7 @@ export class Clusters {
     for (let code = 0; code < this.size; code++) starts[code + 1] = starts[code]! + this.counts[code]!
     const next = starts.slice()
     const order = new Int32Array(this.codes.length)
-    for (let row = 0; row < this.codes.length; row++) order[next[this.codes[row]!]!++] = row
+    for (let row = 0; row < this.codes.length; row++) if (this.codes[row]! >= 0) order[next[this.codes[row]!]!++] = row
     return { order, starts }
   }
 
