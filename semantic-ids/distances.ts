@@ -76,52 +76,74 @@ function squaredNorm(row: Float64Array): number {
 }
 
 /**
- * Squared distance of a float32 row to what the codewords of an ID add up to.
- * @param from - where the row begins in `x`
- * @param at - where the ID begins in `codes`
- * @param residual - float64, shape [dim]; afterwards what the ID leaves
+ * Squared distances of float32 rows to what the codewords of their IDs add up to.
+ * @param x - row-major float32, shape [n, dim]
+ * @param codes - of the rows from row `first` on, row-major, shape [m, stride]; -1 where a row has no ID
+ * @param levels - the first ones of `stride`: a finite-scalar level adds nothing
+ * @param distances - written, shape [m]; 0 where a row has no ID
  */
-export function distanceToId(
+export function distancesToIds(
   x: Float32Array,
-  from: number,
-  codes: ArrayLike<number>,
-  at: number,
+  dim: number,
+  codes: Uint16Array | Int32Array,
   levels: readonly Float32Array[],
-  residual: Float64Array,
-): number {
-  const dim = residual.length
-  difference(residual, x, from, levels[0]!, codes[at]! * dim)
-  for (let level = 1; level < levels.length; level++) subtract(residual, levels[level]!, codes[at + level]! * dim)
-  return squaredNormInFour(residual)
+  distances: Float64Array,
+  first = 0,
+): void {
+  const residual = new Float64Array(dim)
+  const stride = codes.length / distances.length
+  const last = levels.length - 1
+  for (let row = 0, at = 0; row < distances.length; row++, at += stride) {
+    distances[row] = 0
+    if (codes[at] === -1) continue
+    const from = (first + row) * dim
+    let level = 0
+    if (last < 2) residual.set(x.subarray(from, from + dim))
+    else {
+      subtractTwo(residual, x, from, levels[0]!, codes[at]! * dim, levels[1]!, codes[at + 1]! * dim)
+      level = 2
+    }
+    for (; level < last; level++) subtract(residual, levels[level]!, codes[at + level]! * dim)
+    distances[row] = squaredDistanceInFour(residual, levels[last]!, codes[at + last]! * dim)
+  }
 }
 
-/** to = x[from…] - y[at…]. A loop of its own: within one over rows it ran several times slower. */
-function difference(to: Float64Array, x: Float32Array, from: number, y: Float32Array, at: number): void {
+/** to = x[from…] - y[yAt…] - z[zAt…]. Loops of their own, here and below: within one over rows they ran several times slower. */
+function subtractTwo(to: Float64Array, x: Float32Array, from: number, y: Float32Array, yAt: number, z: Float32Array, zAt: number): void {
   const dim = to.length
   let j = 0
   for (; j + 4 <= dim; j += 4) {
-    to[j] = x[from + j]! - y[at + j]!
-    to[j + 1] = x[from + j + 1]! - y[at + j + 1]!
-    to[j + 2] = x[from + j + 2]! - y[at + j + 2]!
-    to[j + 3] = x[from + j + 3]! - y[at + j + 3]!
+    const a = x[from + j]! - y[yAt + j]! - z[zAt + j]!
+    const b = x[from + j + 1]! - y[yAt + j + 1]! - z[zAt + j + 1]!
+    const c = x[from + j + 2]! - y[yAt + j + 2]! - z[zAt + j + 2]!
+    const d = x[from + j + 3]! - y[yAt + j + 3]! - z[zAt + j + 3]!
+    to[j] = a
+    to[j + 1] = b
+    to[j + 2] = c
+    to[j + 3] = d
   }
-  for (; j < dim; j++) to[j] = x[from + j]! - y[at + j]!
+  for (; j < dim; j++) to[j] = x[from + j]! - y[yAt + j]! - z[zAt + j]!
 }
 
-/** Where no reference walk decides by it: one sum would wait for itself. */
-function squaredNormInFour(row: Float64Array): number {
+/** `squaredDistance` in four sums: one would wait for itself. The reference walks keep to one, which decides their codes. */
+function squaredDistanceInFour(residual: Float64Array, codebook: Float32Array, at: number): number {
+  const dim = residual.length
   let a = 0
   let b = 0
   let c = 0
   let d = 0
   let j = 0
-  for (; j + 4 <= row.length; j += 4) {
-    a += row[j]! * row[j]!
-    b += row[j + 1]! * row[j + 1]!
-    c += row[j + 2]! * row[j + 2]!
-    d += row[j + 3]! * row[j + 3]!
+  for (; j + 4 <= dim; j += 4) {
+    const d0 = residual[j]! - codebook[at + j]!
+    const d1 = residual[j + 1]! - codebook[at + j + 1]!
+    const d2 = residual[j + 2]! - codebook[at + j + 2]!
+    const d3 = residual[j + 3]! - codebook[at + j + 3]!
+    a += d0 * d0
+    b += d1 * d1
+    c += d2 * d2
+    d += d3 * d3
   }
-  for (; j < row.length; j++) a += row[j]! * row[j]!
+  for (; j < dim; j++) a += (residual[j]! - codebook[at + j]!) ** 2
   return a + b + (c + d)
 }
 

@@ -6,7 +6,8 @@
  */
 
 import { codebooksOf } from './codebooks.ts'
-import { distanceToId } from './distances.ts'
+import { distancesToIds } from './distances.ts'
+import { roundForExactSums } from './exact-sums.ts'
 import type { FittedLevel } from './fit-state.ts'
 import { CodeSums } from './refit.ts'
 import type { ResidualRule } from './residual-rule.ts'
@@ -16,49 +17,16 @@ const leastGain = 1e-4
 /** How often codes that a round left without rows are revived before it is given up. */
 const mostRevivals = 3
 
-/**
- * Codebooks with the codes that they give; rows are added in their order. Sums are made anew for every round: kept ones would carry the
- * rounding of all before, and rounds could not go on from codebooks alone.
- */
-class Encoded {
+/** Codebooks with the codes that they give. */
+interface Encoded {
   readonly words: readonly Float32Array[]
   /** Row-major, shape [rows, levels]. */
   readonly codes: Uint16Array
-  /** Squared distance of every row to the sum of its codewords. */
+  /** Squared distance of every row to the sum of its codewords, and their sum. */
   readonly distances: Float64Array
-  readonly sums: CodeSums
-  readonly #x: Float32Array
-  readonly #residual: Float64Array
-
-  constructor(x: Float32Array, dim: number, words: readonly Float32Array[]) {
-    const rows = x.length / dim
-    this.words = words
-    this.codes = new Uint16Array(rows * words.length)
-    this.distances = new Float64Array(rows)
-    this.sums = new CodeSums(x, codebooksOf(dim, words))
-    this.#x = x
-    this.#residual = new Float64Array(dim)
-  }
-
-  /** @param codes - of the rows from row `first` on, row-major, shape [n, levels] */
-  add(codes: Uint16Array, first: number): void {
-    const levels = this.words.length
-    const residual = this.#residual
-    this.codes.set(codes, first * levels)
-    this.sums.assign(codes, first)
-    for (let row = first, at = 0; at < codes.length; row++, at += levels)
-      this.distances[row] = distanceToId(this.#x, row * residual.length, codes, at, this.words, residual)
-  }
-
-  /** Sum of squared distances. */
-  get left(): number {
-    return this.distances.reduce((sum, distance) => sum + distance, 0)
-  }
-
-  /** Codes without rows, by level. */
-  get dead(): number[] {
-    return this.sums.counts.map((level) => level.reduce((dead, count) => dead + (count === 0 ? 1 : 0), 0))
-  }
+  readonly left: number
+  /** Rows of each code, by level. */
+  readonly counts: readonly Int32Array[]
 }
 
 export interface JointOptions {
@@ -77,7 +45,7 @@ export interface JointOptions {
 
 /**
  * Runs the rounds.
- * @param x - vectors as the quantizer sees them, row-major float32, shape [rows, dim]
+ * @param x - vectors as the quantizer sees them, row-major float32, shape [rows, dim], best in shared memory; rounded for exact sums
  * @param levels - plain ones, by residuals as they are
  * @returns levels of least distortion, their codes (row-major, shape [rows, levels]), and the rounds that led to them
  */
@@ -87,52 +55,63 @@ export async function jointRounds(
   { dim, codes, rounds, done, rule, onRound, signal }: JointOptions,
 ): Promise<{ levels: FittedLevel[]; codes: Uint16Array; rounds: number }> {
   const withWords = (words: readonly Float32Array[]): FittedLevel[] => levels.map((level, at) => ({ ...level, codebook: words[at]! }))
-  const encode = async (words: readonly Float32Array[]): Promise<Encoded> => {
-    const encoded = new Encoded(x, dim, words)
-    await rule.allCodesOf(x, withWords(words), (codes, first) => encoded.add(codes, first))
-    return encoded
-  }
-  const fittedAs = ({ words, dead }: Encoded): FittedLevel[] => withWords(words).map((level, at) => ({ ...level, dead: dead[at]! }))
+  const fittedAs = ({ words, counts }: Encoded): FittedLevel[] =>
+    withWords(words).map((level, at) => ({ ...level, dead: deadOf(counts[at]!) }))
   const first = levels.map(({ codebook }) => codebook)
-  let best = new Encoded(x, dim, first)
-  if (codes === undefined) best = await encode(first)
-  else best.add(codes, 0)
-  let left = best.left
+  // Kept from round to round they carry no rounding of the rounds before, so rounds can go on from codebooks alone.
+  roundForExactSums(x, x.length / dim)
+  const sums = new CodeSums(x, codebooksOf(dim, first))
+  const encode = async (words: readonly Float32Array[], known?: Uint16Array): Promise<Encoded> => {
+    const distances = new Float64Array(x.length / dim)
+    const add = (own: Uint16Array, row: number): void => {
+      sums.assign(own, row)
+      distancesToIds(x, dim, own, words, distances.subarray(row, row + own.length / words.length), row)
+    }
+    if (known !== undefined) add(known, 0)
+    const all = known ?? (await rule.allCodesOf(x, withWords(words), add))
+    const left = distances.reduce((sum, distance) => sum + distance, 0)
+    return { words, codes: all, distances, left, counts: sums.counts.map((counts) => counts.slice()) }
+  }
+  let best = await encode(first, codes)
   let round = done
-  while (round < rounds && left > 0) {
+  while (round < rounds && best.left > 0) {
     signal?.throwIfAborted()
-    const next = await oneRound(x, dim, best, encode)
+    const next = await oneRound(x, dim, best, sums, encode)
     // Dropped, not kept as the last one: rounds that go on from the state before meet it again and end as these do.
-    if (next === undefined || left - next.left <= leastGain * left) break
+    if (next === undefined || best.left - next.left <= leastGain * best.left) break
     best = next
-    left = next.left
     round++
-    onRound(round, left / (x.length / dim), fittedAs(best))
+    onRound(round, best.left / (x.length / dim), fittedAs(best))
   }
   return { levels: fittedAs(best), codes: best.codes, rounds: round }
 }
 
-/** Undefined where codes stay without rows that had some. */
+function deadOf(counts: Int32Array): number {
+  return counts.reduce((dead, count) => dead + (count === 0 ? 1 : 0), 0)
+}
+
+/** @param sums - of the codes `before`; afterwards of those returned. @returns undefined where codes stay without rows that had some */
 async function oneRound(
   x: Float32Array,
   dim: number,
   before: Encoded,
+  sums: CodeSums,
   encode: (words: readonly Float32Array[]) => Promise<Encoded>,
 ): Promise<Encoded | undefined> {
-  const dead = before.dead
-  let next = await encode(before.sums.refitJointly(codebooksOf(dim, before.words)).levels)
+  const dead = before.counts.map(deadOf)
+  let next = await encode(sums.refitJointly(codebooksOf(dim, before.words)).levels)
   for (let revival = 0; revival <= mostRevivals; revival++) {
-    if (next.dead.every((now, level) => now <= dead[level]!)) return next
+    if (next.counts.every((now, level) => deadOf(now) <= dead[level]!)) return next
     next = await encode(withRevived(x, dim, next))
   }
   return undefined
 }
 
 /** Every code without rows stands where the levels before leave the worst row of its level's fullest code, which so takes it. */
-function withRevived(x: Float32Array, dim: number, { words, codes, distances, sums }: Encoded): readonly Float32Array[] {
+function withRevived(x: Float32Array, dim: number, { words, codes, distances, counts: countsBy }: Encoded): readonly Float32Array[] {
   const levels = words.length
   return words.map((book, level) => {
-    const counts = sums.counts[level]!
+    const counts = countsBy[level]!
     const now = counts.slice()
     if (!now.includes(0)) return book
     const out = book.slice()

@@ -8,7 +8,7 @@ import { isWithin, type ChurnBudget } from './churn-budget.ts'
 import type { CodebookWalk } from './codebook-walk.ts'
 import type { Codebooks, EncodeSettings } from './codebooks.ts'
 import { resolveCollisions, type CollisionOptions, type Resolution } from './collisions.ts'
-import { distanceToId } from './distances.ts'
+import { distancesToIds } from './distances.ts'
 import { unexplained } from './quality-distortion.ts'
 import { pick, type Cohort } from './refresh-cohort.ts'
 import { CodeSums } from './refit.ts'
@@ -168,13 +168,8 @@ function resolved(
 }
 
 /** Sum of squared errors of all rows that have codes (none: -1). */
-function squaredError(x: Float32Array, codes: Uint16Array | Int32Array, { dim, sizes, levels }: Codebooks): number {
-  const residual = new Float64Array(dim)
-  let total = 0
-  for (let row = 0; row < x.length / dim; row++) {
-    const own = row * sizes.length
-    if (codes[own] === -1) continue
-    total += distanceToId(x, row * dim, codes, own, levels, residual)
-  }
-  return total
+function squaredError(x: Float32Array, codes: Uint16Array | Int32Array, { dim, levels }: Codebooks): number {
+  const distances = new Float64Array(x.length / dim)
+  distancesToIds(x, dim, codes, levels, distances)
+  return distances.reduce((sum, distance) => sum + distance, 0)
 }
