@@ -126,6 +126,7 @@ async function runAll(open: OpenSession, { feeds, outputs, batch }: Extract<Mess
     const to = Math.min(rows, from + batch)
     const cut = Object.entries(feeds).map(([name, tensor]): [string, Tensor] => [name, rowsOf(tensor, from, to)])
     for (const [name, part] of Object.entries(await run(open, Object.fromEntries(cut), outputs))) {
+      if (part.dims[0] !== to - from) throw new Error(`output ${name} has no row for each of the input: it cannot be run in batches`)
       const whole = (joined[name] ??= emptyLike(part, rows))
       const width = part.data.length / (to - from)
       whole.data.set(part.data as never, from * width)

@@ -22,7 +22,7 @@ import { ResidualRule, subtractAll } from './residual-rule.ts'
 import { Crew } from './walk-pool.ts'
 
 /** Raised with every change of what equal items and options give: the state of another build is refused, since it would end as neither. */
-export const fitVersion = 3
+export const fitVersion = 4
 
 /**
  * Fits codebooks.

@@ -6,15 +6,13 @@ const leastRowsPerCode = 64
 const leastWholeRounds = 2
 
 /**
- * A quarter of the rows in the first third of the rounds, half in the second, all in the last one and in the last two at least.
- * Rows stand in random (hash) order, so the first ones are a sample.
+ * Half of the rows in the first two thirds of the rounds, all in the rest and in the last two at least. Rows stand in random (hash)
+ * order, so the first ones are a sample.
  * @param round - 0-based, of at most `rounds`
  * @param size - codes of the level
  */
 export function rowsOfRound(round: number, rounds: number, rows: number, size: number): number {
-  const left = rounds - round
-  const whole = Math.max(leastWholeRounds, Math.ceil(rounds / 3))
-  if (left <= whole) return rows
-  const share = left <= whole + Math.ceil((rounds - whole) / 2) ? 1 / 2 : 1 / 4
-  return Math.min(rows, Math.max(Math.ceil(rows * share), size * leastRowsPerCode))
+  const wholeRounds = Math.max(leastWholeRounds, Math.ceil(rounds / 3))
+  if (rounds - round <= wholeRounds) return rows
+  return Math.min(rows, Math.max(Math.ceil(rows / 2), size * leastRowsPerCode))
 }

@@ -67,7 +67,12 @@ export class WalkPool {
    * @param vectors - row-major float32, shape [rows, dim]; in shared memory they are read where they are
    * @param feed - inputs of rows [from, to) beside them; their buffers are given away
    */
-  async run(vectors: Float32Array, dim: number, feed: (from: number, to: number) => Record<string, Tensor>, take: TakeBatch): Promise<void> {
+  async run(
+    vectors: Float32Array,
+    dim: number,
+    feed: (from: number, to: number) => Record<string, Tensor>,
+    take: TakeBatch,
+  ): Promise<void> {
     const rows = vectors.length / dim
     const taken = this.batchRows * batchesPerMessage
     const isShared = vectors.buffer instanceof SharedArrayBuffer

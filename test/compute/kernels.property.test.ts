@@ -2,7 +2,17 @@
 import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { auc, decodeFloat16, encodeFloat16, orderAscending, orderDescending, topK } from '../../compute/index.ts'
+import {
+  addScaled,
+  auc,
+  decodeFloat16,
+  encodeFloat16,
+  orderAscending,
+  orderDescending,
+  squaredNormAt,
+  subtractRow,
+  topK,
+} from '../../compute/index.ts'
 
 // Few distinct values, so that ties are common; both zeros and extremes among them.
 const score = fc.oneof(fc.constantFrom(0, -0, 1, -1, 0.5, 3.4e38, -3.4e38, 1e-45), fc.float({ noNaN: true }))
@@ -64,6 +74,29 @@ test('no half is nearer than the one chosen', () => {
       if (magnitude > 0) ok(error(half) <= error(half - 1))
       if (magnitude < 0x7bff) ok(error(half) <= error(half + 1))
       if (value === 0) strictEqual(magnitude, 0)
+    }),
+  )
+})
+
+test('rows are added, taken away and measured number by number, whatever their length', () => {
+  const row = fc.array(fc.float({ noNaN: true, min: -1e3, max: 1e3 }), { minLength: 1, maxLength: 11 })
+  fc.assert(
+    fc.property(row, fc.nat(3), fc.double({ noNaN: true, min: -4, max: 4 }), (values, before, factor) => {
+      const dim = values.length
+      const from = Float32Array.from([...Array<number>(before).fill(7), ...values, 7])
+      const sums = new Float64Array(dim + 2).fill(0.5)
+      addScaled(sums, 1, from, before, dim, factor)
+      deepStrictEqual(
+        [...sums],
+        [0.5, ...from.subarray(before, before + dim).map(() => 0), 0.5].map((edge, at) =>
+          at === 0 || at === dim + 1 ? edge : 0.5 + factor * from[before + at - 1]!,
+        ),
+      )
+      const left = new Float32Array(dim + 2).fill(1)
+      subtractRow(left, 1, from, before, dim)
+      deepStrictEqual([...left], [1, ...from.subarray(before, before + dim).map((value) => 1 - value), 1])
+      const exact = from.subarray(before, before + dim).reduce((sum, value) => sum + value * value, 0)
+      ok(Math.abs(squaredNormAt(from, before, dim) - exact) <= 1e-12 * exact)
     }),
   )
 })

@@ -3,7 +3,18 @@ import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
-import { ComputeWorker, findProviders, Graph, passedOverText, Session, tensor, tensorOf, tensorRows, toModel } from '../../compute/index.ts'
+import {
+  ComputeWorker,
+  findProviders,
+  Graph,
+  passedOverText,
+  Session,
+  sharedFloat32,
+  tensor,
+  tensorOf,
+  tensorRows,
+  toModel,
+} from '../../compute/index.ts'
 import type { TensorMap } from '../../compute/index.ts'
 import { checkout, nodeOptions, running, throughTsx } from '../checkout.ts'
 
@@ -52,6 +63,50 @@ test('inputs that were given away can be had back and used again', async (t) => 
     deepStrictEqual([...back!['x']!.data], [1, 2, 3, 4])
     feeds = back!
   }
+})
+
+test('shared memory stays with the caller, and is read anew by every run', async (t) => {
+  const session = await Session.create(doubling())
+  t.after(() => session.close())
+  const numbers = sharedFloat32(8)
+  numbers.set([1, 2, 3, 4, 5, 6, 7, 8])
+  const rows = (from: number, to: number): TensorMap => ({ x: tensor('float32', [to - from, 2], numbers.subarray(2 * from, 2 * to)) })
+  const double = async (from: number, to: number): Promise<number[]> => {
+    const answer = await session.run(rows(from, to), { transfer: true })
+    return [...(answer['double']!.data as Float32Array)]
+  }
+  deepStrictEqual(await double(1, 3), [6, 8, 10, 12])
+  numbers.fill(1)
+  deepStrictEqual(await double(1, 3), [2, 2, 2, 2])
+  deepStrictEqual(await double(3, 4), [2, 2])
+  strictEqual(numbers.length, 8)
+})
+
+test('inputs that are held feed every run; rows can be run some at a time', async (t) => {
+  const graph = new Graph({ name: 'scaled' })
+  const x = graph.input('x', 'float32', ['rows', 2])
+  graph.output('scaled', graph.mul(x, graph.input('by', 'float32', [1, 2])))
+  const session = await Session.create(toModel(graph))
+  t.after(() => session.close())
+  await rejects(session.run({ x: tensorOf('float32', [1, 2], [1, 2]) }), { code: 'SIDESTREAM_SESSION_FAILED' })
+  const by = tensorOf('float32', [1, 2], [1, 10])
+  await session.hold({ by })
+  strictEqual(by.data.length, 2, 'held inputs are copied')
+  const seven = tensor(
+    'float32',
+    [7, 2],
+    Float32Array.from({ length: 14 }, (_, at) => at),
+  )
+  const expected = [...seven.data].map((value, at) => (at % 2 === 0 ? value : 10 * value))
+  for (const batch of [undefined, 1, 3, 7, 100]) {
+    const { scaled } = await session.run({ x: seven }, batch === undefined ? {} : { batch })
+    deepStrictEqual([scaled!.dims, [...scaled!.data]], [[7, 2], expected], `batch ${batch}`)
+  }
+  const sums = await Session.create(doubling())
+  t.after(() => sums.close())
+  await rejects(sums.run({ x: seven }, { batch: 3 }), { code: 'SIDESTREAM_SESSION_FAILED', message: /output sum has no row for each/ })
+  await session.hold({ by: tensorOf('float32', [1, 2], [0, 1]) })
+  deepStrictEqual([...(await session.run({ x: tensorOf('float32', [1, 2], [3, 4]) }))['scaled']!.data], [0, 4])
 })
 
 test('a view sends its own rows, not the buffer behind it', async (t) => {

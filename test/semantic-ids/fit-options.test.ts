@@ -91,7 +91,7 @@ test('a fit gives the bytes that its version gives: who changes them raises fitV
   const rules: Partial<FitOptions>[] = [{}, { balance: { rounds: 2 } }, { beam: 2 }, { normalizeResiduals: true }]
   const hashes = await Promise.all([...rules.map((rule) => bytesBy(dim, rule)), bytesBy(48, {})])
   // A state holds no rule, only numbers: gone on with by a build that draws or moves otherwise it would end as neither.
-  deepStrictEqual([fitVersion, ...hashes], [3, 'e97bcc0f50ef', 'ca18e56e5d23', '6dc085ad8186', 'b35a0ef2b6c7', '12854e0e0343'])
+  deepStrictEqual([fitVersion, ...hashes], [4, 'c1d1c1883ad6', 'e84844303334', 'fc6e79655a29', 'a6c5b7d6f696', '583b02c3994b'])
 })
 
 test('rounds over all levels lower distortion, kill no code, keep to the encode rule, and go on from any state', async () => {
@@ -99,7 +99,7 @@ test('rounds over all levels lower distortion, kill no code, keep to the encode 
   const vectors = clustered(rows, dim, 90, 14)
   const sizes = [64, 24, 12]
   for (const rule of [{}, { beam: 3 }, { fsqDigits: [3, 3] }] as Partial<FitOptions>[]) {
-    const options: FitOptions = { sizes, seed: 2, iterations: 10, jointRounds: 5, ...rule }
+    const options: FitOptions = { sizes, seed: 3, iterations: 10, jointRounds: 5, ...rule }
     const apart = await fitCodebooks(vectors, idsOf(rows), dim, { ...options, jointRounds: 0 })
     const states: Uint8Array[] = []
     const distortions: number[] = []
