@@ -78,7 +78,7 @@ export interface FitProgress {
   /** Rounds of it that are done, of at most `rounds`. */
   readonly round: number
   readonly rounds: number
-  /** Mean squared distance of the rows to their codewords after this round; over all rows of a source: before it. */
+  /** Mean squared distance of the rows that this round looked at to their codewords after it; over all rows of a source: before it. */
   readonly distortion: number
   /** Whether the level is over; every level tells so once, the rounds over all levels do not. */
   readonly ended: boolean
