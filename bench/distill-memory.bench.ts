@@ -116,7 +116,7 @@ else {
   const directory = mkdtempSync(join(options.dir, 'sidestream-bench-'))
   try {
     await writeFiles(directory)
-    const own = ['--import', 'tsx', `--max-old-space-size=${options.heap}`, fileURLToPath(import.meta.url)]
+    const own = [...process.execArgv, `--max-old-space-size=${options.heap}`, fileURLToPath(import.meta.url)]
     execFileSync(process.execPath, [...own, ...process.argv.slice(2), '--measure', directory], { stdio: 'inherit' })
   } finally {
     rmSync(directory, { recursive: true, force: true })

@@ -64,7 +64,7 @@ else {
   const rows = Number(values['source-rows'])
   if (values.x === undefined && rows > 0 && `source ${rows} x 256`.includes(values.only)) {
     // A process of its own, so that the peak is its own.
-    const args = ['--import', 'tsx', import.meta.filename, '--source', '--source-rows', String(rows), '--threads', values.threads]
+    const args = [...process.execArgv, import.meta.filename, '--source', '--source-rows', String(rows), '--threads', values.threads]
     execFileSync(process.execPath, args, { stdio: 'inherit' })
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Sources and tests as JavaScript, for runs of tests: a process starts three times as fast as through tsx, and so does every thread.
+ * Sources and tests as JavaScript, for runs of tests and benchmarks: a process starts three times as fast as through tsx, and so does every thread.
  * A copy is named by a hash of all that it is made of and appears whole, so runs in one checkout, before and after an edit, share the
  * folder without disturbing each other. Types are not checked here: `npm run types` does.
  */
