@@ -3,7 +3,7 @@
  * Invariant: vectors and codes are read back from the store; nothing is encoded again.
  */
 
-import { headLayout, planEvaluation, rawVectors, scoreVectors, summarize } from '../distill/index.ts'
+import { planEvaluation, rawVectors, scoreVectors, summarize } from '../distill/index.ts'
 import type { EvaluationSummary } from '../distill/index.ts'
 import { FeatureReader, requireVersion } from '../features/index.ts'
 import type { Feature, VersionRecord } from '../features/index.ts'
@@ -14,6 +14,7 @@ import type { State } from '../connectors/index.ts'
 import { bundleName, readBundle } from './bundles.ts'
 import { catalogueAsOf } from './content-state.ts'
 import { readWindow } from './judge-window.ts'
+import { commonEnds, prefixEnds } from './prefix-blocks.ts'
 import type { Project } from './project.ts'
 import { firstLiked } from './samples-state.ts'
 import { bootstrapHead, readCheckpoint } from './training.ts'
@@ -155,19 +156,18 @@ export async function compareVersions(project: Project, state: State, before: nu
   }
 }
 
-/** Ends of the Matryoshka blocks that both versions have in their vectors; one block where they are cut at other places. */
+/** Ends of the Matryoshka blocks that both versions have in their vectors. */
 async function blockEnds(project: Project, versions: readonly number[], dim: number): Promise<readonly number[]> {
   const { store, config } = project
   const [old, next] = await Promise.all(
     versions.map(async (version) => endsOf(project, await requireVersion(store, config.project, version))),
   )
-  return old!.join() === next!.join() && old!.at(-1) === dim ? old! : [dim]
+  return commonEnds(old!, next!, dim)
 }
 
-async function endsOf(project: Project, { head: name, views }: VersionRecord): Promise<number[]> {
+async function endsOf(project: Project, { head: name, views }: VersionRecord): Promise<readonly number[]> {
   const { head } = await readCheckpoint(project, name, { training: false })
-  const owner = views.find(({ ownsCodebooks }) => ownsCodebooks)
-  return headLayout(head.spec).ends.slice(0, head.spec.prefixes.findIndex((prefix) => prefix === owner?.prefix) + 1)
+  return prefixEnds(head, views.find(({ ownsCodebooks }) => ownsCodebooks)?.prefix)
 }
 
 /**

@@ -13,7 +13,7 @@ import {
   SemanticIdEncoder,
   withinCapacity,
 } from '../semantic-ids/index.ts'
-import type { Bundle, BundleOrigin, ChurnBudget, CollisionOptions, RememberedCodes } from '../semantic-ids/index.ts'
+import type { Bundle, BundleOrigin, ChurnBudget, CollisionOptions, RefreshOptions, RememberedCodes } from '../semantic-ids/index.ts'
 import { bundleName } from './bundles.ts'
 import type { ControlBody } from './control-records.ts'
 import type { ContentRows } from './embedder.ts'
@@ -39,8 +39,10 @@ export interface BundleInput {
 /** The live version's side of a refresh. */
 export interface LiveIds {
   readonly bundle: Bundle
-  /** The semantic-ID view's stored numbers by the live head, row-major float32, shape [items, dim]. */
+  /** The semantic-ID view's stored numbers by the live head, row-major float32, shape [items, dim]; the very array of the input where that is the head of the build. */
   readonly vectors: Float32Array
+  /** Ends of the Matryoshka blocks that live and new vectors share. */
+  readonly ends: readonly number[]
   /** IDs at the cut by the live head and bundle, row-major, shape [items, levels]. */
   readonly codes: Uint16Array
   /** Those IDs, and the last ones of items that are away. */
@@ -91,11 +93,13 @@ export async function nextBundle(input: BundleInput, live: LiveIds): Promise<Bun
   return isRebase(config, live.bundle) ? rebasedBundle(input, live, config.semanticIds.idSpace!) : refreshedBundle(input, live)
 }
 
-async function refreshedBundle(input: BundleInput, { bundle, remembered, traffic }: LiveIds): Promise<Bundle> {
+async function refreshedBundle(input: BundleInput, live: LiveIds): Promise<Bundle> {
+  const { bundle, remembered, traffic } = live
   const { project, plan, content, vectors, signal } = input
   const { distortionCeiling, iterations, balance } = project.config.semanticIds
   const collisions = collisionsOf(project)
   const budget = budgetOf(project, bundle, traffic)
+  const rotation = rotationOf(input, live)
   const refreshed = await refreshCodebooks(
     { bundle, parents: remembered.parents, ids: content.ids, vectors, weights: traffic },
     {
@@ -106,6 +110,7 @@ async function refreshedBundle(input: BundleInput, { bundle, remembered, traffic
       threads: project.config.training.threads,
       ...(balance !== null && { balance: { epsilonShare: balance } }),
       ...(collisions && { collisions }),
+      ...(rotation && { rotation }),
       ...(signal && { signal }),
     },
   )
@@ -164,6 +169,13 @@ async function rebasedBundle(input: BundleInput, { bundle, remembered, traffic }
 /** As `sid refresh` counts them; every item of the cut has an ID of the live version, so none is new. */
 function itemsOf({ content: { ids } }: BundleInput, { parents, returned, forgotten }: RememberedCodes): SidRefreshed['items'] {
   return { known: ids.length, returned, fresh: 0, vanished: parents.rows - ids.length, forgotten }
+}
+
+/** What turns the live codebooks to where the new head puts the items; the same head leaves them where they are. */
+function rotationOf({ project, vectors, dim }: BundleInput, live: LiveIds): RefreshOptions['rotation'] {
+  const { rotate } = project.config.semanticIds
+  if (rotate === 'none' || live.vectors === vectors) return undefined
+  return { earlier: live.vectors, ends: rotate === 'whole' ? [dim] : live.ends }
 }
 
 /** Bounds of the configuration; those of levels that the IDs do not have yet come with a re-base, that of traffic waits for some. */

@@ -20,6 +20,7 @@ import { Embedder } from './embedder.ts'
 import type { ContentRows } from './embedder.ts'
 import { judgeWindow } from './judge-window.ts'
 import type { OwnerLanes } from './owner-lanes.ts'
+import { commonEnds, prefixEnds } from './prefix-blocks.ts'
 import type { Project } from './project.ts'
 import { checkRenewal } from './quantizer.ts'
 import { codesOfCut, firstBundle, nextBundle, type LiveIds } from './refresh-bundles.ts'
@@ -192,7 +193,7 @@ async function bundleOfBuild(context: RefreshContext, plan: BuildPlan, head: Hea
   const { vectors, dim } = await embed(project, head, undefined, content)
   const labels = (): (string | null)[] => readLabels(project, lanes.state, plan.cutTs)
   const input = { project, plan, content, vectors, dim, labels, signal: versions.stopping }
-  const live = parent && (await liveIds(context, plan, content, parent, vectors))
+  const live = parent && (await liveIds(context, plan, content, parent, { head, vectors }))
   const made = live === undefined ? await firstBundle(input) : await nextBundle(input, live)
   const { origin } = made
   const codes = await codesOfCut(input, made)
@@ -226,24 +227,27 @@ async function embed(
   }
 }
 
-/** What readers of the live version have at the cut, and which of it they saw lately. @param next - numbers of the new head */
+/** What readers of the live version have at the cut, and which of it they saw lately. @param next - the new head and its numbers */
 async function liveIds(
   { project, lanes }: RefreshContext,
   plan: BuildPlan,
   content: ContentRows,
   bundle: Bundle,
-  next: Float32Array,
+  next: { readonly head: Head; readonly vectors: Float32Array },
 ): Promise<LiveIds> {
   // The parent's IDs at the cut are computed, not read: a function of the same content, its head and its bundle.
   const liveHead = bundle.origin.input['head'] as string
   const { head } = await readCheckpoint(project, liveHead, { training: false })
-  const { codes, vectors: own } = await embed(project, head, bundle, content)
-  const vectors = liveHead === plan.head ? next : own
+  const { codes, vectors: own, dim } = await embed(project, head, bundle, content)
+  const vectors = liveHead === plan.head ? next.vectors : own
+  const owner = semanticIdView(project.config)
+  const prefix = embeddedViews(project.config).find(({ name }) => name === owner)?.prefix
+  const ends = commonEnds(prefixEnds(head, prefix), prefixEnds(next.head, prefix), dim)
   const { everyMs, evalWindowMs } = project.config.refresh
   const { clock, state } = lanes
   // No longer than rows are kept for the judge.
   const from = clock.roundOf(plan.cutTs - Math.max(everyMs, 2 * evalWindowMs))
   const targets = targetCounts(state, project.codec, from, clock.roundOf(plan.cutTs))
   const remembered = await rememberedCodes(project, { version: plan.parent!, bundle }, content.ids, codes)
-  return { bundle, codes, vectors, remembered, traffic: Float64Array.from(content.ids, (id) => targets.get(id) ?? 0) }
+  return { bundle, codes, vectors, ends, remembered, traffic: Float64Array.from(content.ids, (id) => targets.get(id) ?? 0) }
 }

@@ -189,6 +189,7 @@ export const configDefaults = {
     churnBudgetLevels: null,
     churnBudgetTraffic: null,
     distortionCeiling: 1.25,
+    rotate: 'none',
     idSpace: null,
     relabel: 'none',
     gate: {},

@@ -167,6 +167,11 @@ export const semanticIds = z
       defaults.semanticIds.distortionCeiling,
       'Most distortion after a refresh, relative to a free fit on the same vectors. Above it the refresh is refused instead of letting IDs decay silently: raise the churn budget or this ceiling, or declare a re-base (`idSpace`). Higher: refused less often, IDs describe items less well.',
     ),
+    rotate: option(
+      z.enum(['none', 'blocks', 'whole']),
+      defaults.semanticIds.rotate,
+      'Whether a refresh with another head first rotates the live codebooks to where that head puts the items of the cut: `blocks`, one rotation per prefix of the view (`head.prefixes`); `whole`, one over all dims, which fits better and mixes the prefixes. Codes with items are refitted in any case; codes without, and the grid of a finite-scalar level, come along by this alone.',
+    ),
     idSpace: option(
       name.nullable(),
       defaults.semanticIds.idSpace,
@@ -196,7 +201,7 @@ export const semanticIds = z
  * @param dim - of the vectors that are quantized; undefined where the view is not known
  */
 export function semanticIdConflicts(group: DeepReadonly<z.output<typeof semanticIds>>, dim: number | undefined): Problem[] {
-  const { method, levels, fsqDigits, beam, normalizeResiduals } = group
+  const { method, levels, fsqDigits, beam, normalizeResiduals, rotate } = group
   const problems: Problem[] = []
   const report = (key: string, message: string): void => void problems.push({ path: `semanticIds.${key}`, message })
   if (method === 'rq-vae') {
@@ -205,6 +210,11 @@ export function semanticIdConflicts(group: DeepReadonly<z.output<typeof semantic
         report(key, `belongs to \`method: rq-kmeans\`; a network learns its own space: leave it out (got ${JSON.stringify(group[key])})`)
   } else if (beam > 1 && normalizeResiduals)
     report('beam', `must be 1 with \`normalizeResiduals\`: errors of residuals at unit length do not add up (got ${beam})`)
+  if (rotate !== 'none' && (method === 'rq-vae' || normalizeResiduals))
+    report(
+      'rotate',
+      `must be none with ${method === 'rq-vae' ? '`method: rq-vae`' : '`normalizeResiduals`'}: such codebooks are re-based, not refreshed (got ${rotate})`,
+    )
   if (fsqDigits !== null) {
     const codes = fsqDigits.reduce((product, values) => product * values, 1)
     if (codes > mostCodes) report('fsqDigits', `must multiply to at most ${mostCodes} codes (got ${fsqDigits.join(' x ')} = ${codes})`)

@@ -337,6 +337,11 @@ test('the gate on semantic IDs takes figures of as many levels as there are', ()
 test('options of a quantizer that exclude each other are refused, each at its path', () => {
   const problem = (group: string): string => refusal(`${smallest}semanticIds: ${group}\n`)
   match(problem('{ beam: 4, normalizeResiduals: true }'), /semanticIds\.beam: must be 1 with `normalizeResiduals`.*\(got 4\)/)
+  match(
+    problem('{ rotate: whole, normalizeResiduals: true }'),
+    /semanticIds\.rotate: must be none with `normalizeResiduals`.*\(got whole\)/,
+  )
+  match(problem('{ rotate: blocks, method: rq-vae }'), /semanticIds\.rotate: must be none with `method: rq-vae`.*re-based.*\(got blocks\)/)
   const foreign = problem('{ method: rq-vae, beam: 4, normalizeResiduals: true, balance: 0.05, fsqDigits: [5] }')
   for (const key of ['beam', 'normalizeResiduals', 'balance', 'fsqDigits'])
     match(foreign, new RegExp(`semanticIds\\.${key}: belongs to .method: rq-kmeans.; .*: leave it out \\(got`))
