@@ -1,11 +1,10 @@
 /**
  * Watches at the end of every round how the live codebooks serve the items that came after them, and proposes a refresh.
  * Invariant: what it says is a function of the catalogue as of the round's end and of the live version; it starts nothing. Items are
- * encoded once for each version and content, so a round costs a walk over the catalogue and its new items. Between rounds it holds a
- * thread, which takes longer to start than few items take to encode, and no model.
+ * encoded once for each version and content, so a round costs a walk over the catalogue and its new items. What it
+ * encodes with stays open while the version is live: opening it took longer than most rounds' new items do.
  */
 
-import { ComputeWorker } from '../compute/index.ts'
 import type { VersionRecord } from '../features/index.ts'
 import { driftFigures, driftReasons, squaredErrors, throughNetwork } from '../semantic-ids/index.ts'
 import type { Bundle, DriftFigures, WatchedItem } from '../semantic-ids/index.ts'
@@ -32,6 +31,12 @@ export interface DriftStatus {
 
 type Encoded = Omit<WatchedItem, 'isNew'> & { readonly eventTs: number }
 
+/** What a version's items are seen with. */
+interface Eyes {
+  readonly bundle: Bundle
+  readonly embedder: Embedder
+}
+
 /** Items that are decoded and encoded together. */
 const chunkItems = 2048
 
@@ -44,7 +49,7 @@ export class DriftWatch {
   readonly #encoded = new Map<string, Encoded>()
   /** Version and reasons that were told. */
   #told = ''
-  #worker: ComputeWorker | undefined
+  #eyes: Eyes | undefined
 
   constructor(project: Project, state: State) {
     this.#project = project
@@ -56,7 +61,10 @@ export class DriftWatch {
     const { config, logger } = this.#project
     const { watch } = config.refresh
     if (watch.errorRatio === null && watch.headShare === null && watch.occupancyRise === null) return
-    if (this.#version !== version) this.#encoded.clear()
+    if (this.#version !== version) {
+      this.#encoded.clear()
+      await this.close()
+    }
     this.#version = version
     await this.#encode(head, codebook, untilTs)
     const since = cut.eventTs
@@ -73,9 +81,11 @@ export class DriftWatch {
     this.#told = told
   }
 
-  /** Ends its thread. Later looks would fail. */
+  /** Gives free what it encodes with; a later look opens it anew. */
   async close(): Promise<void> {
-    await this.#worker?.close()
+    const eyes = this.#eyes
+    this.#eyes = undefined
+    await eyes?.embedder.close()
   }
 
   /** Encodes what is not known yet in this content, and forgets what is gone. */
@@ -88,38 +98,33 @@ export class DriftWatch {
     }
     for (const itemId of gone) this.#encoded.delete(itemId)
     if (wanted.length === 0) return
-    const bundle = await readBundle(this.#project, codebook)
-    const embedder = await this.#embedder(headName, bundle)
-    try {
-      for (let from = 0; from < wanted.length; from += chunkItems) {
-        // Read again: what is walked over must not be held while others write.
-        const chunk = wanted.slice(from, from + chunkItems).flatMap((itemId) => {
-          const entry = entryAsOf(this.#state, contentPrefix, itemId, untilTs)
-          return entry?.value === undefined ? [] : [{ itemId, value: entry.value, eventTs: entry.eventTs }]
-        })
-        await this.#encodeChunk(embedder, bundle, chunk)
-      }
-    } finally {
-      await embedder.close()
+    const eyes = (this.#eyes ??= await this.#open(headName, codebook))
+    for (let from = 0; from < wanted.length; from += chunkItems) {
+      // Read again: what is walked over must not be held while others write.
+      const chunk = wanted.slice(from, from + chunkItems).flatMap((itemId) => {
+        const entry = entryAsOf(this.#state, contentPrefix, itemId, untilTs)
+        return entry?.value === undefined ? [] : [{ itemId, value: entry.value, eventTs: entry.eventTs }]
+      })
+      await this.#encodeChunk(eyes, chunk)
     }
   }
 
-  async #embedder(headName: string, bundle: Bundle): Promise<Embedder> {
+  async #open(headName: string, codebook: string): Promise<Eyes> {
     const { config } = this.#project
+    const bundle = await readBundle(this.#project, codebook)
     const { head } = await readCheckpoint(this.#project, headName, { training: false })
-    return Embedder.create({
+    const embedder = await Embedder.create({
       head,
       bundle,
       views: embeddedViews(config),
       semanticIdView: semanticIdView(config),
       threads: config.training.threads,
-      worker: (this.#worker ??= new ComputeWorker({ name: 'drift' })),
     })
+    return { bundle, embedder }
   }
 
   async #encodeChunk(
-    embedder: Embedder,
-    { codebooks, settings, network }: Bundle,
+    { embedder, bundle: { codebooks, settings, network } }: Eyes,
     items: readonly { readonly itemId: string; readonly value: Uint8Array; readonly eventTs: number }[],
   ): Promise<void> {
     const batch = createItemContentBatch(items.length, modalitiesOf(this.#project))

@@ -6,7 +6,7 @@
  */
 
 import { Graph, Session, toModel, zeros } from '../compute/index.ts'
-import type { ComputeWorker, Tensor } from '../compute/index.ts'
+import type { Tensor } from '../compute/index.ts'
 import { appendHeadViews, headInputs, headLayout } from '../distill/index.ts'
 import type { Head } from '../distill/index.ts'
 import { appendQuantize } from '../features/index.ts'
@@ -37,8 +37,6 @@ export interface EmbedderOptions {
   readonly bundle?: Bundle
   /** @default 1 */
   readonly threads?: number
-  /** Shares this thread, which stays open, instead of starting one. */
-  readonly worker?: ComputeWorker
 }
 
 /** Content of up to any number of items, as the codec's batch has it. */
@@ -97,8 +95,7 @@ export class Embedder {
     if (wanted !== undefined && wanted !== dim) {
       throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `the codebooks have ${wanted} dims, view ${semanticIdView} has ${dim}`)
     }
-    const { threads = 1, worker } = options
-    const session = await Session.create(embedderModel(options), { threads, name: 'embedder', ...(worker && { worker }) })
+    const session = await Session.create(embedderModel(options), { threads: options.threads ?? 1, name: 'embedder' })
     return new Embedder(options, session, dim)
   }
 

@@ -90,9 +90,9 @@ test('the same stream gives the same figures, with a restart in between too; wit
   strictEqual(await driftOf(off), null)
 })
 
-test('all rounds are looked at in one thread, which ends with the daemon', async (t) => {
+test('what a version is looked at with is opened once, whatever the rounds, and ends with the daemon', async (t) => {
   const open: string[] = []
-  const started: string[] = []
+  let started: string[] = []
   const { Worker } = threads
   t.after(() => {
     threads.Worker = Worker
@@ -101,23 +101,27 @@ test('all rounds are looked at in one thread, which ends with the daemon', async
   threads.Worker = class extends Worker {
     constructor(file: string, options: threads.WorkerOptions) {
       super(file, options)
-      const { name } = options
-      started.push(name!)
-      open.push(name!)
-      this.once('exit', () => open.splice(open.indexOf(name!), 1))
+      const name = options.name!
+      open.push(name)
+      started.push(name)
+      this.once('exit', () => open.splice(open.indexOf(name), 1))
     }
   } as typeof Worker
   syncBuiltinESMExports()
   const it = await TestProject.open(t, { changes: { refresh: { watch } } })
   await it.bootstrap()
+  started = []
   for (const round of [1, 2, 3]) {
     await roundWith(it, round, items(4, startTs + round * hourMs, wantedItems + 4 * round))
     strictEqual((await driftOf(it))!.figures.newItems, 4 * round, 'each round has new items to encode')
   }
   deepStrictEqual(
-    [started, open].map((names) => names.filter((name) => name === 'drift').length),
-    [1, 1],
+    started.filter((name) => name === 'embedder'),
+    ['embedder'],
   )
+  await it.daemon.refresh('now')
+  await roundWith(it, 4, items(4, startTs + 4 * hourMs, 2 * wantedItems))
+  strictEqual(open.filter((name) => name === 'embedder').length, 3, 'of two writers and of what looks at version 2')
   await it.stop()
   deepStrictEqual(open, [])
 })
