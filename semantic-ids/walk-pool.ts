@@ -12,8 +12,10 @@ import { tableShapes } from './encode-graph.ts'
 /** Scores of one batch stay within this many bytes, so they are read again from the second-level cache. */
 const scoreBytes = 2 ** 21
 const mostBatchRows = 1024
-/** A message costs its threads about .3 ms, a batch 2. */
-const batchesPerMessage = 4
+/** A message costs its threads about .3 ms, a batch 2. Of few rows every worker still gets some. */
+const mostBatchesPerMessage = 4
+/** Messages under way per worker: the next one waits in its queue while this one is computed. */
+const underWay = 2
 
 /** Rows per run for a quantizer of this shape. */
 export function batchRowsFor({ codebooks, settings }: Pick<Quantizer, 'codebooks' | 'settings'>): number {
@@ -74,23 +76,28 @@ export class WalkPool {
     take: TakeBatch,
   ): Promise<void> {
     const rows = vectors.length / dim
-    const taken = this.batchRows * batchesPerMessage
     const isShared = vectors.buffer instanceof SharedArrayBuffer
+    const drains = Array.from({ length: underWay }, () => this.#sessions).flat()
+    const batches = Math.ceil(rows / this.batchRows)
+    const taken = this.batchRows * Math.min(mostBatchesPerMessage, Math.ceil(batches / drains.length))
     let next = 0
     const drain = async (session: Session): Promise<void> => {
-      const slot = isShared ? undefined : sharedFloat32(Math.min(rows, taken) * dim)
+      let slot: Float32Array | undefined
       while (next < rows) {
         const from = next
         const to = Math.min(rows, from + taken)
         next = to
-        const batch = vectors.subarray(from * dim, to * dim)
-        slot?.set(batch)
-        const input = tensor('float32', [to - from, dim], slot?.subarray(0, batch.length) ?? batch)
-        take(from, to, await session.run({ ...feed(from, to), vectors: input }, { transfer: true, batch: this.batchRows }))
+        let batch = vectors.subarray(from * dim, to * dim)
+        if (!isShared) {
+          slot ??= sharedFloat32(batch.length)
+          slot.set(batch)
+          batch = slot.subarray(0, batch.length)
+        }
+        const feeds = { ...feed(from, to), vectors: tensor('float32', [to - from, dim], batch) }
+        take(from, to, await session.run(feeds, { transfer: true, batch: this.batchRows }))
       }
     }
-    // Two messages under way per worker: the next one waits in its queue while this one is computed.
-    await Promise.all(this.#sessions.flatMap((session) => [drain(session), drain(session)]))
+    await Promise.all(drains.map(drain))
   }
 }
 
