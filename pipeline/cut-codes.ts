@@ -63,11 +63,17 @@ export async function rememberedCodes(
   const { levels } = parents
   const cut = await readCutCodes(project, version)
   const here = new Set(ids)
-  const left = [...(cut?.entries() ?? [])].filter(([id]) => !here.has(id))
-  const published = new Uint16Array(codes.length + left.length * levels)
+  const all = [...ids]
+  const left: Uint16Array[] = []
+  for (const [id, sid] of cut?.entries() ?? []) {
+    if (here.has(id)) continue
+    all.push(id)
+    left.push(sid)
+  }
+  const published = new Uint16Array(all.length * levels)
   published.set(codes)
-  for (const [row, [, sid]] of left.entries()) published.set(sid, codes.length + row * levels)
-  const table = { ids: [...ids, ...left.map(([id]) => id)], codes: published, levels }
+  for (const [row, sid] of left.entries()) published.set(sid, codes.length + row * levels)
+  const table = { ids: all, codes: published, levels }
   return { ...withVanished(table, parents, ids), returned: cut === undefined ? 0 : returnedItems(ids, cut, parents) }
 }
 

@@ -91,6 +91,19 @@ test('the ID outlasts builds without the item; a re-base forgets it', async (t) 
   deepStrictEqual(await itemsOf(it, 6), { known: wanted, returned: 0, fresh: 0, vanished: 0, forgotten: 0 })
 })
 
+test('after a roll-back the next build goes on from what the version before remembered', async (t) => {
+  const it = await TestProject.open(t, { changes })
+  await goneAndBack(it)
+  const published = await sids(it, gone, 1)
+  await it.daemon.versions.rollback('back')
+  strictEqual(await it.live(), 1)
+  await it.feed(gone.slice(4).map((id) => tombstoneOf(id, startTs + 3.2 * hourMs)))
+  strictEqual(await refreshAfter(it, 3), 3)
+  strictEqual((await it.record(3))!.parent, 1)
+  deepStrictEqual(codesOf(await bundleOfVersion(it, 3), gone), published)
+  deepStrictEqual(await itemsOf(it, 3), { known: wanted - 4, returned: 0, fresh: 0, vanished: 4, forgotten: 0 })
+})
+
 /** The project, in which storing an artifact ends as a process that is killed just before does. */
 function crashingAt(project: Project, name: string): Project {
   const { artifacts } = project
