@@ -1,6 +1,6 @@
 /**
  * Fitting residual codebooks: d 128 with 3 x 256 codes and 25 rounds, d 256 with 4 x 256 and 10, d 512 with 3 x 1,024 and 5, each on
- * 65,536 rows around 2,000 centers; with `--x FILE.f32` on those vectors instead (3 x 64, 25 rounds), e.g. real ones. Checked besides:
+ * 65,536 rows around 2,000 centers; with `--x FILE.f32` on those vectors instead (3 x `--size`, 25 rounds), e.g. real ones. Checked besides:
  * the fit on a source of `--source-rows` x 256, with its peak of memory.
  * Fits are made as they are by default, and level by level alone (`jointRounds: 0`), which is the work that the peers do; and once more
  * by default with as few rounds as leave no more than faiss.Kmeans did with all of them.
@@ -8,7 +8,7 @@
  * faiss.ResidualQuantizer (beam 1). Both count fitting only. `fvu` is over the rows fitted on, mean of the rounds; every round has a seed
  * of its own, as distortion hangs on the start. `others` is the share of the machine that other processes used: above a tenth, processor
  * time is the better figure.
- * Options: `--threads N` (2), `--rounds N` (3), `--only TEXT`, `--source-rows N` (1,000,000; 0: left out).
+ * Options: `--threads N` (2), `--rounds N` (3), `--size N` (64), `--only TEXT`, `--source-rows N` (1,000,000; 0: left out).
  */
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -28,6 +28,7 @@ const { values } = parseArgs({
     only: { type: 'string', default: '' },
     rq: { type: 'boolean', default: false },
     x: { type: 'string' },
+    size: { type: 'string', default: '64' },
     'source-rows': { type: 'string', default: '1000000' },
     source: { type: 'boolean', default: false },
   },
@@ -59,7 +60,7 @@ interface Run {
 if (values.source) await fitSourceHere(Number(values['source-rows']))
 else {
   if (values.x === undefined) for (const shape of shapes) await besideFaiss(shape, undefined)
-  else await besideFaiss({ dim: dimOf(values.x), levels: 3, size: 64, iterations: 25 }, values.x)
+  else await besideFaiss({ dim: dimOf(values.x), levels: 3, size: Number(values.size), iterations: 25 }, values.x)
   if (values.peers === undefined) process.stderr.write('faiss was left out: name its scripts with --peers DIR --python FILE\n')
   const rows = Number(values['source-rows'])
   if (values.x === undefined && rows > 0 && `source ${rows} x 256`.includes(values.only)) {
