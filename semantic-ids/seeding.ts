@@ -13,7 +13,7 @@ const leastSeedShare = 0.05
  */
 const seedReach = 0.5
 /** k-means++ looks at this many rows per code, but then at no more than `mostSeedRows`, at four per code and at `leastSeedRows`. */
-const seedRowsPerCode = 16
+const seedRowsPerCode = 8
 const leastSeedRowsPerCode = 4
 const leastSeedRows = 2048
 const mostSeedRows = 4096
