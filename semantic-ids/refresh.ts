@@ -279,6 +279,6 @@ function refused(
   return new SidestreamError(
     'SIDESTREAM_BUDGET_REFUSED',
     `within the churn budget of ${budgetText(budget)}${why} the codebooks leave ${times} times the distortion of a free fit (FVU ${fvu.toFixed(4)} against ${freeFvu.toFixed(4)}), above the ceiling of ${ceiling}: raise the budget or the ceiling, or declare a re-base (a new ID space)`,
-    { budget, ceiling, fvu, freeFvu, delta, churn: share, curve, ...(frozen && { frozenByFsq: true }) },
+    { budget, ceiling, fvu, freeFvu, delta, churn: share, curve, frozenByFsq: frozen },
   )
 }

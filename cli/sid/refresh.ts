@@ -163,16 +163,11 @@ function planOf(options: Options): SidRefreshPlan {
 
 /** A refusal with its curve: one object for programs, a table and what to do for people. */
 function refuse(output: Output, { code, message, details }: SidestreamError): void {
-  const {
-    curve: tried,
-    budget,
-    ceiling,
-    fvu,
-    freeFvu,
-  } = details as { curve: Parameters<typeof sidCurve>[0]; budget: ChurnBudget } & Record<string, unknown>
+  const { curve: tried, ...figures } = details as { curve: Parameters<typeof sidCurve>[0]; budget: ChurnBudget } & Record<string, unknown>
   const curve = sidCurve(tried)
-  if (output.json) output.result({ error: { code, message }, budget, ceiling, fvu, freeFvu, curve }, '')
-  output.note(`${curveText(curve, budget)}\n${code}: ${message}. No bundle was written.`)
+  // An infinite switching cost is null in JSON, as in the curve.
+  if (output.json) output.result({ error: { code, message }, ...figures, curve }, '')
+  output.note(`${curveText(curve, figures.budget)}\n${code}: ${message}. No bundle was written.`)
   process.exitCode = exitCodes.refused
 }
 

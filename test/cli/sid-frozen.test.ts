@@ -23,6 +23,9 @@ test('a bound on whole IDs with a finite-scalar level is told to freeze them; th
   const answer = await runJson([...flags, '--prefix-budget', instead, '--out', 'free'], home)
   const { prefix, full } = answer['churn'] as { prefix: number[]; full: number }
   ok(answer['frozenByFsq'] === false && prefix[1]! <= 0.1 && full > 0.1, JSON.stringify(answer['churn']))
+  const refused = await runJson([...flags.slice(0, -2), '--ceiling', '1', '--churn-budget', '0.1', '--out', 'none'], home, 3)
+  const { frozenByFsq, delta, churn, curve } = refused
+  ok(frozenByFsq === true && delta === null && churn === 0 && (curve as unknown[]).length > 0, JSON.stringify(refused))
   const help = (await run(['sid', 'refresh', '--help'], home)).stdout.replace(/\s+/g, ' ')
   match(help, /--churn-budget <share> .* with a finite-scalar level bound what stands before it: --prefix-budget/)
 })
