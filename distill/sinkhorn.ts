@@ -1,6 +1,7 @@
 /**
- * Optimal transport between two weighted sets of points, entropy-regularized: Sinkhorn's iterations in the log domain, where a
- * small epsilon neither overflows nor loses mass.
+ * Optimal transport between two weighted sets of points, entropy-regularized. Sinkhorn's iterations are products with the plan of an
+ * earlier one as long as its rows and columns need factors of ordinary size, and done in the log domain where they do not: there a small
+ * epsilon neither overflows nor loses mass, and an iteration takes five times as long.
  * Invariants: float64 in a fixed order; column sums are exact after every iteration, `rowError` says how far the rows are off.
  */
 import { SidestreamError } from '../schemas/index.ts'
@@ -54,20 +55,71 @@ export function sinkhorn(
   const logits = similarity.map((cosine) => -(1 - cosine) / epsilon)
   const f = new Float64Array(n)
   const g = new Float64Array(m)
-  const next = new Float64Array(n)
+  // The plan as it stands is u kernel v; the potentials are f + ln u and g + ln v.
+  const kernel = new Float64Array(n * m)
+  const u = new Float64Array(n).fill(1)
+  const v = new Float64Array(m).fill(1)
+  const rows = new Float64Array(n)
+  const columns = new Float64Array(m)
   let iterations = 0
   let rowError = Infinity
   for (;;) {
-    for (let i = 0; i < n; i++) next[i] = Math.log(a[i]!) - logSumExp(logits, g, i * m, 1)
-    // The row sums of the plan as it stands are a exp(f - next): known without building it.
-    if (iterations > 0) rowError = sum(n, (i) => a[i]! * Math.abs(Math.exp(f[i]! - next[i]!) - 1))
+    if (iterations > 0) {
+      multiplyRows(kernel, v, rows)
+      rowError = sum(n, (i) => Math.abs(u[i]! * rows[i]! - a[i]!))
+    }
     if (iterations >= maxIterations || rowError < tolerance) break
-    f.set(next)
-    for (let k = 0; k < m; k++) g[k] = Math.log(b[k]!) - logSumExp(logits, f, k, m)
+    const isNear = iterations > 0 && divide(a, rows, u) && (multiplyColumns(kernel, u, columns), divide(b, columns, v))
+    if (!isNear) {
+      for (let k = 0; k < m; k++) g[k] = g[k]! + Math.log(v[k]!)
+      for (let i = 0; i < n; i++) f[i] = Math.log(a[i]!) - logSumExp(logits, g, i * m, 1)
+      for (let k = 0; k < m; k++) g[k] = Math.log(b[k]!) - logSumExp(logits, f, k, m)
+      planOf(logits, f, g, kernel)
+      u.fill(1)
+      v.fill(1)
+    }
     iterations++
   }
-  const plan = logits.map((logit, at) => Math.exp(logit + f[Math.floor(at / m)]! + g[at % m]!))
-  return { plan, f, g, iterations, rowError, score: sum(plan.length, (at) => plan[at]! * similarity[at]!) }
+  for (let i = 0; i < n; i++) f[i] = f[i]! + Math.log(u[i]!)
+  for (let k = 0; k < m; k++) g[k] = g[k]! + Math.log(v[k]!)
+  planOf(logits, f, g, kernel)
+  return { plan: kernel, f, g, iterations, rowError, score: sum(n * m, (at) => kernel[at]! * similarity[at]!) }
+}
+
+/** out = exp(logits + f + g), shape [n, m]. */
+function planOf(logits: Float64Array, f: Float64Array, g: Float64Array, out: Float64Array): void {
+  for (let i = 0, at = 0; i < f.length; i++) for (let k = 0; k < g.length; k++, at++) out[at] = Math.exp(logits[at]! + f[i]! + g[k]!)
+}
+
+/** out_i = sum_k kernel_ik v_k */
+function multiplyRows(kernel: Float64Array, v: Float64Array, out: Float64Array): void {
+  for (let i = 0, at = 0; i < out.length; i++) {
+    let total = 0
+    for (let k = 0; k < v.length; k++, at++) total += kernel[at]! * v[k]!
+    out[i] = total
+  }
+}
+
+/** out_k = sum_i kernel_ik u_i */
+function multiplyColumns(kernel: Float64Array, u: Float64Array, out: Float64Array): void {
+  out.fill(0)
+  for (let i = 0, at = 0; i < u.length; i++) {
+    const factor = u[i]!
+    for (let k = 0; k < out.length; k++, at++) out[k] = out[k]! + kernel[at]! * factor
+  }
+}
+
+/** Factors beyond it either way are taken into the potentials: what underflows in the kernel is then far from counting. */
+const largestFactor = 1e20
+
+/** out = masses / sums; false, and nothing is written, when one is beyond `largestFactor`. */
+function divide(masses: Float64Array, sums: Float64Array, out: Float64Array): boolean {
+  for (let i = 0; i < out.length; i++) {
+    const factor = masses[i]! / sums[i]!
+    if (!(factor < largestFactor && factor > 1 / largestFactor)) return false
+  }
+  for (let i = 0; i < out.length; i++) out[i] = masses[i]! / sums[i]!
+  return true
 }
 
 /** ln sum_j exp(logits[start + j * step] + potential[j]). */
