@@ -36,7 +36,7 @@ const run = spawn(
     '--import',
     './scripts/property-seed.mjs',
     '--test',
-    '--test-concurrency=2',
+    '--test-concurrency=3', // of two cores: many tests wait for servers, disks and processes
     '--test-reporter=spec',
     '--test-reporter-destination=stdout',
     '--test-reporter=tap',
