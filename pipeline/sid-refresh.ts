@@ -58,6 +58,8 @@ export interface SidRefreshFiles extends VectorFile {
   readonly suffix?: boolean
   /** Most items of one ID; null: no bound. @default that of `bundle` */
   readonly capacity?: number | null
+  /** Refused when less than this share of the published items is in the file. @default 0.5 */
+  readonly minShared?: number
   /** @default those of `bundle` */
   readonly duplicates?: CollisionOptions['duplicates']
   /** @default 1 */
@@ -88,7 +90,7 @@ export interface SidRefreshProgress {
   readonly note: string
 }
 
-export const sidRefreshDefaults = { seed: 1, ceiling: refreshDefaults.ceiling } as const
+export const sidRefreshDefaults = { seed: 1, minShared: 0.5, ceiling: refreshDefaults.ceiling } as const
 
 /** One switching cost that was tried; `delta: null` never leaves an old code. */
 export type SidCurvePoint = Omit<CurvePoint, 'delta'> & { readonly delta: number | null }
@@ -161,6 +163,7 @@ export async function sidRefreshFiles(files: SidRefreshFiles): Promise<SidRefres
     ...(weights && { weights }),
     ...capacityOf(parent, files),
   }
+  if (plan.kind === 'refresh') requireShared(published, given, files)
   const { bundle, codes, ...result } =
     plan.kind === 'refresh' ? await refreshed(parent, stored.manifest.name, given, plan, files) : await rebased(parent, given, plan, files)
   const { sizes } = bundle.codebooks
@@ -347,6 +350,18 @@ async function rebased(
 
 function countsOf({ parents, ids, returned, forgotten }: Given, known: number): SidRefreshed['items'] {
   return { known, returned, fresh: ids.length - known, vanished: parents.rows - known, forgotten }
+}
+
+/** Most of a catalogue does not vanish: a cut export would move all codebooks to its items. @throws SIDESTREAM_SHAPE_MISMATCH */
+function requireShared(published: ItemCodes, given: Given, { in: file, minShared = sidRefreshDefaults.minShared }: SidRefreshFiles): void {
+  const there = given.ids.length - missing(given) - given.returned
+  const all = published.ids.length
+  // None at all is refused with ids of both, to compare.
+  if (there + given.returned === 0 || there >= minShared * all) return
+  throw new SidestreamError(
+    'SIDESTREAM_SHAPE_MISMATCH',
+    `${file} holds ${there} of the ${all} items of ${published.file}, less than ${minShared} of them: check that it is whole, or set --min-shared to what is enough`,
+  )
 }
 
 /** Items without an earlier ID. */

@@ -170,7 +170,7 @@ export const semanticIds = z
     rotate: option(
       z.enum(['none', 'blocks', 'whole']),
       defaults.semanticIds.rotate,
-      'Whether a refresh with another head first rotates the live codebooks to where that head puts the items of the cut: `blocks`, one rotation per prefix of the view (`head.prefixes`); `whole`, one over all dims, which fits better and mixes the prefixes. Codes with items are refitted in any case; codes without, and the grid of a finite-scalar level, come along by this alone.',
+      'Whether a refresh with another head first rotates the live codebooks to where that head puts the items of the cut: `blocks`, one rotation per prefix of the view (`head.prefixes`) that both heads have; `whole`, one over all dims, which fits better and mixes the prefixes. Codes with items are refitted in any case; codes without, and the grid of a finite-scalar level, come along by this alone.',
     ),
     idSpace: option(
       name.nullable(),

@@ -15,8 +15,8 @@ import { placeSpares, plusPlusSeeds } from './seeding.ts'
 const leastGain = 1e-6
 /** How often dead codes are revived after the last round. */
 const lastRevivals = 5
-/** Squared distance, as a share of the squared scale, at which a row counts as standing on its codeword. */
-const standsOn = 1e-12
+/** Squared distance, as a share of the squared scale, at which a row counts as standing on its codeword: half a float32 step, squared. */
+const standsOn = 1e-15
 /** Rows per code of a balanced batch at least: fewer say little of the shares that codes should have. */
 const leastBatchRowsPerCode = 4
 

@@ -128,6 +128,7 @@ export async function fitSample(sample: FitSample, dim: number, options: FitOpti
     })
     levels = joint.levels
     jointDone = joint.rounds
+    residual.set(preparedFloat32(sample.vectors, dim, settings.normalize))
     subtractAll(residual, dim, levels, joint.codes)
   }
   let passes: number | undefined

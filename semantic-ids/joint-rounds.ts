@@ -45,7 +45,7 @@ export interface JointOptions {
 
 /**
  * Runs the rounds.
- * @param x - vectors as the quantizer sees them, row-major float32, shape [rows, dim], best in shared memory; rounded for exact sums
+ * @param x - vectors as the quantizer sees them, row-major float32, shape [rows, dim], best in shared memory; may be rounded for exact sums
  * @param levels - plain ones, by residuals as they are
  * @returns levels of least distortion, their codes (row-major, shape [rows, levels]), and the rounds that led to them
  */
@@ -58,11 +58,12 @@ export async function jointRounds(
   const fittedAs = ({ words, counts }: Encoded): FittedLevel[] =>
     withWords(words).map((level, at) => ({ ...level, dead: deadOf(counts[at]!) }))
   const first = levels.map(({ codebook }) => codebook)
-  // Kept from round to round they carry no rounding of the rounds before, so rounds can go on from codebooks alone.
-  roundForExactSums(x, x.length / dim)
-  const sums = new CodeSums(x, codebooksOf(dim, first))
+  // Exact sums carry no rounding of the rounds before, so they are kept and rounds can yet go on from codebooks alone. Others are made anew.
+  const exact = roundForExactSums(x, x.length / dim)
+  let sums = new CodeSums(x, codebooksOf(dim, first))
   const encode = async (words: readonly Float32Array[], known?: Uint16Array): Promise<Encoded> => {
     const distances = new Float64Array(x.length / dim)
+    if (!exact) sums = new CodeSums(x, codebooksOf(dim, words))
     const add = (own: Uint16Array, row: number): void => {
       sums.assign(own, row)
       distancesToIds(x, dim, own, words, distances.subarray(row, row + own.length / words.length), row)
@@ -76,7 +77,7 @@ export async function jointRounds(
   let round = done
   while (round < rounds && best.left > 0) {
     signal?.throwIfAborted()
-    const next = await oneRound(x, dim, best, sums, encode)
+    const next = await oneRound(x, dim, best, sums.refitJointly(codebooksOf(dim, best.words)).levels, encode)
     // Dropped, not kept as the last one: rounds that go on from the state before meet it again and end as these do.
     if (next === undefined || best.left - next.left <= leastGain * best.left) break
     best = next
@@ -90,16 +91,16 @@ function deadOf(counts: Int32Array): number {
   return counts.reduce((dead, count) => dead + (count === 0 ? 1 : 0), 0)
 }
 
-/** @param sums - of the codes `before`; afterwards of those returned. @returns undefined where codes stay without rows that had some */
+/** @param words - where the codewords go. @returns undefined where codes stay without rows that had some */
 async function oneRound(
   x: Float32Array,
   dim: number,
   before: Encoded,
-  sums: CodeSums,
+  words: readonly Float32Array[],
   encode: (words: readonly Float32Array[]) => Promise<Encoded>,
 ): Promise<Encoded | undefined> {
   const dead = before.counts.map(deadOf)
-  let next = await encode(sums.refitJointly(codebooksOf(dim, before.words)).levels)
+  let next = await encode(words)
   for (let revival = 0; revival <= mostRevivals; revival++) {
     if (next.counts.every((now, level) => deadOf(now) <= dead[level]!)) return next
     next = await encode(withRevived(x, dim, next))

@@ -231,11 +231,16 @@ function spreadAround(mean: Float64Array, x: Float64Array | Float32Array, dim: n
   return { variance, energy }
 }
 
-/** Share of the energy below which a spread is rounding, not variance (float32 codewords are met to 6e-8). */
-const noSpread = 1e-12
+/** Share of the energy below which a spread is rounding, not variance: float32 codewords are met to 2^-24 of a number, 3.6e-15 of its square. */
+const noSpread = 1e-14
 
-/** FVU that stays defined where all vectors are equal: 0 when they are met, else Infinity. */
+/** Whether vectors differ by more than rounding; see `spreadOf`. */
+export function hasSpread({ variance, energy }: { readonly variance: number; readonly energy: number }): boolean {
+  return variance > noSpread * energy
+}
+
+/** FVU that stays defined where all vectors are equal but for rounding: 0 when they are met, else Infinity. */
 export function unexplained(squaredError: number, variance: number, energy: number): number {
-  if (variance > noSpread * energy) return squaredError / variance
+  if (hasSpread({ variance, energy })) return squaredError / variance
   return squaredError <= noSpread * energy ? 0 : Infinity
 }

@@ -9,7 +9,7 @@ import { requireFinite, rowsOf } from './codebooks.ts'
 import { preparedFloat32 } from './encode.ts'
 import { requireDistinct, sortedOrder } from './id-order.ts'
 import type { ParentCodes } from './parent-codes.ts'
-import { spreadOf } from './quality-distortion.ts'
+import { hasSpread, spreadOf } from './quality-distortion.ts'
 import { giveTwinsCodes } from './twins.ts'
 
 /** Items as they are at the cut. */
@@ -115,6 +115,15 @@ export function requireKnown({ known, ids }: Cohort, parents: ParentCodes): void
   throw new SidestreamError(
     'SIDESTREAM_ITEMS_TOO_FEW',
     `none of the ${ids.length} items (such as ${ids[0]}) has a published ID${published === undefined ? '' : ` (such as that of ${published})`}: check the ids; if all are new, fit anew or declare a re-base (a new ID space)`,
+  )
+}
+
+/** Codebooks would be drawn to one point, and no ceiling would see it. @throws SIDESTREAM_ITEMS_TOO_FEW when all items have one vector */
+export function requireSpread({ ids, spread }: Cohort): void {
+  if (ids.length === 1 || hasSpread(spread)) return
+  throw new SidestreamError(
+    'SIDESTREAM_ITEMS_TOO_FEW',
+    `all ${ids.length} items have the same vector, but for rounding: codebooks cannot be refreshed on them; look at what made the vectors`,
   )
 }
 

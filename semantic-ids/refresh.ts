@@ -24,7 +24,16 @@ import { Moves } from './moves.ts'
 import { judgeNewItems, type NewItems, type RecallOptions } from './new-items.ts'
 import type { ParentCodes } from './parent-codes.ts'
 import { reconstruction } from './quality-distortion.ts'
-import { cohortOf, inOrderOf, pick, requireKnown, requireSameSizes, type Cohort, type RefreshInput } from './refresh-cohort.ts'
+import {
+  cohortOf,
+  inOrderOf,
+  pick,
+  requireKnown,
+  requireSpread,
+  requireSameSizes,
+  type Cohort,
+  type RefreshInput,
+} from './refresh-cohort.ts'
 import { searchDelta, type CurvePoint, type SearchProgress } from './refresh-search.ts'
 import { codebooksBack, rotationOnto, type Rotation } from './rotation.ts'
 import { withTwins } from './twins.ts'
@@ -144,6 +153,7 @@ export async function refreshCodebooks(input: RefreshInput, options: RefreshOpti
   const cohort = cohortOf(input, dim, settings.normalize, together)
   requireSameSizes(input.parents, sizes)
   requireKnown(cohort, input.parents)
+  requireSpread(cohort)
   checkBudget(budget, sizes.length, cohort.weights)
   const rotation = options.rotation && rotationOf(cohort, codebooks, settings, options.rotation)
   const start = rotation ? codebooksBack(codebooks, rotation) : codebooks

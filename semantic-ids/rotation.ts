@@ -27,7 +27,7 @@ export interface Rotation {
 export function rotationOnto(from: Float32Array, to: Float32Array, dim: number, ends: readonly number[] = [dim]): Rotation {
   if (rowsOf(from, dim) === 0) throw new SidestreamError('SIDESTREAM_ITEMS_TOO_FEW', 'a rotation needs items that are in both spaces')
   if (ends.at(-1) !== dim || ends.some((end, i) => !Number.isInteger(end) || end <= (ends[i - 1] ?? 0)))
-    throw new SidestreamError('SIDESTREAM_SHAPE_MISMATCH', `blocks that end at [${ends.join(', ')}] do not cover ${dim} dims`)
+    throw new SidestreamError('SIDESTREAM_USAGE_INVALID', `blocks that end at [${ends.join(', ')}] do not cover ${dim} dims`)
   const blocks = ends.map((end, i) => {
     const start = ends[i - 1] ?? 0
     return procrustes(columns(from, dim, start, end), columns(to, dim, start, end), end - start)

@@ -10,7 +10,7 @@ import { subtractCodewords, type ResidualRule } from './residual-rule.ts'
 /** How often a level is looked at: a code that got a row may lose it to another one. */
 const mostRounds = 5
 /** Squared distance, as a share of the mean squared norm, at which a row counts as standing on its codeword. */
-const standsOn = 1e-12
+const standsOn = 1e-14
 
 export interface Revived {
   readonly codebooks: Codebooks

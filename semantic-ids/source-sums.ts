@@ -8,7 +8,7 @@ import type { FittedLevel } from './fit-state.ts'
 import { subtractCodewords, type ResidualRule } from './residual-rule.ts'
 
 /** Squared distance, as a share of the mean squared norm, up to which a row counts as standing on its codeword. */
-const standsOn = 1e-12
+const standsOn = 1e-14
 
 /** Of one level. */
 interface LevelSums {

@@ -48,6 +48,7 @@ interface Options extends VectorOptions {
   readonly relabel?: 'first' | 'all'
   readonly seed: number
   readonly threads: number
+  readonly minShared: number
   readonly out: string
 }
 
@@ -71,6 +72,12 @@ export function sidRefreshCommand(): Command {
     .option('--prefix-budget <shares>', 'most that change one of the first 1, 2, … codes; any: no bound', shares('--prefix-budget'))
     .option('--traffic-budget <share>', 'most of the traffic whose items change their ID; takes --traffic', share('--traffic-budget'))
     .option('--ceiling <factor>', `most distortion, relative to a free fit on the same vectors (${sidRefreshDefaults.ceiling})`, factor)
+    .option(
+      '--min-shared <share>',
+      'refuse a file that holds less than this of the published items',
+      share('--min-shared'),
+      sidRefreshDefaults.minShared,
+    )
     .option('--rotate-from <file>', 'vectors of then: codebooks are rotated to where the items are now, first', once('--rotate-from'))
     .option(
       '--rotate-blocks <ends>',
@@ -93,7 +100,7 @@ export function sidRefreshCommand(): Command {
     .option('--seed <number>', 'of the free fit, and of a re-base', wholeNumber('--seed'), sidRefreshDefaults.seed)
   tableOption(command, 'traffic', 'traffic per item, for --traffic-budget and weighted churn', 'item_id,traffic')
   return threadsOption(command).action(async (options: Options) => {
-    const { json, bundle, codes, out, seed, threads, capacity, duplicates } = options
+    const { json, bundle, codes, out, seed, threads, minShared, capacity, duplicates } = options
     const output = createOutput(json)
     const plan = planOf(options)
     const traffic = itemTable(options.traffic, options.trafficColumns)
@@ -103,7 +110,7 @@ export function sidRefreshCommand(): Command {
     try {
       const result = await sidRefreshFiles({
         ...vectorFile(options.in, options),
-        ...{ bundle, out, plan, seed, threads, signal },
+        ...{ bundle, out, plan, seed, threads, minShared, signal },
         ...(codes !== undefined && { codes }),
         ...(traffic && { traffic }),
         ...(capacity !== undefined && { capacity: capacity === 'none' ? null : capacity }),

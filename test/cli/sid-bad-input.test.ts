@@ -9,7 +9,7 @@ import { readBundleDirectory, sidEncodeFiles, sidFitFiles, sidReportFiles } from
 import type { SidFitFiles } from '../../pipeline/index.ts'
 import { writeParquet } from '../../schemas/index.ts'
 import { refuses, run, runFailing, runJson, runWithSmallFiles } from './command.ts'
-import { clustered, writeVectors } from './vector-files.ts'
+import { clustered, writeVectors, type Items } from './vector-files.ts'
 
 let home = ''
 const items = clustered(200, 4, 5)
@@ -199,6 +199,24 @@ test('fewer items than codes, identical vectors and dims without variance make a
   deepStrictEqual([same['distinct'], same['maxBucket'], same['fvu']], [1, 50, 0])
   await writeFile(join(home, 'zero.csv'), `item_id,vector\n${Array.from({ length: 50 }, (_, i) => `i${i},0|0`).join('\n')}\n`)
   strictEqual((await runJson(['sid', 'fit', '--in', 'zero.csv', '--levels', '4,4', '--out', 'zero'], home))['distinct'], 1)
+})
+
+test('a refresh on a cut export, or on vectors that are all the same, is refused', async () => {
+  await sidFitFiles({ in: join(home, 'vectors.parquet'), sizes: [4, 4], out: join(home, 'whole') })
+  const rowsOf = (from: number, to: number): Items => ({
+    ids: items.ids.slice(from, to),
+    vectors: items.vectors.slice(from * items.dim, to * items.dim),
+    dim: items.dim,
+  })
+  const refresh = (file: string, out: string): string[] => ['sid', 'refresh', '--bundle', 'whole', '--in', file, '--out', out]
+  await writeVectors(home, 'cut.f32', rowsOf(0, 80))
+  const cut = await runFailing([...refresh('cut.f32', 'from-cut'), '--churn-budget', '0.1'], home, 1)
+  match(cut.message, /cut\.f32 holds 80 of the 200 items of .*whole.*, less than 0\.5 of them: check that it is whole, or set --min-shared/)
+  const enough = await runJson([...refresh('cut.f32', 'from-cut'), '--churn-budget', '1', '--ceiling', '9', '--min-shared', '0.4'], home)
+  strictEqual((enough['items'] as { vanished: number }).vanished, 120)
+  await writeVectors(home, 'same.f32', { ...items, vectors: new Float32Array(items.vectors.length).fill(0.5) })
+  const same = await runFailing([...refresh('same.f32', 'from-same'), '--churn-budget', '0.1'], home, 1)
+  match(same.message, /all 200 items have the same vector, but for rounding: codebooks cannot be refreshed on them/)
 })
 
 test('a bundle with a changed byte, or without one of its files, is not used', async () => {

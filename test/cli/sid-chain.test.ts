@@ -348,8 +348,8 @@ test('what is measured behind a network is said to be', async () => {
 })
 
 test('a free fit that leaves nothing is said to', async () => {
-  const same = { ids: ['a', 'b', 'c', 'd'], vectors: new Float32Array(8).fill(1), dim: 2 }
-  await writeVectors(home, 'same.csv', same)
+  // As many codes as there are vectors.
+  await writeVectors(home, 'same.csv', { ids: ['a', 'b', 'c', 'd'], vectors: Float32Array.of(1, 0, 1, 0, 0, 1, 0, 1), dim: 2 })
   await sidFitFiles({ in: join(home, 'same.csv'), sizes: [2, 2], out: join(home, 'same') })
   const { stdout, stderr } = await run(
     ['sid', 'refresh', '--bundle', 'same', '--in', 'same.csv', '--churn-budget', '0', '--out', 'same-2'],

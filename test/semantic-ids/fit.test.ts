@@ -112,3 +112,50 @@ test('bad input is refused before anything is computed', async () => {
   for (const sizes of [[], [0], [70_000], [2.5]])
     await rejects(fit(new Float32Array(4), ['a', 'b'], sizes), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
 })
+
+test('raw vectors far from the origin are fitted and measured by what differs', async () => {
+  const rows = 39 * 32
+  const near = clustered(rows, dim, 40, 5)
+  // Float32 holds steps of .25 at this distance.
+  const far = near.map((value) => value + 3e6)
+  const fit = await fitCodebooks(far, idsOf(rows), dim, { sizes: [16, 16], seed: 1, normalize: false })
+  const codes = encode(far, fit.codebooks, fit.settings)
+  const { fvu } = reconstruction(far, codes, fit.codebooks, fit.settings)
+  let [left, variance] = [0, 0]
+  for (let j = 0; j < dim; j++) {
+    const column = Array.from({ length: rows }, (_, row) => far[row * dim + j]!)
+    const mean = column.reduce((sum, value) => sum + value, 0) / rows
+    for (const [row, value] of column.entries()) {
+      const decoded = codes[row * 2]! * dim + j
+      const rest = value - fit.codebooks.levels[0]![decoded]! - fit.codebooks.levels[1]![codes[row * 2 + 1]! * dim + j]!
+      variance += (value - mean) ** 2
+      left += rest * rest
+    }
+  }
+  ok(Math.abs(fvu - left / variance) < 1e-9 && fvu > 0.01 && fvu < 1, `FVU ${fvu}, expected ${left / variance}`)
+  ok(Math.abs(fit.fvu - fvu) < 0.01 * fvu, `the fit says ${fit.fvu}, the codes ${fvu}`)
+})
+
+test('no code is dead where one dim is far larger than the others, such as a time', async () => {
+  const rows = 4000
+  const vectors = clustered(rows, dim, 40, 6)
+  for (let row = 0; row < rows; row++) vectors[row * dim] = 1.7e9 + 3600 * ((row * 37) % 5000)
+  const fit = await fitCodebooks(vectors, idsOf(rows), dim, { sizes: [8, 8, 8], seed: 1, normalize: false, sampleRowsPerCode: 500 })
+  deepStrictEqual(
+    usedBy(vectors, fit).levels.map(({ dead }) => dead),
+    [0, 0, 0],
+  )
+})
+
+test('one extreme row does not spoil the rounds over all levels for the others', async () => {
+  const rows = 1500
+  const vectors = clustered(rows, dim, 60, 7)
+  vectors.fill(1e12, 0, dim)
+  const leftBy = async (jointRounds: number): Promise<number> => {
+    const options = { sizes: [16, 16, 16], seed: 2, iterations: 10, jointRounds, normalize: false }
+    const { codebooks, settings } = await fitCodebooks(vectors, idsOf(rows), dim, options)
+    const others = vectors.subarray(dim)
+    return reconstruction(others, encode(others, codebooks, settings), codebooks, settings).fvu
+  }
+  ok((await leftBy(3)) < (await leftBy(0)))
+})

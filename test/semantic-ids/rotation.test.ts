@@ -89,6 +89,6 @@ test('bad input is refused', () => {
   throws(() => rotationOnto(new Float32Array(0), new Float32Array(0), dim), { code: 'SIDESTREAM_ITEMS_TOO_FEW' })
   throws(() => rotationOnto(vectors, vectors.subarray(dim), dim), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
   for (const ends of [[4], [4, 4, 12], [0, 12], [4, 13], [4.5, 12]])
-    throws(() => rotationOnto(vectors, vectors, dim, ends), { code: 'SIDESTREAM_SHAPE_MISMATCH' })
+    throws(() => rotationOnto(vectors, vectors, dim, ends), { code: 'SIDESTREAM_USAGE_INVALID' })
   throws(() => rotationOnto(vectors.with(3, NaN), vectors, dim), { code: 'SIDESTREAM_VECTOR_NOT_FINITE' })
 })
