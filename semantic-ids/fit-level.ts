@@ -15,8 +15,6 @@ import { placeSpares, plusPlusSeeds } from './seeding.ts'
 const leastGain = 1e-6
 /** How often dead codes are revived after the last round. */
 const lastRevivals = 5
-/** Squared distance, as a share of the squared scale, at which a row counts as standing on its codeword: half a float32 step, squared. */
-const standsOn = 1e-15
 /** Rows per code of a balanced batch at least: fewer say little of the shares that codes should have. */
 const leastBatchRowsPerCode = 4
 
@@ -131,10 +129,6 @@ class LevelFitting {
     }
   }
 
-  get #standsOn(): number {
-    return standsOn * this.#options.scale ** 2
-  }
-
   /** @param count - of the first rows */
   async #assign(penalties?: Float32Array, count = this.#clusters.codes.length): Promise<void> {
     const { centroids, dim } = this.#clusters
@@ -147,7 +141,7 @@ class LevelFitting {
     const count = rowsOfRound(this.#plainRounds, rounds, codes.length, size)
     const before = rowsOfRound(Math.max(0, this.#plainRounds - 1), rounds, codes.length, size)
     await this.#assign(undefined, count)
-    this.#clusters.reviveDead(this.#standsOn)
+    this.#clusters.reviveDead(0)
     this.#clusters.moveCentroids()
     const left = unexplainedEnergy(this.#clusters, this.#energyOf(count))
     this.#settled = this.#plainRounds > 0 && before === codes.length && this.#left - left <= leastGain * this.#left
@@ -216,7 +210,7 @@ class LevelFitting {
     const clusters = this.#clusters
     await this.#assign()
     for (let revival = 0; revival < lastRevivals && clusters.counts.includes(0); revival++) {
-      if (clusters.reviveDead(this.#standsOn).length === 0) break
+      if (clusters.reviveDead(0).length === 0) break
       clusters.moveCentroids()
       await this.#assign()
     }
@@ -234,7 +228,7 @@ class LevelFitting {
     const penalties = prices.penalties()
     await this.#assign(penalties)
     for (let revival = 0; clusters.counts.includes(0); revival++) {
-      const revived = revival < lastRevivals ? clusters.reviveDead(this.#standsOn) : []
+      const revived = revival < lastRevivals ? clusters.reviveDead(0) : []
       if (revived.length === 0) return undefined
       for (const code of revived) penalties[code] = 0
       clusters.moveCentroids()
