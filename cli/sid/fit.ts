@@ -157,7 +157,7 @@ function levelOptions(command: Command): Command {
 /** Options of an RQ-VAE. */
 function networkOptions(command: Command): Command {
   return command
-    .option('--epochs <number>', 'rq-vae: passes over the items (100)', wholeNumber('--epochs', 1))
+    .option('--epochs <number>', 'rq-vae: passes over the items; some thousand items need more (100)', wholeNumber('--epochs', 1))
     .option('--hidden <widths>', 'rq-vae: widths between vector and latent vector (512,256)', wholeNumbers('--hidden', 1, 8192))
     .option('--latent-dim <number>', 'rq-vae: dims that are quantized (64)', wholeNumber('--latent-dim', 1))
     .option('--batch <rows>', 'rq-vae: rows of a step (1024)', wholeNumber('--batch', 1))
